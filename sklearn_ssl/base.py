@@ -1,0 +1,541 @@
+"""What all estimators share: parameters, fit, transform, score and tags."""
+
+import contextlib
+import copy
+import functools
+import inspect
+from dataclasses import dataclass
+from numbers import Integral, Real
+from os import PathLike
+from typing import dataclass_transform
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_ssl._sklearn import Interval, StrOptions, _check_feature_names_in, _fit_context
+from sklearn_ssl.backbones import make_encoder
+from sklearn_ssl.engine import (
+    StopTraining,
+    Training,
+    isolated,
+    resolve_device,
+    seed_torch,
+    train,
+)
+from sklearn_ssl.inputs import learn_scaling, read_samples
+from sklearn_ssl.optimizers import DEFAULTS
+from sklearn_ssl.views import ImageViews, RowViews
+
+EMBEDDING_BATCH = 256
+
+
+def all_or_nothing(fit):
+    """Let a fit that raises, also by Ctrl-C, leave the estimator as it was before."""
+
+    @functools.wraps(fit)
+    def wrapped(self, *args, **kwargs):
+        before = dict(vars(self))
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return wrapped
+
+
+@dataclass_transform(kw_only_default=True)
+@dataclass(kw_only=True, eq=False, repr=False)
+class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
+    """Base of all methods: trains an encoder without labels in fit, embeds samples in transform.
+
+    A method declares its own parameters as annotated class attributes, its ``default_views`` for
+    each kind of input it takes, and ``_make_objective``.
+
+    Parameters
+    ----------
+    backbone : str, callable or torch.nn.Module, default="auto"
+        The network that is trained and gives the features. "auto" is "small_convnet" for images on
+        the CPU, "resnet18" for images on a GPU, and "mlp" for rows. Other names: "small_resnet",
+        "small_resnet18", "small_vit", and every classification model of torchvision, as
+        "resnet50" or "vit_b_16"; with images up to 64 pixels their stems keep the resolution. A
+        callable gets the shape of a sample, (channels, height, width) or (n_features,), and
+        returns a module. A module is copied. Maps and tokens are averaged to one vector.
+
+    weights : str or path, default=None
+        Where training starts: a file with the backbone's ``state_dict`` (.safetensors, or
+        torch's format), or the name of torchvision's pretrained weights, such as "DEFAULT",
+        which torchvision downloads at first use. None starts from random weights.
+
+    layer : str, default=None
+        Name of the backbone's layer whose output is the embedding, such as "stage2" of
+        "small_convnet" or "layer3" of "resnet18"; what follows it is left out. None is the last
+        one before the classifier.
+
+    views : callable or "auto", default="auto"
+        The random changes that the features learn not to notice:
+        :class:`~sklearn_ssl.views.ImageViews`, :class:`~sklearn_ssl.views.RowViews`, or any
+        callable that turns a float batch, (n, c, h, w) with values in [0, 1] or standardised
+        rows (n, n_features), into a list of batches. It is reproducible if it draws from torch's
+        default generator. "auto" is the method's own recipe, ``default_views``, with blur for
+        images above 32 pixels alone and changes of colour for colour images alone.
+
+    image_shape : tuple of int, default=None
+        For flattened images in the rows of X: their (height, width), (height, width, channels) or
+        (channels, height, width), where the channels are the shorter of first and last. None
+        takes a two-dimensional X as plain rows. Not used for arrays of images.
+
+    max_epochs : int, default=60
+        Number of passes over X.
+
+    batch_size : int or "auto", default="auto"
+        Largest number of samples in a step, at least 2. The batches of an epoch have one size;
+        samples that do not fill up a batch, fewer than there are batches, wait for the next
+        epoch. "auto" is the power of two below n_samples / 8, at least 32 and at most 256.
+
+    optimizer : {{"auto", "adamw", "sgd", "lars"}}, default="auto"
+        "auto" is "adamw". "sgd" and "lars" have a momentum of 0.9.
+
+    lr : float or "auto", default="auto"
+        Highest learning rate, reached after the warm-up and followed by half a cosine to 0.
+        "auto" is 0.002 for "adamw"; for "sgd" 0.12 and for "lars" 0.3, times batch_size / 256.
+
+    weight_decay : float or "auto", default="auto"
+        Weight decay of all weights but biases and norms. "auto" is 0.0001, and 0.0005 for "sgd".
+
+    warmup_epochs : float or "auto", default="auto"
+        Epochs in which the learning rate rises from 0. "auto" is a tenth of max_epochs, at most 10.
+
+    device : str or torch.device, default="auto"
+        Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one, and is
+        found anew at every call, so an estimator fitted on a GPU works without.
+
+    precision : {{"auto", "float32", "bfloat16", "float16"}}, default="auto"
+        Number type of the network's products in training; losses, weights and the embedding stay
+        float32. "auto" is "bfloat16" on GPUs that have it and "float32" elsewhere.
+
+    compile : bool, default=False
+        Whether to compile the objective with :func:`torch.compile`: slower to start, faster on
+        a GPU.
+
+    callbacks : list of skorch callbacks, default=None
+        Called in training, for example ``skorch.callbacks.EarlyStopping(monitor="train_loss")``.
+        scikit-learn's own callbacks are set with ``set_callbacks``.
+
+    warm_start : bool, default=False
+        Whether fit starts from the weights of the fit before, and adds to its history.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, order of samples and views. An int makes fit reproducible on a device.
+
+    verbose : int, default=0
+        1 shows a progress bar with loss, samples a second and time left.
+
+    Attributes
+    ----------
+    encoder_ : torch.nn.Module
+        The trained encoder, on the CPU and in evaluation mode: float images (n, c, h, w) in
+        [0, 1], or standardised rows, to features.
+
+    loss_curve_ : list of float
+        Mean loss of each epoch.
+
+    history_ : list of dict
+        What was recorded in each epoch: loss, learning rate, seconds.
+
+    n_iter_ : int
+        Number of epochs trained.
+
+    image_shape_ : tuple of int
+        Height, width and channels of the images. Only for images.
+
+    n_features_in_ : int
+        Number of features in X; for images the number of values in one.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X is a DataFrame whose column names are all strings.
+
+    backbone_, views_, batch_size_, optimizer_, lr_, weight_decay_ : object
+        What the parameter of that name came to be, with "auto" resolved.
+
+    warmup_epochs_, device_, precision_ : object
+        Likewise.
+    """
+
+    backbone: object = "auto"
+    weights: str | PathLike | None = None
+    layer: str | None = None
+    views: object = "auto"
+    image_shape: tuple | None = None
+    max_epochs: int = 60
+    batch_size: int | str = "auto"
+    optimizer: str = "auto"
+    lr: float | str = "auto"
+    weight_decay: float | str = "auto"
+    warmup_epochs: float | str = "auto"
+    device: str | torch.device = "auto"
+    precision: str = "auto"
+    compile: bool = False
+    callbacks: list | None = None
+    warm_start: bool = False
+    random_state: object = None
+    verbose: int = 0
+
+    _parameter_constraints = {
+        "backbone": [str, callable],
+        "weights": [str, PathLike, None],
+        "layer": [str, None],
+        "views": [StrOptions({"auto"}), callable],
+        "image_shape": ["array-like", None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
+        "optimizer": [StrOptions({"auto", *DEFAULTS})],
+        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "warmup_epochs": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
+        "compile": ["boolean"],
+        "callbacks": [list, tuple, None],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+    # The recipe of views for each kind of input that the method takes, "image" and "rows".
+    default_views = {}
+
+    def __init_subclass__(cls, **kwargs):
+        """Make the class a keyword-only dataclass, and add the shared parts to its docstring."""
+        super().__init_subclass__(**kwargs)
+        dataclass(kw_only=True, eq=False, repr=False)(cls)
+        if "{shared_parameters}" in (cls.__doc__ or ""):
+            doc = inspect.cleandoc(SSLTransformer.__doc__).replace("{{", "{").replace("}}", "}")
+            _, parameters, attributes = doc.split("----------\n")
+            parameters = parameters.removesuffix("\n\nAttributes\n")
+            cls.__doc__ = (
+                inspect.cleandoc(cls.__doc__)
+                .replace("{shared_parameters}", parameters)
+                .replace("{shared_attributes}", attributes)
+            )
+
+    def _make_objective(self, encoder, n_features):
+        """Return the method's objective on an encoder with this number of features."""
+        raise NotImplementedError
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    @with_callbacks
+    def fit(self, X, y=None):
+        """Train the encoder on X.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Images of shape (n_samples, height, width), (n_samples, height, width, channels) or
+            (n_samples, channels, height, width), where the channels are the shorter of the two
+            axes; or rows (n_samples, n_features), flattened images if ``image_shape`` is set. Any
+            number type and scale: unsigned bytes run from 0 to 255, the range of others is
+            learned from X. X is not copied.
+
+        y : Ignored
+            Not used, here for scikit-learn's conventions.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator. If fit raises, it is left as it was.
+        """
+        return self._fit(X, y, self.max_epochs, resume=self.warm_start, anneal=True)
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    @with_callbacks
+    def partial_fit(self, X, y=None):
+        """Train one more epoch, on X.
+
+        The optimizer goes on from where it was. As nobody knows how many calls will follow, the
+        learning rate stays where the warm-up took it.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Samples as in fit, of the shape of those before.
+
+        y : Ignored
+            Not used, here for scikit-learn's conventions.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator. If partial_fit raises, it is left as it was.
+        """
+        return self._fit(X, y, 1, resume=True, anneal=False)
+
+    def _fit(self, X, y, n_epochs, *, resume, anneal):
+        resume = resume and self.__sklearn_is_fitted__()
+        fit_task = self._init_callback_context(max_subtasks=n_epochs)
+        fit_task.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        source = read_samples(self, X, reset=not resume)
+        device = resolve_device(self.device)
+        backbone, views = self._resolve_backbone(source, device), self._resolve_views(source)
+        history = self.history_ if resume else []
+        with isolated(device):
+            if resume:
+                seed, scaling = self._seed, self._scaling
+                encoder, n_features = copy.deepcopy(self.encoder_), self._n_features_out
+            else:
+                seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+                scaling = learn_scaling(source)
+                seed_torch(device, seed)
+                encoder, n_features = make_encoder(
+                    backbone,
+                    source.shape,
+                    scaling.mean,
+                    scaling.std,
+                    weights=self.weights,
+                    layer=self.layer,
+                )
+            objective = self._make_objective(encoder, n_features).float()
+            if resume:
+                _restore(objective, self._objective)
+            training = self._resolve_training(len(source), device, seed, len(history), anneal)
+
+            def fitted(objective, rows):
+                """Return the fitted attributes with these epochs behind."""
+                rows = history + rows
+                return {
+                    "encoder_": objective.encoder,
+                    "history_": rows,
+                    "loss_curve_": [row["train_loss"] for row in rows],
+                    "n_iter_": len(rows),
+                    "backbone_": backbone,
+                    "views_": views,
+                    "batch_size_": training.batch_size,
+                    "optimizer_": training.optimizer,
+                    "lr_": training.lr,
+                    "weight_decay_": training.weight_decay,
+                    "warmup_epochs_": training.warmup_epochs,
+                    "device_": str(device),
+                    "precision_": training.precision,
+                    "_n_features_out": n_features,
+                    "_objective": objective,
+                    "_scaling": scaling,
+                    "_seed": seed,
+                }
+
+            @contextlib.contextmanager
+            def epoch_task(rows):
+                """Tell scikit-learn's callbacks of an epoch; stop where one says so."""
+                task = fit_task.subcontext(task_name="epoch")
+                task.call_on_fit_task_begin(estimator=self, X=X, y=y)
+                yield
+                if task.call_on_fit_task_end(
+                    estimator=self,
+                    X=X,
+                    y=y,
+                    reconstruction_attributes=lambda: fitted(
+                        copy.deepcopy(objective).cpu().eval(), rows()
+                    ),
+                ):
+                    raise StopTraining
+
+            rows, optimizer_state = train(
+                objective,
+                source,
+                _view_maker(views, scaling.on(device)),
+                training,
+                n_epochs=n_epochs,
+                epoch_task=epoch_task,
+                callbacks=self.callbacks or [],
+                optimizer_state=self._optimizer_state if resume and not anneal else None,
+                unit="img" if source.is_image else "row",
+                verbose=self.verbose,
+            )
+        vars(self).update(fitted(objective.cpu().eval(), rows), _optimizer_state=optimizer_state)
+        fit_task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
+        return self
+
+    def _resolve_backbone(self, source, device):
+        """Return the backbone, with "auto" resolved for the samples and the device."""
+        if not _is_auto(self.backbone):
+            return self.backbone
+        if not source.is_image:
+            return "mlp"
+        return "resnet18" if device.type == "cuda" else "small_convnet"
+
+    def _resolve_views(self, source):
+        """Return the view recipe, with all filled in that the samples decide."""
+        kind = "image" if source.is_image else "rows"
+        if kind not in self.default_views:
+            raise ValueError(
+                f"{type(self).__name__} needs images, X has shape {source.array.shape}. Pass an "
+                "array (n, h, w) or (n, h, w, c), or set image_shape for flattened images."
+            )
+        views = self.default_views[kind] if _is_auto(self.views) else self.views
+        if isinstance(views, RowViews) and source.is_image:
+            raise ValueError(f"views={views!r} are for rows, but X holds images.")
+        if isinstance(views, ImageViews):
+            if not source.is_image:
+                raise ValueError(
+                    f"views={views!r} are for images, but X holds rows. Set image_shape if they "
+                    "are flattened images."
+                )
+            channels, height, width = source.shape
+            views = views.for_images(height, width, channels)
+        return views
+
+    def _resolve_training(self, n_samples, device, seed, first_epoch, anneal):
+        """Return the settings of training, with every "auto" resolved."""
+
+        def resolve(name, value):
+            return value if _is_auto(getattr(self, name)) else getattr(self, name)
+
+        power_of_two = 2 ** int(np.log2(max(1, n_samples / 8)))
+        batch_size = resolve("batch_size", min(256, max(32, power_of_two)))
+        batch_size = min(batch_size, n_samples)
+        optimizer = resolve("optimizer", "adamw")
+        defaults = DEFAULTS[optimizer]
+        lr = defaults["lr"] * (1 if optimizer == "adamw" else batch_size / 256)
+        bfloat16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return Training(
+            max_epochs=self.max_epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            lr=resolve("lr", lr),
+            weight_decay=resolve("weight_decay", defaults["weight_decay"]),
+            warmup_epochs=resolve("warmup_epochs", min(10, self.max_epochs / 10)),
+            device=device,
+            precision=resolve("precision", "bfloat16" if bfloat16 else "float32"),
+            compile=self.compile,
+            seed=seed,
+            first_epoch=first_epoch,
+            anneal=anneal,
+        )
+
+    def transform(self, X):
+        """Embed samples: the encoder's features, without views and without the head.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Samples as in fit, of the same shape, in any layout that fit takes.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_samples, n_features_out), float32
+            The embedding. That of a sample does not depend on the others in X.
+        """
+        check_is_fitted(self)
+        source = read_samples(self, X, reset=False)
+        device = resolve_device(self.device)
+        encoder, scale = _moved(self.encoder_, device), self._scaling.on(device)
+        embedding = np.empty((len(source), self._n_features_out), np.float32)
+        with torch.inference_mode():
+            for part in gen_batches(len(source), EMBEDDING_BATCH):
+                embedding[part] = encoder(scale(source.batch(part, device))).cpu().numpy()
+        return embedding
+
+    def score(self, X, y=None):
+        """Return minus the objective on X, so that larger is better.
+
+        The same views are drawn at every call, and nothing is trained. Scores of different
+        methods, temperatures or batch sizes cannot be compared with each other.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Samples as in fit, of the same shape.
+
+        y : Ignored
+            Not used, here for scikit-learn's conventions.
+
+        Returns
+        -------
+        score : float
+            Minus the mean loss over batches of about ``batch_size_`` samples.
+        """
+        check_is_fitted(self)
+        source = read_samples(self, X, reset=False)
+        device = resolve_device(self.device)
+        order = np.random.default_rng(self._seed).permutation(len(source))
+        batches = np.array_split(order, max(1, round(len(order) / self.batch_size_)))
+        total = 0.0
+        with isolated(device), torch.no_grad():
+            objective = _moved(self._objective, device)
+            make_views = _view_maker(self.views_, self._scaling.on(device))
+            for i, indices in enumerate(batches):
+                seed_torch(device, self._seed, i)
+                loss = objective(make_views(source.batch(indices, device)))["loss"]
+                total += loss.item() * len(indices)
+        return -total / len(order)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the embedding's features: simclr0, simclr1, ...
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Only checked against ``feature_names_in_``.
+
+        Returns
+        -------
+        names : ndarray of shape (n_features_out,) of str objects
+            The method's name in lower case and a number.
+        """
+        check_is_fitted(self)
+        _check_feature_names_in(self, input_features, generate_names=False)
+        prefix = type(self).__name__.removesuffix("Transformer").removesuffix("Estimator").lower()
+        return np.asarray([f"{prefix}{i}" for i in range(self._n_features_out)], dtype=object)
+
+    def __sklearn_is_fitted__(self):
+        """Tell whether fit has ended at least once."""
+        return hasattr(self, "encoder_")
+
+    def __sklearn_tags__(self):
+        """Return scikit-learn's tags: rows as well as images in, float32 out."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _is_auto(value):
+    return isinstance(value, str) and value == "auto"
+
+
+def _view_maker(views, scale):
+    """Return a function from a batch to its views, which are checked to hold every sample."""
+
+    def make_views(batch):
+        made = views(scale(batch))
+        if not isinstance(made, list | tuple) or not all(
+            isinstance(view, torch.Tensor) and len(view) == len(batch) for view in made
+        ):
+            raise ValueError(
+                f"views={views!r} must turn a batch into a list of tensors, each with a view of "
+                f"all of its {len(batch)} samples."
+            )
+        return made
+
+    return make_views
+
+
+def _restore(objective, old):
+    """Give a new objective the weights of an old one."""
+    try:
+        objective.load_state_dict(old.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            "Training cannot go on from the weights of the fit before, because a parameter that "
+            "decides the shape of the network was changed. Set it back, or fit a clone."
+        ) from error
+
+
+def _moved(module, device):
+    """Return the module on a device; fitted modules themselves stay on the CPU, and picklable."""
+    return module if device.type == "cpu" else copy.deepcopy(module).to(device)

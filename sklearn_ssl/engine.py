@@ -1,0 +1,325 @@
+"""How an objective is trained: the loop of every method, and the place that knows skorch."""
+
+import contextlib
+import dis
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from skorch.utils import TeeGenerator
+from torch import nn
+
+from sklearn_ssl.optimizers import make_optimizer
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Objective(nn.Module):
+    """What a method trains: encoder, heads and loss in one module.
+
+    ``forward`` takes the list of views of a batch and returns a dict of scalar tensors with
+    ``"loss"``, which is minimised; the others are kept in the history.
+    """
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, views):
+        """Return a dict of scalars, ``"loss"`` among them."""
+        raise NotImplementedError
+
+    def after_step(self, progress):
+        """Move what moves after each step, as teachers do; progress runs from 0 to 1."""
+
+
+def resolve_device(device):
+    """Turn a device parameter into a torch.device that is there."""
+    if str(device) == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        resolved = None
+    n_gpus = torch.cuda.device_count()
+    if resolved is None or resolved.type not in ("cpu", "cuda"):
+        raise ValueError(f'device={device!r} is unknown. Give "auto", "cpu", "cuda" or "cuda:1".')
+    if resolved.type == "cpu":
+        return torch.device("cpu")
+    if (resolved.index or 0) >= n_gpus:
+        raise ValueError(
+            f'device="{device}" is not there: torch sees {n_gpus} GPUs. Give "auto" or "cpu".'
+        )
+    return torch.device(
+        "cuda", torch.cuda.current_device() if resolved.index is None else resolved.index
+    )
+
+
+@dataclass
+class Training:
+    """How to train: the settings of a fit, all resolved."""
+
+    max_epochs: int
+    batch_size: int
+    optimizer: str
+    lr: float
+    weight_decay: float
+    warmup_epochs: float
+    device: torch.device
+    precision: str
+    compile: bool
+    seed: int
+    first_epoch: int = 0
+    anneal: bool = True  # follow the schedule to a learning rate of 0 in max_epochs
+
+
+class StopTraining(Exception):  # noqa: N818
+    """Raised inside the loop to end training after the current epoch."""
+
+
+@contextlib.contextmanager
+def isolated(device):
+    """Leave the process as it was: random states, default dtype, grad and inference modes."""
+    dtype = torch.get_default_dtype()
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+
+
+def seed_torch(device, *key):
+    """Make all that torch draws next on the processor and the device a function of the key."""
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+
+
+def epoch_batches(n_samples, batch_size, seed, epoch):
+    """Shuffled indices of an epoch, shape (n_batches, size), a function of seed and epoch.
+
+    All batches have one size, at most ``batch_size`` and at least 2 samples where there are as
+    many; what does not fill up the last one, fewer samples than there are batches, is left to
+    later epochs.
+    """
+    n_batches = max(1, min(math.ceil(n_samples / batch_size), n_samples // 2))
+    size = n_samples // n_batches
+    order = np.random.default_rng((seed, epoch)).permutation(n_samples)
+    return order[: n_batches * size].reshape(n_batches, size)
+
+
+def learning_rate_factor(epochs_done, warmup_epochs, max_epochs):
+    """Linear warm-up, then half a cosine to 0 in max_epochs; constant when that is None."""
+    if epochs_done < warmup_epochs:
+        return epochs_done / warmup_epochs
+    if max_epochs is None:
+        return 1.0
+    progress = (epochs_done - warmup_epochs) / (max_epochs - warmup_epochs)
+    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+class SSLNet(NeuralNet):
+    """skorch's net around an objective; reads the loss from the device once an epoch."""
+
+    _default_callbacks = []  # they read the loss at every step
+
+    def initialize_optimizer(self):
+        """Build the optimizer from its name."""
+        t = self.training
+        self.optimizer_ = make_optimizer(
+            t.optimizer, self.module_.parameters(), t.lr, t.weight_decay
+        )
+        self.scaler_ = torch.amp.GradScaler(t.device.type, enabled=t.precision == "float16")
+        return self
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Train on all samples."""
+        return X, None
+
+    def get_iterator(self, dataset, training=False):
+        """Give the samples themselves; the epochs draw their batches."""
+        return dataset
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Train one epoch and record the means of what the objective returned."""
+        if not training:
+            return
+        t = self.training
+        epoch, start = t.first_epoch + len(self.history) - 1, time.perf_counter()
+        batches = epoch_batches(len(iterator), t.batch_size, t.seed, epoch)
+        steps = []
+        self.module_.train()
+        for i, indices in enumerate(batches):
+            done = (0 if t.anneal else t.first_epoch) + len(self.history) - 1
+            done += (i + 0.5) / len(batches)
+            horizon = t.max_epochs if t.anneal else None
+            factor = learning_rate_factor(done, t.warmup_epochs, horizon)
+            for group in self.optimizer_.param_groups:
+                group["lr"] = t.lr * factor
+            seed_torch(t.device, t.seed, epoch, i)
+            batch = iterator.batch(indices, t.device)
+            self.notify("on_batch_begin", batch=batch, training=True)
+            step = step_fn(self.make_views(batch))
+            self.module_.after_step(min(1.0, (done + 0.5 / len(batches)) / t.max_epochs))
+            steps.append(step)
+            self.notify("on_batch_end", batch=batch, training=True, **step)
+        # The one read from the device in an epoch.
+        means = {k: torch.stack([s[k] for s in steps]).float().mean().item() for k in steps[0]}
+        seconds = time.perf_counter() - start
+        self.history.record("epoch", epoch + 1)
+        for name, value in means.items():
+            self.history.record(f"{prefix}_{name}" if name == "loss" else name, value)
+        best = min([row.get("train_loss", math.inf) for row in self.history])
+        self.history.record("train_loss_best", means["loss"] <= best)
+        self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
+        self.history.record("dur", seconds)
+        if not math.isfinite(means["loss"]):
+            raise ValueError(
+                f"The loss became {means['loss']} in epoch {epoch + 1}, at lr={t.lr:g} and "
+                f'precision="{t.precision}". Try a lower lr, or precision="float32".'
+            )
+
+    def train_step(self, batch, **fit_params):
+        """Take one step on the views of a batch; nothing is read from the device."""
+        t = self.training
+        with torch.autocast(
+            t.device.type, PRECISIONS[t.precision], enabled=t.precision != "float32"
+        ):
+            step = self.module_(batch)
+        self.optimizer_.zero_grad()
+        self.scaler_.scale(step["loss"]).backward()
+        if self.scaler_.is_enabled():
+            self.scaler_.unscale_(self.optimizer_)
+        self.notify(
+            "on_grad_computed",
+            named_parameters=TeeGenerator(self.module_.named_parameters()),
+            batch=batch,
+            training=True,
+        )
+        self.scaler_.step(self.optimizer_)
+        self.scaler_.update()
+        return {name: value.detach() for name, value in step.items()}
+
+    def notify(self, method_name, **kwargs):
+        """Call the callbacks; tell a callback that asks to stop from the user's Ctrl-C.
+
+        skorch's EarlyStopping stops with ``raise KeyboardInterrupt``. An interrupt from the
+        keyboard arrives between two instructions and no raise statement stands where it does.
+        """
+        try:
+            super().notify(method_name, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            last = interrupt.__traceback__
+            while last.tb_next:
+                last = last.tb_next
+            if dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] == "RAISE_VARARGS":
+                raise StopTraining from None
+            raise
+
+
+class EpochTasks(Callback):
+    """Enter a context at each epoch's begin and leave it at its end."""
+
+    def __init__(self, epoch_task):
+        self.epoch_task = epoch_task
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Enter the epoch."""
+        self.task = self.epoch_task(lambda: records(net))
+        self.task.__enter__()
+
+    def on_epoch_end(self, net, **kwargs):
+        """Leave the epoch, which may raise StopTraining."""
+        self.task.__exit__(None, None, None)
+
+
+def records(net):
+    """Return what was recorded of each epoch, without the single batches."""
+    return [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
+
+
+class Progress(Callback):
+    """A tqdm bar over all samples of all epochs: samples a second, time left, loss."""
+
+    def __init__(self, unit):
+        self.unit = unit
+
+    def on_train_begin(self, net, X=None, **kwargs):
+        """Open the bar."""
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(total=net.max_epochs * len(X), unit=self.unit, unit_scale=True)
+        self.n_samples = len(X)
+
+    def on_batch_end(self, net, batch=None, **kwargs):
+        """Move by a batch."""
+        self.bar.update(len(batch))
+
+    def on_epoch_end(self, net, **kwargs):
+        """Show the epoch's loss, and count the samples it left out as done."""
+        self.bar.update(len(net.history) * self.n_samples - self.bar.n)
+        self.bar.set_postfix(epoch=len(net.history), loss=net.history[-1, "train_loss"])
+
+    def close(self):
+        """Leave the bar as it stands."""
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+def train(
+    objective,
+    source,
+    make_views,
+    training,
+    *,
+    n_epochs,
+    epoch_task,
+    callbacks=(),
+    optimizer_state=None,
+    unit="sample",
+    verbose=0,
+):
+    """Train an objective in place; return the history, a dict an epoch, and the optimizer's state.
+
+    ``source`` has a length and ``batch(indices, device)``; ``make_views`` turns a batch into its
+    views. ``epoch_task(records)`` gives a context around each epoch; where that raises
+    StopTraining at its end, training ends early. An exception leaves the objective wherever it was.
+    """
+    progress = Progress(unit)
+    net = SSLNet(
+        objective.to(training.device, memory_format=torch.channels_last),
+        criterion=nn.Identity,
+        max_epochs=n_epochs,
+        device=training.device,
+        compile=training.compile,
+        callbacks=[*callbacks, *([progress] if verbose else []), EpochTasks(epoch_task)],
+        verbose=verbose,
+    )
+    net.training, net.make_views = training, make_views
+    net.initialize()
+    if optimizer_state is not None:
+        net.optimizer_.load_state_dict(optimizer_state)
+    try:
+        net.notify("on_train_begin", X=source, y=None)
+        with contextlib.suppress(StopTraining):
+            net.fit_loop(source)
+        net.notify("on_train_end", X=source, y=None)
+    finally:
+        progress.close()
+    return records(net), _on_cpu(net.optimizer_.state_dict())
+
+
+def _on_cpu(state):
+    """Copy a nest of dicts and lists with its tensors on the CPU."""
+    if isinstance(state, dict):
+        return {key: _on_cpu(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [_on_cpu(value) for value in state]
+    return state.cpu() if isinstance(state, torch.Tensor) else state

@@ -1,0 +1,248 @@
+"""What X may be: its checks, its layout, and batches of it on a device."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from sklearn import get_config
+from sklearn.utils import check_array, gen_batches
+from sklearn.utils.validation import validate_data
+
+from sklearn_ssl._sklearn import _check_feature_names
+
+# Samples are looked over in parts of about this many values: 16 MB as float32.
+CHUNK_VALUES = 2**22
+# The number types of NumPy that torch computes with; others become float32, batch by batch.
+TORCH_TYPES = ["uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Samples of an array, batch by batch, in the array's own number type.
+
+    ``array`` is used as it is, never copied. A batch has the shape (n, c, h, w) for images and
+    (n, n_features) for rows.
+    """
+
+    array: np.ndarray
+    sample_shape: tuple  # as stored: (h, w), (h, w, c), (c, h, w) or (n_features,)
+    channel_axis: int | None = None  # of sample_shape; None for rows and gray images
+
+    def __len__(self):
+        return len(self.array)
+
+    @property
+    def is_image(self):
+        """Whether samples are images, and not rows."""
+        return len(self.sample_shape) > 1
+
+    @property
+    def shape(self):
+        """Shape of a sample as networks see it: (c, h, w) for images, (n_features,) for rows."""
+        if self.is_image and self.channel_axis is None:
+            return (1, *self.sample_shape)
+        if self.channel_axis == 2:
+            return (self.sample_shape[2], *self.sample_shape[:2])
+        return self.sample_shape
+
+    def batch(self, indices, device="cpu"):
+        """Return the samples of these indices (an array or a slice) on a device."""
+        samples = np.asarray(self.array[indices])
+        if samples.dtype.name not in TORCH_TYPES or not samples.dtype.isnative:
+            samples = samples.astype(np.float32)
+        elif isinstance(indices, slice):
+            samples = samples.copy()  # torch shares memory, which must be writable and in order
+        samples = torch.from_numpy(samples).to(device, non_blocking=True)
+        samples = samples.reshape(len(samples), *self.sample_shape)
+        if self.is_image and self.channel_axis is None:
+            return samples[:, None]
+        return samples.permute(0, 3, 1, 2) if self.channel_axis == 2 else samples
+
+    def parts(self):
+        """Slices that cover the samples in order, each small beside the memory."""
+        return gen_batches(len(self), max(1, CHUNK_VALUES // math.prod(self.sample_shape)))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The affine map from the values in X to those that views and encoder work on.
+
+    Images get values in [0, 1] and keep the mean and standard deviation of their channels, for
+    the encoder to normalise views with. Rows are standardised.
+    """
+
+    offset: np.ndarray  # float64, of shape () for images, (n_features,) for rows
+    scale: np.ndarray
+    mean: np.ndarray  # after scaling, float32 of shape (c,) or (n_features,)
+    std: np.ndarray
+
+    def on(self, device):
+        """Return the map as a function of batches on a device."""
+        offset, scale = (torch.as_tensor(v, device=device) for v in (self.offset, self.scale))
+        # Rows of large values and small spread need float64 until the offset is gone.
+        return lambda batch: ((batch - offset) * scale).float()
+
+
+def learn_scaling(source):
+    """Learn the scaling from all samples of a source, in one pass."""
+    axes = (0, 2, 3) if source.is_image else (0,)
+    low, high = math.inf, -math.inf
+    count, mean, square = 0, 0.0, 0.0  # of each channel or feature; square: sum of (x - mean)^2
+    for part in source.parts():
+        batch = source.batch(part)
+        low, high = min(low, batch.min().item()), max(high, batch.max().item())
+        values = batch.double() if batch.dtype == torch.float64 else batch.float()
+        variance, part_mean = torch.var_mean(values, dim=axes, correction=0)
+        part_mean, variance = part_mean.double().numpy(), variance.double().numpy()
+        # Chan's update of mean and variance by another part's.
+        n, difference = len(batch), part_mean - mean
+        total = count + n
+        square = square + variance * n + difference**2 * (count * n / total)
+        mean, count = mean + difference * (n / total), total
+    std = np.sqrt(square / count)
+    if low == high:
+        raise ValueError(
+            f"Every value in X equals {low}, so there is nothing to learn from. "
+            "Check how X was loaded."
+        )
+    if not np.isfinite(std).all():
+        raise ValueError(
+            f"The values of X, from {low} to {high}, are too large to standardise. Scale them down."
+        )
+    if not source.is_image:
+        return Scaling(mean, 1 / np.where(std > 0, std, 1), np.zeros(0), np.ones(0))
+    if source.array.dtype == np.uint8:
+        low, high = 0, 255
+    elif low >= 0:
+        low = 0  # black stays black
+    else:
+        high = max(high, -low)  # -1..1 and standardised images: 0 becomes middle gray
+        low = -high
+    offset, scale = np.float64(low), np.float64(1 / (high - low))
+    mean, std = (mean - offset) * scale, std * scale
+    std = np.where(std > 0, std, 1)
+    return Scaling(np.asarray(offset), np.asarray(scale), mean.astype("f4"), std.astype("f4"))
+
+
+def read_samples(estimator, X, *, reset):
+    """Check X and return its source; with ``reset`` learn its shape, else compare it with fit's.
+
+    Sets ``n_features_in_`` and, for images, ``image_shape_`` (h, w, c) on the estimator.
+    """
+    X = _as_array(X)
+    check = {
+        "ensure_all_finite": False,  # done below, with the sample's number
+        "ensure_min_samples": 2 if reset else 1,
+    }
+    ndim = len(X.shape)
+    if ndim > 4:
+        raise ValueError(
+            f"X has {ndim} dimensions, shape {X.shape}. Images have 3 or 4: (n, h, w), "
+            "(n, h, w, c) or (n, c, h, w); rows have 2."
+        )
+    if ndim > 2:
+        X = check_array(X, allow_nd=True, estimator=estimator, input_name="X", **check)
+        if 0 in X.shape:
+            raise ValueError(f"X has shape {X.shape}: its images hold no pixels.")
+        if reset:
+            _check_feature_names(estimator, X, reset=True)  # forget those of an earlier fit
+        source = ArraySource(X, X.shape[1:], _channel_axis(X.shape[1:]))
+    else:
+        X = validate_data(estimator, X, reset=reset, **check)
+        source = ArraySource(X, X.shape[1:])
+        if estimator.image_shape is not None:
+            source = _flattened_images(X, tuple(estimator.image_shape))
+    _check_finite(source)
+    _check_shape(estimator, source, reset)
+    return source
+
+
+def _flattened_images(X, image_shape):
+    """Return the source of images that lie in rows."""
+    if len(image_shape) not in (2, 3) or math.prod(image_shape) != X.shape[1]:
+        raise ValueError(
+            f"image_shape={image_shape} needs {math.prod(image_shape)} columns, X has {X.shape[1]}."
+            " It is (height, width), (height, width, channels) or (channels, height, width)."
+        )
+    return ArraySource(X, image_shape, _channel_axis(image_shape))
+
+
+def _check_shape(estimator, source, reset):
+    """Learn the shape of the samples, or compare it with the one that fit learned."""
+    shape = None
+    if source.is_image:
+        channels, height, width = source.shape
+        shape = (height, width, channels)
+    if reset:
+        vars(estimator).pop("image_shape_", None)
+        if shape is not None:
+            estimator.image_shape_ = shape
+            estimator.n_features_in_ = math.prod(shape)
+        return
+    name, seen = type(estimator).__name__, getattr(estimator, "image_shape_", None)
+    if seen is None and shape is not None:
+        raise ValueError(
+            f"X holds images, but {name} was fitted on rows of {estimator.n_features_in_} "
+            "features. Fit it on images first."
+        )
+    if seen is not None and shape is None:
+        raise ValueError(
+            f"X holds rows, but {name} was fitted on images of (height, width, channels) = {seen}. "
+            "Pass images, or set image_shape to say how a row holds one."
+        )
+    if seen != shape:
+        raise ValueError(
+            f"X holds images of (height, width, channels) = {shape}, but {name} was fitted on "
+            f"{seen}. Resize them, or fit again."
+        )
+
+
+def _as_array(X):
+    """Turn tensors and lists into arrays; raise where X is ragged or holds text."""
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu()
+        return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    if issparse(X) or hasattr(X, "columns"):  # scikit-learn reads data frames and column names
+        return X
+    if isinstance(X, list | tuple):
+        X = [_as_array(x) if isinstance(x, torch.Tensor) else x for x in X]
+    try:
+        X = np.asarray(X)
+    except ValueError as error:
+        shapes = list(dict.fromkeys(str(x.shape) for x in X if isinstance(x, np.ndarray)))
+        raise ValueError(
+            "X is a list of samples of different shapes"
+            + (f", such as {' and '.join(shapes[:2])}" if shapes else "")
+            + ". Bring all to one shape, images by resizing or cropping them."
+        ) from error
+    if X.size and isinstance(X.flat[0], str | bytes):
+        raise ValueError(
+            f"X holds text, {str(X.flat[0])!r} at first, and not numbers. Load files into an "
+            "array of images; encode categories as numbers."
+        )
+    return X
+
+
+def _channel_axis(shape):
+    """Axis of the channels in a sample: the shorter of first and last, and the last on a tie."""
+    if len(shape) == 2:
+        return None
+    return 2 if shape[2] <= shape[0] else 0
+
+
+def _check_finite(source):
+    """Raise a ValueError that names the first sample with NaN or infinity."""
+    if source.array.dtype.kind != "f" or get_config()["assume_finite"]:
+        return
+    for part in source.parts():
+        chunk = source.array[part]
+        finite = np.isfinite(chunk)
+        if not finite.all():
+            bad = np.flatnonzero(~finite.reshape(len(chunk), -1).all(axis=1))
+            kind = "NaN" if np.isnan(chunk[bad[0]]).any() else "infinity"
+            raise ValueError(
+                f"Input X contains {kind}: sample {part.start + bad[0]} is the first of them. "
+                "Impute or remove such samples."
+            )

@@ -1,0 +1,23 @@
+import os
+
+# scikit-learn skips its array API check without this; it must be set before SciPy is imported.
+os.environ["SCIPY_ARRAY_API"] = "1"
+
+import pytest
+import torch
+from common import digits, photo_patches
+
+# On a busy machine two threads took three times as long as one.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Handwritten digits, (200, 8, 8), values 0 to 16."""
+    return digits()[0][:200]
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """Patches of colour photographs, (128, 32, 32, 3) uint8."""
+    return photo_patches()

@@ -1,0 +1,237 @@
+"""Encoders by name, by factory and as given."""
+
+import numpy as np
+import pytest
+import torch
+from common import shrunk
+from safetensors.torch import save_file
+from torch import nn
+from torchvision import models
+
+from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl.backbones import SMALL, make_backbone, make_encoder
+
+
+def encoder(backbone, shape=(3, 32, 32), **settings):
+    torch.manual_seed(0)
+    n_channels = shape[0] if len(shape) > 1 else 0
+    return make_encoder(backbone, shape, np.zeros(n_channels), np.ones(n_channels), **settings)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (2, 28, 28), (3, 96, 96)])
+def test_small_backbones(name, shape):
+    model, n_features = encoder(name, shape)
+    assert model(torch.rand(2, *shape)).shape == (2, n_features)
+    n_weights = sum(p.numel() for p in model.parameters())
+    assert n_weights < 1.5e6
+
+
+@pytest.mark.parametrize("name", ["small_convnet", "small_resnet", "small_resnet18"])
+@pytest.mark.parametrize("side", [4, 8, 16, 20, 28, 32, 64, 96, 224])
+def test_small_convolutions_end_at_small_maps(name, side):
+    features = make_backbone(name, (3, side, side))(torch.rand(1, 3, side, side))
+    low, high = (4, 7) if side >= 16 else (2, 3)
+    assert low <= features.shape[2] <= high
+
+
+def test_torchvision_resnet_keeps_small_images_whole():
+    small = make_backbone("resnet18", (3, 32, 32))
+    assert small.conv1.kernel_size == (3, 3)
+    assert small.conv1.stride == (1, 1)
+    stages = nn.Sequential(*list(small.children())[:-2])
+    assert stages(torch.rand(1, 3, 32, 32)).shape == (1, 512, 4, 4)
+    large = make_backbone("resnet18", (3, 96, 96))
+    assert large.conv1.kernel_size == (7, 7)
+    assert isinstance(large.maxpool, nn.MaxPool2d)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_features"),
+    [
+        ("resnet18", 512),
+        ("resnet50", 2048),
+        ("vit_b_16", 768),
+        ("mobilenet_v3_small", 1024),
+        ("efficientnet_b0", 1280),
+        ("densenet121", 1024),
+        ("convnext_tiny", 768),
+        ("swin_t", 768),
+        ("squeezenet1_1", 512),
+        ("shufflenet_v2_x0_5", 1024),
+        ("regnet_y_400mf", 440),
+        ("mnasnet0_5", 1280),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_torchvision_models(name, n_features, channels):
+    model, n = encoder(name, (channels, 32, 32))
+    assert n == n_features
+    features = model(torch.rand(2, channels, 32, 32))
+    assert features.std() > 0
+
+
+def test_vision_transformer_has_small_patches_for_small_images():
+    assert make_backbone("vit_b_16", (3, 32, 32)).conv_proj.kernel_size == (4, 4)
+    assert make_backbone("vit_b_16", (3, 28, 28)).conv_proj.kernel_size == (4, 4)
+    with pytest.raises(ValueError, match="square images, X holds images of 24 x 32"):
+        make_backbone("vit_b_16", (3, 24, 32))
+    with pytest.raises(ValueError, match=r"patches of 16 pixels.*images of 100. Resize them to 96"):
+        make_backbone("vit_b_16", (3, 100, 100))
+    with pytest.raises(ValueError, match="square images"):
+        make_backbone("small_vit", (3, 24, 32))
+
+
+def test_unknown_names_get_near_ones():
+    with pytest.raises(ValueError, match=r"backbone='resnet19' is unknown. Near names: .*resnet18"):
+        make_backbone("resnet19", (3, 32, 32))
+    with pytest.raises(ValueError, match=r"backbone='zzz' is unknown. Give \"auto\""):
+        make_backbone("zzz", (3, 32, 32))
+    with pytest.raises(ValueError, match="takes images, but X holds rows of 5 features"):
+        make_backbone("resnet18", (5,))
+
+
+def test_mlp_for_rows_and_images():
+    assert encoder("mlp", (5,))[1] == 256
+    assert encoder("mlp", (3, 8, 8))[0](torch.rand(2, 3, 8, 8)).shape == (2, 256)
+
+
+def test_module_is_copied_and_never_changed(images):
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)).double()
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    model = shrunk(SimCLRTransformer, backbone=module).fit(images)
+    torch.testing.assert_close(module.state_dict(), before)
+    assert module.training
+    assert model.get_params()["backbone"] is module
+    assert model.transform(images).shape == (200, 4)  # the map is pooled
+    trained = model.encoder_.backbone[0].weight
+    assert not torch.equal(trained, before["0.weight"].float())
+
+
+class Tokens(nn.Module):
+    def forward(self, images):
+        return images.flatten(2).transpose(1, 2)  # (n, h * w, c)
+
+
+def test_factory_and_tokens(photos):
+    shapes = []
+
+    def factory(shape):
+        shapes.append(shape)
+        return Tokens()
+
+    model = shrunk(SimCLRTransformer, backbone=factory).fit(photos)
+    assert shapes == [(3, 32, 32)]
+    np.testing.assert_allclose(
+        model.transform(photos),
+        (photos / 255.0).mean((1, 2)) / model._scaling.std
+        - model._scaling.mean / model._scaling.std,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        (nn.Conv2d(5, 4, 3), r"fails on samples of shape \(3, 32, 32\)"),
+        (lambda shape: nn.LSTM(32, 4), "fails on samples"),
+        (lambda shape: Tokens, "must return a torch.nn.Module"),
+        (lambda shape: nn.Flatten(0), "must return a vector, a map or tokens"),
+    ],
+)
+def test_backbones_that_do_not_work(backbone, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        encoder(backbone)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "n_features"),
+    [
+        ("resnet18", "layer2", 128),
+        ("small_resnet", "stage2", 64),
+        ("small_convnet", "stage1", 64),
+        ("mobilenet_v3_small", "features.3", 24),
+        ("small_vit", "encoder.layers.encoder_layer_1", 128),
+    ],
+)
+def test_layer_chooses_what_is_pooled(name, layer, n_features):
+    model, n = encoder(name, layer=layer)
+    assert n == n_features
+    full, _ = encoder(name)
+    assert sum(p.numel() for p in model.parameters()) < sum(p.numel() for p in full.parameters())
+    seen = []
+    full.backbone.get_submodule(layer).register_forward_hook(lambda *args: seen.append(args[2]))
+    model.eval(), full.eval()
+    model.load_state_dict(full.state_dict(), strict=False)
+    images = torch.rand(2, 3, 32, 32)
+    full(images)
+    pooled = seen[0].mean((2, 3)) if seen[0].ndim == 4 else seen[0].mean(1)
+    torch.testing.assert_close(model(images), pooled)
+
+
+class Branching(nn.Module):
+    def forward(self, images):
+        return images if images.sum() > 0 else -images
+
+
+def test_layers_that_are_not_there():
+    with pytest.raises(ValueError, match=r"layer='layer9' is no layer.*Near names: .*layer[1-4]"):
+        encoder("resnet18", layer="layer9")
+    with pytest.raises(ValueError, match=r"torch.fx can trace"):
+        encoder(Branching(), layer="x")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_weights_from_a_local_file(tmp_path, suffix):
+    torch.manual_seed(1)
+    saved = models.resnet18(num_classes=7)
+    path = tmp_path / f"weights{suffix}"
+    save = save_file if suffix == ".safetensors" else torch.save
+    save(saved.state_dict(), path)
+    loaded = make_backbone("resnet18", (3, 96, 96), weights=path)
+    torch.testing.assert_close(loaded.layer4.state_dict(), saved.layer4.state_dict())
+    small = make_backbone("resnet18", (3, 32, 32), weights=path)
+    torch.testing.assert_close(small.conv1.weight, saved.conv1.weight)  # the stem they are for
+    gray = make_backbone("resnet18", (1, 96, 96), weights=str(path))
+    images = torch.rand(2, 1, 96, 96)
+    torch.testing.assert_close(
+        gray.conv1(images), loaded.conv1(images.expand(-1, 3, -1, -1)), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_weights_of_the_own_backbone_start_a_fit(tmp_path, images):
+    first = shrunk(SimCLRTransformer).fit(images)
+    path = tmp_path / "encoder.pt"
+    torch.save(first.encoder_.backbone.state_dict(), path)
+    still = shrunk(SimCLRTransformer, weights=path, lr=1e-12, random_state=5).fit(images)
+    torch.testing.assert_close(
+        still.encoder_.backbone[0][0].weight, first.encoder_.backbone[0][0].weight
+    )
+
+
+def test_bad_weights(tmp_path):
+    with pytest.raises(ValueError, match=r"'nowhere.pt' is neither a file nor the name"):
+        make_backbone("resnet18", (3, 32, 32), weights="nowhere.pt")
+    path = tmp_path / "weights.pt"
+    torch.save(models.resnet18().state_dict(), path)
+    with pytest.raises(ValueError, match=r"do not fit the backbone: \d+ of \d+ tensors"):
+        make_backbone("resnet50", (3, 32, 32), weights=path)
+
+
+def test_named_pretrained_weights(monkeypatch):
+    """What torchvision would download is put in its place."""
+    torch.manual_seed(1)
+    saved = models.resnet18()
+    asked = []
+
+    def get_state_dict(self, **kwargs):
+        asked.append(self)
+        return saved.state_dict()
+
+    monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", get_state_dict)
+    model, _ = encoder("resnet18", weights="DEFAULT")
+    assert asked == [models.ResNet18_Weights.DEFAULT]
+    torch.testing.assert_close(model.backbone.layer1.state_dict(), saved.layer1.state_dict())
+    torch.testing.assert_close(model.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
+    with pytest.raises(ValueError, match="neither a file nor the name"):
+        encoder("resnet18", weights="IMAGENET22K")

@@ -1,0 +1,386 @@
+"""The loop: schedule, batches, optimizers, precision, interrupts, callbacks."""
+
+import math
+import random
+import signal
+from functools import partial
+
+import numpy as np
+import pytest
+import skorch.callbacks
+import torch
+from common import shrunk
+from torch import nn
+
+from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl.engine import (
+    Objective,
+    Training,
+    epoch_batches,
+    isolated,
+    learning_rate_factor,
+    seed_torch,
+    train,
+)
+from sklearn_ssl.inputs import ArraySource
+from sklearn_ssl.optimizers import LARS, make_optimizer
+from sklearn_ssl.views import ImageViews
+
+simclr = partial(shrunk, SimCLRTransformer)
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "shape"),
+    [
+        (100, 32, (4, 25)),
+        (96, 32, (3, 32)),
+        (97, 32, (4, 24)),
+        (65, 64, (2, 32)),
+        (3, 2, (1, 3)),  # never a batch of one sample, which batch norm cannot take
+        (2, 256, (1, 2)),
+        (5, 2, (2, 2)),
+    ],
+)
+def test_batches_have_one_size(n, batch_size, shape):
+    batches = epoch_batches(n, batch_size, seed=0, epoch=0)
+    assert batches.shape == shape
+    assert len(np.unique(batches)) == batches.size
+    assert batches.max() < n
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    first = epoch_batches(100, 10, 0, 0)
+    np.testing.assert_array_equal(first, epoch_batches(100, 10, 0, 0))
+    assert not np.array_equal(first, epoch_batches(100, 10, 0, 1))
+    assert not np.array_equal(first, epoch_batches(100, 10, 1, 0))
+    left_out = {n for e in range(99) for n in set(range(7)) - set(epoch_batches(7, 3, 0, e).flat)}
+    assert left_out == set(range(7))  # not always the same sample
+
+
+def test_learning_rate_warms_up_and_follows_a_cosine():
+    factor = partial(learning_rate_factor, warmup_epochs=2, max_epochs=10)
+    assert factor(1) == 0.5
+    assert factor(2) == 1
+    assert factor(6) == pytest.approx(0.5)
+    assert factor(4) == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
+    assert factor(10) == pytest.approx(0)
+    assert learning_rate_factor(500, 2, None) == 1
+    assert learning_rate_factor(0.5, 0, 1) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
+def test_weight_decay_leaves_biases_and_norms_alone(name):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
+    decayed, spared = make_optimizer(name, model.parameters(), 0.1, 0.3).param_groups
+    assert {p.ndim for p in decayed["params"]} == {2, 4}
+    assert {p.ndim for p in spared["params"]} == {1}
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0)
+
+
+def test_lars_follows_its_definition():
+    torch.manual_seed(0)
+    weight, bias = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(4))
+    optimizer = LARS([weight, bias], lr=0.5, weight_decay=0.1)
+    w, b = weight.detach().clone(), bias.detach().clone()
+    v_w, v_b = torch.zeros_like(w), torch.zeros_like(b)
+    for _ in range(3):
+        weight.grad, bias.grad = torch.randn(4, 3), torch.randn(4)
+        ratio = 1e-3 * w.norm() / (weight.grad.norm() + 0.1 * w.norm() + 1e-8)
+        v_w = 0.9 * v_w + ratio * (weight.grad + 0.1 * w)
+        v_b = 0.9 * v_b + bias.grad
+        w, b = w - 0.5 * v_w, b - 0.5 * v_b
+        optimizer.step()
+    torch.testing.assert_close(weight.detach(), w)
+    torch.testing.assert_close(bias.detach(), b)
+
+
+def test_lars_moves_weights_that_are_zero():
+    weight = nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.ones(2, 2)
+    LARS([weight], lr=0.1).step()
+    assert (weight < 0).all()
+
+
+class Recorder(Objective):
+    """Counts what the engine does with it."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(3, 3))
+        self.progress, self.views, self.draws = [], [], []
+
+    def forward(self, views):
+        self.views.append(len(views[0]))
+        self.draws.append(torch.rand(1).item())
+        return {"loss": self.encoder(views[0]).square().mean(), "one": torch.tensor(1.0)}
+
+    def after_step(self, progress):
+        self.progress.append(progress)
+
+
+def run(objective, **settings):
+    training = Training(
+        **{
+            "max_epochs": 4,
+            "batch_size": 8,
+            "optimizer": "sgd",
+            "lr": 0.1,
+            "weight_decay": 0.0,
+            "warmup_epochs": 1,
+            "device": CPU,
+            "precision": "float32",
+            "compile": False,
+            "seed": 0,
+            "first_epoch": 0,
+            "anneal": True,
+        }
+        | settings
+    )
+    source = ArraySource(np.random.default_rng(0).normal(size=(20, 3)).astype("f4"), (3,))
+    with isolated(CPU):
+        return train(
+            objective,
+            source,
+            lambda batch: [batch],
+            training,
+            n_epochs=training.max_epochs,
+            epoch_task=lambda rows: isolated(CPU),
+        )
+
+
+def test_loop_hands_progress_views_and_records():
+    objective = Recorder()
+    history, _ = run(objective)
+    assert objective.views == [6] * 3 * 4
+    np.testing.assert_allclose(objective.progress, np.arange(1, 13) / 12)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    assert [row["one"] for row in history] == [1.0] * 4
+    losses = [row["train_loss"] for row in history]
+    assert losses == sorted(losses, reverse=True)
+    rates = [row["lr"] for row in history]  # in the middle of each epoch's last step
+    expected = [0.1 * learning_rate_factor(e + 5 / 6, 1, 4) for e in range(4)]
+    np.testing.assert_allclose(rates, expected)
+
+
+def test_draws_are_a_function_of_seed_epoch_and_step():
+    """An epoch draws the same, whatever came before it in the process."""
+    first, later = Recorder(), Recorder()
+    run(first)
+    run(later, first_epoch=2, max_epochs=2)
+    assert first.draws[6:] == later.draws
+    assert len(set(first.draws)) == 12
+
+
+def test_fit_of_some_epochs_equals_one_that_went_on(images):
+    """partial_fit carries weights, optimizer, seed and epoch, also through a pickle."""
+    import pickle
+
+    straight, stopped = simclr(optimizer="adamw"), simclr(optimizer="adamw")
+    for _ in range(4):
+        straight.partial_fit(images)
+    stopped.partial_fit(images).partial_fit(images)
+    resumed = pickle.loads(pickle.dumps(stopped))
+    resumed.partial_fit(images).partial_fit(images)
+    np.testing.assert_array_equal(straight.transform(images), resumed.transform(images))
+    assert straight.loss_curve_ == resumed.loss_curve_
+    assert straight.n_iter_ == resumed.n_iter_ == 4
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+def test_every_optimizer_lowers_the_loss(images, optimizer):
+    model = simclr(optimizer=optimizer, max_epochs=8, projection_dim=32).fit(images)
+    assert model.loss_curve_[-1] < model.loss_curve_[0] - 0.05
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_low_precision_trains_and_embeds_in_float32(images, precision):
+    seen = []
+
+    class Spy(nn.Flatten):
+        def forward(self, x):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(x)
+
+    model = simclr(precision=precision, backbone=nn.Sequential(Spy(), nn.Linear(64, 8)))
+    embedding = model.fit_transform(images[:40])
+    assert model.precision_ == precision
+    assert True in seen
+    assert seen[-1] is False
+    assert embedding.dtype == np.float32
+    assert all(p.dtype == torch.float32 for p in model.encoder_.parameters())
+
+
+def test_process_state_is_left_as_it_was(images):
+    model = simclr()
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    before = (
+        torch.get_rng_state().tolist(),
+        str(np.random.get_state()),
+        random.getstate(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+        signal.getsignal(signal.SIGINT),
+    )
+    model.fit(images).score(images)
+    model.transform(images)
+    assert before == (
+        torch.get_rng_state().tolist(),
+        str(np.random.get_state()),
+        random.getstate(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+        signal.getsignal(signal.SIGINT),
+    )
+
+
+def test_process_state_does_not_matter(images):
+    expected = simclr().fit(images)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.no_grad():
+            model = simclr().fit(images)
+        with torch.inference_mode():
+            again = simclr().fit(images)
+        assert model.score(images) == expected.score(images)
+        np.testing.assert_array_equal(model.transform(images), expected.transform(images))
+        np.testing.assert_array_equal(again.transform(images), expected.transform(images))
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_random_state(images):
+    one = simclr(random_state=1).fit_transform(images)
+    np.testing.assert_array_equal(one, simclr(random_state=1).fit_transform(images))
+    assert not np.allclose(one, simclr(random_state=2).fit_transform(images))
+    rng = np.random.RandomState(0)
+    first, second = simclr(random_state=rng), simclr(random_state=rng)
+    assert not np.allclose(first.fit_transform(images), second.fit_transform(images))
+    a, b = (simclr(random_state=None).fit_transform(images) for _ in range(2))
+    assert not np.allclose(a, b)
+
+
+def interrupt(*args):
+    """What a terminal's Ctrl-C does."""
+    signal.raise_signal(signal.SIGINT)
+    return ImageViews()(*args)
+
+
+def test_ctrl_c_leaves_fit(images):
+    model = simclr(views=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(images)
+    assert not hasattr(model, "encoder_")
+    fitted = simclr().fit(images)
+    before = fitted.transform(images)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.set_params(views=interrupt).partial_fit(images)
+    np.testing.assert_array_equal(fitted.transform(images), before)
+    assert fitted.n_iter_ == 1
+
+
+class InterruptedCallback(skorch.callbacks.Callback):
+    def on_epoch_end(self, net, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_inside_a_callback_leaves_fit(images):
+    with pytest.raises(KeyboardInterrupt):
+        simclr(callbacks=[InterruptedCallback()]).fit(images)
+
+
+def test_early_stopping_ends_fit(images):
+    stopping = skorch.callbacks.EarlyStopping(
+        monitor="train_loss", patience=2, threshold=10.0, threshold_mode="abs", sink=lambda _: None
+    )
+    model = simclr(max_epochs=50, callbacks=[stopping]).fit(images)
+    assert model.n_iter_ == len(model.loss_curve_) == len(model.history_) == 3
+    assert model.transform(images).shape[0] == len(images)
+
+
+def test_callbacks_see_gradients_losses_and_a_learning_rate(images):
+    seen = []
+
+    class Spy(skorch.callbacks.Callback):
+        def on_grad_computed(self, net, named_parameters, **kwargs):
+            seen.append(max(p.grad.abs().max().item() for _, p in named_parameters))
+
+    clipping = skorch.callbacks.GradientNormClipping(1e-9)
+    model = simclr(callbacks=[Spy(), ("clip", clipping)], optimizer="sgd", weight_decay=0)
+    model.fit(images)
+    assert min(seen) > 0
+    start = simclr(lr=1e-12, optimizer="sgd", weight_decay=0).fit(images)
+    for clipped, untrained in zip(
+        model._objective.parameters(), start._objective.parameters(), strict=True
+    ):
+        torch.testing.assert_close(clipped, untrained, atol=1e-6, rtol=0)
+
+
+def test_loss_that_is_not_finite_is_reported(images):
+    with pytest.raises(ValueError, match=r"The loss became nan in epoch 1, at lr=1e\+30"):
+        simclr(lr=1e30, max_epochs=1, optimizer="sgd", batch_size=32).fit(images)
+
+
+def test_progress_bar_shows_loss_speed_and_time_left(images, capsys):
+    simclr(verbose=1, max_epochs=2).fit(images)
+    bar = capsys.readouterr().err
+    assert "400/400" in bar
+    assert "img/s" in bar
+    assert "epoch=2, loss=" in bar
+    simclr().fit(images)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_compiled_objective_trains_and_pickles(images):
+    import pickle
+
+    small = partial(simclr, backbone=nn.Sequential(nn.Flatten(), nn.Linear(64, 8)))
+    plain, compiled = small().fit(images), small(compile=True).fit(images)
+    np.testing.assert_allclose(compiled.loss_curve_, plain.loss_curve_, rtol=1e-3)
+    copied = pickle.loads(pickle.dumps(compiled))
+    np.testing.assert_array_equal(copied.transform(images), compiled.transform(images))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"device": "tpu"}, r"device='tpu' is unknown. Give \"auto\", \"cpu\""),
+        ({"device": "cuda:99"}, r'device="cuda:99" is not there: torch sees \d+ GPUs'),
+        ({"max_epochs": 0}, r"'max_epochs' .* in the range \[1, inf\). Got 0"),
+        ({"batch_size": 1}, r"'batch_size' .* in the range \[2, inf\). Got 1"),
+        ({"lr": 0}, "'lr' .* Got 0"),
+        ({"optimizer": "adam"}, "'optimizer' .* Got 'adam'"),
+        ({"temperature": -1.0}, "'temperature' .* Got -1.0"),
+        ({"precision": "int8"}, "'precision' .* Got 'int8'"),
+        ({"views": lambda batch: batch}, "must turn a batch into a list of tensors"),
+        ({"views": lambda batch: [batch, batch[:3]]}, "a view of all of its 28 samples"),
+        ({"views": lambda batch: [batch]}, "the view recipe gave 1"),
+    ],
+)
+def test_bad_parameters(images, parameters, message):
+    model = simclr(**parameters)
+    with pytest.raises(ValueError, match=message):
+        model.fit(images)
+    assert not hasattr(model, "encoder_")
+    assert not hasattr(model, "n_features_in_")
+
+
+def test_batch_size_may_exceed_the_samples(images):
+    model = simclr(batch_size=1000).fit(images[:30])
+    assert model.batch_size_ == 30
+    assert simclr().fit(images[:2]).transform(images[:1]).shape[0] == 1
+
+
+def test_seeds_differ_by_every_part_of_their_key():
+    def draw(*key):
+        with isolated(CPU):
+            seed_torch(CPU, *key)
+            return torch.rand(1).item()
+
+    assert draw(1, 2, 3) == draw(1, 2, 3)
+    assert len({draw(1), draw(1, 2), draw(1, 2, 3), draw(1, 3, 2), draw(2, 1, 3)}) == 5

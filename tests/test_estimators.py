@@ -1,0 +1,254 @@
+"""The estimators as parts of scikit-learn: pipelines, searches, names, pickles, callbacks."""
+
+import pickle
+from functools import partial
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from common import METHODS, digits, shrunk
+from sklearn.base import clone
+from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_html_repr
+
+from sklearn_ssl import SimCLRTransformer
+
+simclr = partial(shrunk, SimCLRTransformer)
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    images, y = digits()
+    return images[:300], y[:300]
+
+
+@each_method
+def test_pipeline_and_cross_validation(method, labelled):
+    X, y = labelled
+    classifier = make_pipeline(shrunk(method), LogisticRegression(max_iter=2000))
+    scores = cross_val_score(classifier, X, y, cv=3)
+    assert scores.mean() > 0.5  # chance is 0.1
+
+
+def test_grid_search_over_own_and_classifier_parameters(labelled):
+    X, y = labelled
+    pipeline = Pipeline([("ssl", simclr()), ("clf", LogisticRegression(max_iter=2000))])
+    grid = {"ssl__temperature": [0.1, 0.5], "clf__C": [0.1, 1.0]}
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(X, y)
+    assert len(search.cv_results_["params"]) == 4
+    assert search.score(X, y) > 0.8
+
+
+def test_grid_search_without_labels(labelled):
+    search = GridSearchCV(simclr(), {"projection_dim": [8, 16]}, cv=2).fit(labelled[0])
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_feature_union_and_column_transformer(labelled):
+    X, _ = labelled
+    rows = X.reshape(len(X), -1)
+    union = FeatureUnion([("a", simclr(image_shape=(8, 8))), ("b", simclr(random_state=1))])
+    width = simclr().fit(X)._n_features_out + simclr().fit(rows)._n_features_out
+    assert union.fit_transform(rows).shape == (300, width)
+    frame = pd.DataFrame(rows, columns=[f"pixel{i}" for i in range(64)]).assign(size=1.0 * len(X))
+    columns = ColumnTransformer(
+        [
+            ("photo", simclr(image_shape=(8, 8)), [f"pixel{i}" for i in range(64)]),
+            ("numbers", StandardScaler(), ["size"]),
+        ]
+    ).set_output(transform="pandas")
+    out = columns.fit_transform(frame)
+    assert out.columns[0] == "photo__simclr0"
+    assert out.columns[-1] == "numbers__size"
+
+
+def test_k_means_on_the_embedding(labelled):
+    X, _ = labelled
+    labels = make_pipeline(simclr(), KMeans(10, n_init=1, random_state=0)).fit_predict(X)
+    assert len(np.unique(labels)) == 10
+
+
+@each_method
+def test_names_and_pandas_output(method, labelled):
+    X, _ = labelled
+    frame = pd.DataFrame(X.reshape(len(X), -1)).rename(columns=str)
+    frame.index = np.arange(len(X)) + 7
+    model = shrunk(method, image_shape=(8, 8)).set_output(transform="pandas")
+    out = model.fit_transform(frame)
+    prefix = method.__name__.removesuffix("Transformer").removesuffix("Estimator").lower()
+    assert list(out.columns[:2]) == [f"{prefix}0", f"{prefix}1"]
+    assert list(out.columns) == list(model.get_feature_names_out())
+    assert out.index.equals(frame.index)
+    assert set(out.dtypes) == {np.dtype(np.float32)}
+    assert list(model.feature_names_in_[:2]) == ["0", "1"]
+    with pytest.raises(ValueError, match="input_features is not equal to feature_names_in_"):
+        model.get_feature_names_out(frame.columns[::-1])
+    model.set_output(transform="default").fit(X)
+    assert not hasattr(model, "feature_names_in_")
+
+
+@each_method
+def test_clone_and_pickle(method, labelled, tmp_path):
+    X, _ = labelled
+    model = shrunk(method).fit(X)
+    copied = clone(model)
+    assert copied.get_params() == model.get_params()
+    assert not hasattr(copied, "encoder_")
+    np.testing.assert_array_equal(copied.fit_transform(X), model.transform(X))
+    joblib.dump(model, tmp_path / "model")
+    for loaded in (pickle.loads(pickle.dumps(model)), joblib.load(tmp_path / "model")):
+        np.testing.assert_array_equal(loaded.transform(X), model.transform(X))
+        assert loaded.score(X) == model.score(X)
+
+
+@each_method
+def test_fitted_tensors_are_on_the_cpu(method, labelled):
+    """A pickle from a machine with a GPU opens on one without."""
+    model = shrunk(method).fit(labelled[0])
+    tensors = [*model._objective.state_dict().values()]
+    for state in model._optimizer_state["state"].values():
+        tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
+    assert len(tensors) > 10
+    assert {tensor.device.type for tensor in tensors} == {"cpu"}
+    assert model.encoder_ is model._objective.encoder
+
+
+def test_not_fitted(images):
+    for call in (simclr().transform, simclr().score):
+        with pytest.raises(NotFittedError):
+            call(images)
+    with pytest.raises(NotFittedError):
+        simclr().get_feature_names_out()
+
+
+@each_method
+def test_signature_is_explicit(method):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'max_epoch'"):
+        method(max_epoch=3)
+    with pytest.raises(TypeError, match="positional"):
+        method(0.5)
+    assert repr(method()) == f"{method.__name__}()"
+    assert method.__name__ in estimator_html_repr(method())
+
+
+def test_auto_is_kept_resolved(images, photos):
+    model = simclr().fit(images)
+    assert model.backbone_ == "small_convnet"
+    assert model.batch_size_ == 32
+    assert model.optimizer_ == "adamw"
+    assert model.lr_ == 0.002
+    assert model.weight_decay_ == 1e-4
+    assert model.warmup_epochs_ == 0.1
+    assert model.device_ in ("cpu", "cuda:0")
+    assert model.precision_ == "float32"
+    assert model.views_.blur == 0
+    assert model.views_.hue == 0
+    assert simclr(optimizer="sgd", batch_size=128).fit(photos).lr_ == pytest.approx(0.06)
+    assert simclr().fit(photos.reshape(len(photos), -1)[:, :20]).backbone_ == "mlp"
+
+
+def test_history(images):
+    model = simclr(max_epochs=3).fit(images)
+    assert model.n_iter_ == len(model.loss_curve_) == len(model.history_) == 3
+    assert set(model.history_[0]) == {"epoch", "train_loss", "train_loss_best", "lr", "dur"}
+    assert all(isinstance(value, float) for value in model.loss_curve_)
+
+
+def test_warm_start_goes_on_from_the_weights(images):
+    first = simclr(max_epochs=3).fit(images)
+    warm = simclr(max_epochs=3, warm_start=True).fit(images)
+    np.testing.assert_array_equal(warm.transform(images), first.transform(images))
+    warm.set_params(max_epochs=2, temperature=0.3).fit(images)
+    assert warm.n_iter_ == len(warm.loss_curve_) == 5
+    assert warm._objective.temperature == 0.3
+    assert [row["epoch"] for row in warm.history_] == [1, 2, 3, 4, 5]
+    still = simclr(max_epochs=3, warm_start=True).fit(images)
+    still.set_params(lr=1e-12, max_epochs=1).fit(images)
+    torch.testing.assert_close(
+        list(still.encoder_.parameters()), list(first.encoder_.parameters()), atol=1e-6, rtol=0
+    )
+    with pytest.raises(ValueError, match=r"fitted on \(8, 8, 1\)"):
+        warm.fit(images[:, :6, :6])
+    with pytest.raises(ValueError, match="Set it back, or fit a clone"):
+        warm.set_params(projection_dim=8).fit(images)
+    assert warm.n_iter_ == 5
+
+
+def test_fit_without_warm_start_forgets(images):
+    model = simclr().fit(images)
+    np.testing.assert_array_equal(
+        model.fit(images).transform(images), simclr().fit_transform(images)
+    )
+    assert model.n_iter_ == 1
+
+
+class Tasks:
+    """Records the tasks that scikit-learn's callbacks are told of; stops after some epochs."""
+
+    def __init__(self, stop_after=99):
+        self.begun, self.ended, self.embeddings, self.stop_after = [], [], [], stop_after
+
+    def setup(self, estimator, context):
+        self.begun.append("setup")
+
+    def teardown(self, estimator, context):
+        self.ended.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.begun.append(context.task_name)
+
+    def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):
+        self.ended.append(context.task_name)
+        if context.task_name == "epoch":
+            self.embeddings.append(fitted_estimator.transform(X))
+        return context.task_name == "epoch" and len(self.embeddings) >= self.stop_after
+
+
+def test_scikit_learn_callbacks_see_epochs(images):
+    tasks = Tasks()
+    model = simclr(max_epochs=3).set_callbacks(tasks).fit(images)
+    assert tasks.begun == ["setup", "fit", "epoch", "epoch", "epoch"]
+    assert tasks.ended == ["epoch", "epoch", "epoch", "fit", "teardown"]
+    np.testing.assert_array_equal(tasks.embeddings[-1], model.transform(images))
+    assert not np.allclose(tasks.embeddings[0], tasks.embeddings[1])
+    np.testing.assert_array_equal(
+        model.transform(images), simclr(max_epochs=3).fit_transform(images)
+    )
+
+
+def test_scikit_learn_callbacks_can_stop(images):
+    model = simclr(max_epochs=9).set_callbacks(Tasks(stop_after=2)).fit(images)
+    assert model.n_iter_ == 2
+
+
+def test_teardown_after_a_failed_fit(images):
+    tasks = Tasks()
+    with pytest.raises(ValueError, match="compares two views"):
+        simclr(views=lambda batch: [batch]).set_callbacks(tasks).fit(images)
+    assert tasks.ended == ["teardown"]
+
+
+def test_nested_progress_bars(labelled, capsys):
+    X, y = labelled
+    pipeline = make_pipeline(simclr(max_epochs=2), LogisticRegression(max_iter=2000))
+    search = GridSearchCV(pipeline, {"logisticregression__C": [0.1, 1.0]}, cv=2)
+    search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, y)
+    bars = capsys.readouterr().out
+    assert "SimCLRTransformer" in bars
+    assert "GridSearchCV" in bars
+
+
+def test_scoring_monitor(images):
+    monitor = ScoringMonitor(scoring=lambda estimator, X, y=None: estimator.score(X))
+    model = simclr(max_epochs=2).set_callbacks(monitor).fit(images)
+    assert model.n_iter_ == 2

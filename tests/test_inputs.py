@@ -1,0 +1,261 @@
+"""What X may be, and what is said where it may not."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import torch
+from common import METHODS, shrunk
+
+from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl.inputs import learn_scaling, read_samples
+
+
+def source_of(X, image_shape=None):
+    return read_samples(SimCLRTransformer(image_shape=image_shape), X, reset=True)
+
+
+def simclr(**parameters):
+    return shrunk(SimCLRTransformer, **parameters)
+
+
+# At this learning rate the rounding of a scale is not blown up by the steps that follow.
+LOW = 1e-4
+LAYOUTS = {
+    "channels last": (lambda X: X, None),
+    "channels first": (lambda X: np.ascontiguousarray(X.transpose(0, 3, 1, 2)), None),
+    "flattened": (lambda X: X.reshape(len(X), -1), (32, 32, 3)),
+    "flattened, channels first": (
+        lambda X: X.transpose(0, 3, 1, 2).reshape(len(X), -1),
+        (3, 32, 32),
+    ),
+    "data frame": (lambda X: pd.DataFrame(X.reshape(len(X), -1)), (32, 32, 3)),
+    "Fortran order": (np.asfortranarray, None),
+    "not contiguous": (lambda X: np.repeat(X, 2, axis=2)[:, :, ::2], None),
+    "read only": (lambda X: np.frombuffer(X.tobytes(), X.dtype).reshape(X.shape), None),
+    "tensor": (torch.from_numpy, None),
+    "tensor with gradient": (lambda X: torch.from_numpy(X / 255.0).requires_grad_(), None),
+    "list of arrays": (list, None),
+    "list of tensors": (lambda X: list(torch.from_numpy(X)), None),
+    "int64": (lambda X: X.astype(np.int64), None),
+    "uint16": (lambda X: X.astype(np.uint16), None),
+    "big endian": (lambda X: X.astype(">f4"), None),
+    "0..1": (lambda X: (X / 255).astype(np.float32), None),
+    "-1..1": (lambda X: X / 127.5 - 1, None),
+    "float64 0..255": (lambda X: X.astype(np.float64), None),
+}
+
+
+@pytest.fixture(scope="module")
+def full_range(photos):
+    """Photographs in which black and white both occur, so that every scale means the same."""
+    photos = photos.copy()
+    photos[0, 0, 0], photos[0, 0, 1] = 0, 255
+    return photos
+
+
+@pytest.fixture(scope="module")
+def expected(full_range):
+    return simclr(lr=LOW).fit_transform(full_range)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_type_and_scale_gives_the_same_embedding(full_range, expected, layout):
+    convert, image_shape = LAYOUTS[layout]
+    model = simclr(image_shape=image_shape, lr=LOW).fit(convert(full_range))
+    embedding = model.transform(convert(full_range))
+    assert embedding.dtype == np.float32
+    assert model.image_shape_ == (32, 32, 3)
+    assert model.n_features_in_ == 3072
+    np.testing.assert_allclose(embedding, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_fit_on_one_layout_transforms_another(full_range, expected):
+    model = simclr(lr=LOW).fit(full_range)
+    first = np.ascontiguousarray(full_range.transpose(0, 3, 1, 2))
+    np.testing.assert_allclose(model.transform(first), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_tensors(photos):
+    X = torch.from_numpy(photos).bfloat16()
+    assert simclr().fit_transform(X).shape[0] == len(photos)
+
+
+def test_gray_images_in_both_layouts(images):
+    expected = simclr().fit_transform(images)
+    with_channel = simclr().fit(images[..., None])
+    assert with_channel.image_shape_ == (8, 8, 1)
+    np.testing.assert_array_equal(with_channel.transform(images[..., None]), expected)
+    np.testing.assert_array_equal(with_channel.transform(images), expected)
+    flat = simclr(image_shape=(8, 8)).fit(images.reshape(len(images), -1))
+    np.testing.assert_array_equal(flat.transform(images.reshape(len(images), -1)), expected)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 7])
+def test_any_channel_count(photos, channels):
+    X = np.concatenate([photos, photos, photos], axis=3)[:40, ..., :channels]
+    model = simclr().fit(X)
+    assert model.image_shape_ == (32, 32, channels)
+    assert np.isfinite(model.transform(X)).all()
+
+
+@pytest.mark.parametrize(
+    "X", [np.eye(40, 6) > 0, np.arange(240, dtype=np.int8).reshape(40, 6) % 7], ids=["bool", "int8"]
+)
+def test_rows_of_other_types(X):
+    assert simclr().fit_transform(X).dtype == np.float32
+
+
+def test_scale_is_learned_from_training_data_alone(images):
+    model = simclr().fit(images)
+    brighter = model.transform(images * 2)
+    assert not np.allclose(brighter, model.transform(images), rtol=1e-2)
+    one = model.transform(images[:1])
+    np.testing.assert_allclose(model.transform(images)[:1], one, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        (np.array([0, 200], np.uint8), 0, 255),
+        (np.array([0.0, 16.0]), 0, 16),
+        (np.array([0.1, 0.9]), 0, 0.9),
+        (np.array([-1.0, 0.5]), -1, 1),
+        (np.array([-2.0, 2.6]), -2.6, 2.6),
+        (np.array([0, 65535], np.uint16), 0, 65535),
+    ],
+)
+def test_image_scales(values, low, high):
+    X = np.resize(values, (4, 6, 6))
+    scaled = learn_scaling(source_of(X)).on("cpu")(source_of(X).batch(slice(0, 4)))
+    expected = (X.astype(float) - low) / (high - low)
+    np.testing.assert_allclose(scaled[:, 0], expected, atol=1e-6)
+
+
+def test_scaling_has_the_statistics_of_the_whole_set(photos, monkeypatch):
+    monkeypatch.setattr("sklearn_ssl.inputs.CHUNK_VALUES", 7 * 3072)  # parts of 7, the last of 2
+    scaling = learn_scaling(source_of(photos))
+    np.testing.assert_allclose(scaling.mean, (photos / 255).mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(scaling.std, (photos / 255).std((0, 1, 2)), rtol=1e-5)
+
+
+def test_rows_are_standardised_without_losing_digits():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3)) * [1e-3, 1, 5] + [1e6, 0, -3]
+    source = source_of(X)
+    scaled = learn_scaling(source).on("cpu")(source.batch(slice(0, 300)))
+    expected = (X - X.mean(0)) / X.std(0)
+    np.testing.assert_allclose(scaled, expected, atol=1e-4)
+
+
+def test_constant_feature_and_channel(images):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    X[:, 1] = 5
+    assert np.isfinite(simclr().fit_transform(X)).all()
+    colored = np.stack([images, images, np.ones_like(images)], axis=-1)
+    assert np.isfinite(simclr().fit_transform(colored)).all()
+
+
+BAD = {
+    "empty": (np.empty((0, 8, 8)), r"0 sample\(s\)"),
+    "no pixels": (np.empty((5, 0, 8)), "hold no pixels"),
+    "one sample": (np.ones((1, 8, 8)), r"1 sample\(s\).*minimum of 2 is required"),
+    "5-D": (np.ones((5, 2, 2, 2, 2)), r"5 dimensions.*\(n, h, w, c\)"),
+    "1-D": (np.ones(5), "Expected 2D array, got 1D array"),
+    "scalar": (3.0, "Expected 2D array, got scalar"),
+    "none": (None, "Expected 2D array"),
+    "text": (np.array([["a", "b"], ["c", "d"]]), "X holds text, 'a' at first.*Load files into an"),
+    "paths": (["a.png", "b.png"], "X holds text, 'a.png' at first"),
+    "ragged images": ([np.ones((8, 8)), np.ones((8, 9))], r"such as \(8, 8\) and \(8, 9\)"),
+    "ragged": ([[1, 2], [1]], "samples of different shapes"),
+    "complex": (np.ones((5, 8, 8), complex), "[Cc]omplex"),
+    "equal pixels": (np.full((5, 8, 8), 7.0), "Every value in X equals 7.0"),
+    "equal rows": (np.zeros((5, 4)), "Every value in X equals 0"),
+    "too large": (np.array([[1e308, 1], [-1e308, 2], [1e308, 3]]), "too large to standardise"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_input(bad):
+    X, message = BAD[bad]
+    model = simclr()
+    with pytest.raises(ValueError, match=message):
+        model.fit(X)
+    assert vars(model) == vars(simclr())
+
+
+def test_sparse_input():
+    with pytest.raises(TypeError, match=r"[Ss]parse"):
+        simclr().fit(scipy.sparse.csr_array(np.eye(5)))
+
+
+@pytest.mark.parametrize(("value", "name"), [(np.nan, "NaN"), (-np.inf, "infinity")])
+def test_not_finite_names_the_sample(images, value, name):
+    X = images.astype(np.float32)
+    X[[17, 30], 3, 3] = value
+    with pytest.raises(ValueError, match=f"contains {name}: sample 17 is the first"):
+        simclr().fit(X)
+    model = simclr().fit(images)
+    with pytest.raises(ValueError, match=f"contains {name}: sample 17 is the first"):
+        model.transform(X)
+
+
+@pytest.mark.parametrize("image_shape", [(9, 9, 1), (8,), (2, 2, 2, 8), (8, 9)])
+def test_wrong_image_shape(images, image_shape):
+    with pytest.raises(ValueError, match=r"image_shape=.* needs \d+ columns, X has 64"):
+        simclr(image_shape=image_shape).fit(images.reshape(len(images), -1))
+
+
+def test_wrong_shape_at_transform(images, photos):
+    model = simclr().fit(photos)
+    for method in (model.transform, model.score, model.partial_fit):
+        with pytest.raises(ValueError, match=r"\(16, 16, 3\).*fitted on \(32, 32, 3\). Resize"):
+            method(photos[:, ::2, ::2])
+        with pytest.raises(ValueError, match=r"X holds rows.*set image_shape"):
+            method(photos.reshape(len(photos), -1))
+    rows = images.reshape(len(images), -1)
+    with pytest.raises(ValueError, match=r"fitted on rows of 64 features"):
+        simclr().fit(rows).transform(images)
+    with pytest.raises(
+        ValueError, match=r"X has 63 features, but SimCLRTransformer is expecting 64"
+    ):
+        simclr().fit(rows).transform(rows[:, 1:])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_failed_fit_leaves_the_fit_before(method, images):
+    rows = images.reshape(len(images), -1)
+    model = shrunk(method).fit(rows)
+    before = model.transform(rows)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(np.where(rows > 15, np.nan, rows)[:, :32])
+    np.testing.assert_array_equal(model.transform(rows), before)
+
+
+PEAK = """
+import resource, sys
+import numpy as np, torch
+from torch import nn
+from sklearn_ssl import SimCLRTransformer
+
+torch.set_num_threads(1)
+X = np.random.default_rng(0).integers(0, 256, (40_000, 32, 32, 3), np.uint8)  # 123 MB
+model = SimCLRTransformer(backbone=lambda shape: nn.AvgPool2d(8), max_epochs=1, projection_dim=8)
+model.fit(X[:600]).transform(X[:600])  # what libraries load at first use
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+getattr(model, sys.argv[1])(X)
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("call", ["fit", "transform"])
+def test_images_are_not_copied(call):
+    """A float32 copy of X would take 491 MB, a float64 copy 983 MB, one of bytes 123 MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, call], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 80

@@ -1,0 +1,73 @@
+"""The arrows between the parts, and that no method is left out anywhere."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import test_references
+from common import METHODS
+
+import sklearn_ssl
+
+PACKAGE = Path(sklearn_ssl.__file__).parent
+ARROWS = {
+    "_sklearn": set(),
+    "optimizers": set(),
+    "engine": {"optimizers"},
+    "inputs": {"_sklearn"},
+    "backbones": set(),
+    "layers": set(),
+    "views": {"views"},
+    "base": {"_sklearn", "engine", "inputs", "backbones", "optimizers", "views"},
+    "methods": {"_sklearn", "base", "engine", "layers", "views", "backbones"},
+    "discovery": {"base", "methods"},
+    "__init__": {"methods"},
+}
+
+
+def imports(path):
+    """Names of all modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield from (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module == "sklearn_ssl"
+                else [node.module]
+            )
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
+def test_arrows_point_one_way(path):
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    modules = list(imports(path))
+    ours = {m.split(".")[1] for m in modules if m.startswith("sklearn_ssl.")}
+    assert ours <= ARROWS[part]
+    assert part == "engine" or not any(m.split(".")[0] == "skorch" for m in modules)
+
+
+def test_every_method_is_public():
+    public = {getattr(sklearn_ssl, name) for name in sklearn_ssl.__all__}
+    assert set(METHODS) <= public
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_reference(method):
+    module = method.__module__.rsplit(".", 1)[1]
+    assert hasattr(test_references, f"test_{module}"), (
+        f"tests/test_references.py needs test_{module}: value and gradient of the loss"
+    )
+
+
+def test_import_is_light():
+    code = (
+        "import sys, torch, sklearn.callback, sklearn.model_selection\n"
+        "before = set(sys.modules)\nimport sklearn_ssl\n"
+        "print(*{m.split('.')[0] for m in set(sys.modules) - before})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torchvision", "matplotlib", "pandas", "PIL", "tqdm", "IPython", "rich"}
+    assert not heavy & set(done.stdout.split())

@@ -1,0 +1,159 @@
+"""What scikit-learn's checks do not see: that every method really learns.
+
+Each of these was seen to fail on a method broken for the purpose: views that return the batch
+unchanged or draw once for a batch, an optimizer that never steps, a part that never moves,
+constant features, a parameter that nobody reads.
+"""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from common import METHODS, digits, shrunk
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.views import ImageViews
+
+pytestmark = pytest.mark.parametrize("method", METHODS)
+KINDS = ["image", "rows"]
+# Turned over, a digit is another one, or none.
+DIGIT_VIEWS = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.4, 1.0))
+
+
+def samples(method, kind, n=60):
+    if kind not in method.default_views:
+        pytest.fail(f"{method.__name__} takes no {kind}; call with the kinds of default_views")
+    images = digits()[0][:n]
+    return images if kind == "image" else images.reshape(n, -1)
+
+
+def for_each_kind(check):
+    """Run a check on each kind of input that the method has views for."""
+
+    def test(method):
+        for kind in KINDS:
+            if kind in method.default_views:
+                check(method, samples(method, kind))
+
+    test.__name__, test.__doc__ = check.__name__, check.__doc__
+    return test
+
+
+@for_each_kind
+def test_views_of_a_sample_differ_and_are_drawn_for_each_sample(method, X):
+    model = shrunk(method).fit(X)
+    torch.manual_seed(0)
+    # 30 copies of one sample, and as many others, which row views draw their values from.
+    batch = torch.from_numpy(np.concatenate([X[:1].repeat(30, 0), X[:30]])).float()
+    batch = batch[:, None] / 16 if batch.ndim == 3 else batch
+    views = model.views_(batch)
+    assert len(views) >= 2
+    assert not any(torch.equal(views[0], view) for view in views[1:])
+    assert max(len(torch.unique(view[:30].flatten(1), dim=0)) for view in views) > 20
+
+
+@for_each_kind
+def test_every_part_moves(method, X):
+    trained, untrained = shrunk(method).fit(X), shrunk(method, lr=1e-12).fit(X)
+    parts = dict(trained._objective.named_children())
+    assert parts
+    for name, part in parts.items():
+        start = dict(untrained._objective.named_children())[name]
+        moved = [
+            (p - q).abs().max().item()
+            for p, q in zip(part.parameters(), start.parameters(), strict=True)
+        ]
+        assert not moved or max(moved) > 1e-5, f"{name} did not move"
+
+
+@for_each_kind
+def test_features_vary_and_are_finite(method, X):
+    embedding = shrunk(method).fit_transform(X)
+    assert np.isfinite(embedding).all()
+    assert (embedding.std(axis=0) > 1e-4).mean() > 0.5
+    assert len(np.unique(embedding.round(5), axis=0)) > 0.9 * len(X)
+
+
+@for_each_kind
+def test_embedding_does_not_depend_on_the_batch(method, X):
+    model = shrunk(method).fit(X)
+    one_by_one = np.concatenate([model.transform(X[i : i + 1]) for i in range(10)])
+    np.testing.assert_allclose(model.transform(X)[:10], one_by_one, rtol=1e-4, atol=1e-5)
+
+
+@for_each_kind
+def test_transform_is_the_encoder_in_evaluation_mode(method, X):
+    model = shrunk(method).fit(X)
+    assert not any(module.training for module in model.encoder_.modules())
+    batch = torch.from_numpy(X).float()
+    if X.ndim == 3:
+        batch = batch[:, None] / 16
+    else:
+        batch = torch.from_numpy(StandardScaler().fit_transform(X))
+    with torch.no_grad():
+        expected = model.encoder_(batch.float()).numpy()
+    np.testing.assert_allclose(model.transform(X), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_each_own_parameter_changes_something(method):
+    X = digits()[0][:60]
+    shared = {field.name for field in fields(SSLTransformer)}
+    expected = shrunk(method).fit_transform(X)
+    own = [field.name for field in fields(method) if field.name not in shared]
+    assert own
+    for name in own:
+        value = getattr(shrunk(method), name)
+        changed = not value if isinstance(value, bool) else 2 * value
+        embedding = shrunk(method, **{name: changed}).fit_transform(X)
+        assert not np.array_equal(embedding, expected), f"{name} is read by nobody"
+
+
+def test_score_is_minus_the_loss_and_the_same_at_every_call(method, images):
+    model = shrunk(method, max_epochs=20).fit(images)
+    weights = [w.clone() for w in model._objective.state_dict().values()]
+    score = model.score(images)
+    assert isinstance(score, float)
+    assert score == model.score(images)
+    assert -score == pytest.approx(model.loss_curve_[-1], rel=0.3)
+    for now, before in zip(model._objective.state_dict().values(), weights, strict=True):
+        assert torch.equal(now, before)
+    assert score > shrunk(method, lr=1e-12).fit(images).score(images)
+
+
+def few_label_accuracy(features, y, n_labels, seeds=10):
+    """Mean accuracy with few labels a class: of a linear probe, and of nearest neighbours."""
+    linear, neighbours = [], []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        train = np.concatenate(
+            [rng.choice(np.flatnonzero(y == c), n_labels, replace=False) for c in np.unique(y)]
+        )
+        test = np.setdiff1d(np.arange(len(y)), train)
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        linear.append(probe.fit(features[train], y[train]).score(features[test], y[test]))
+        nearest = KNeighborsClassifier(1, metric="cosine")
+        neighbours.append(nearest.fit(features[train], y[train]).score(features[test], y[test]))
+    return np.array([np.mean(linear), np.mean(neighbours)])
+
+
+@pytest.mark.slow
+def test_features_beat_the_untrained_encoder_and_raw_pixels(method):
+    """On digits with 5 labels a class, linear probe and nearest neighbour, mean of two fits."""
+    images, y = digits()
+    raw = few_label_accuracy(images.reshape(len(images), -1), y, 5)
+    settings = {"max_epochs": 10, "views": DIGIT_VIEWS}
+    scores, untrained = [], []
+    for seed in range(2):
+        model = method(random_state=seed, **settings).fit(images)
+        scores.append(few_label_accuracy(model.transform(images), y, 5))
+        model = method(random_state=seed, **settings, lr=1e-12).fit(images)
+        untrained.append(few_label_accuracy(model.transform(images), y, 5))
+    trained, untrained = np.mean(scores, 0), np.mean(untrained, 0)
+    print(f"trained {trained}, untrained {untrained}, raw {raw}")
+    assert (trained > untrained + 0.02).all()
+    assert (trained > raw + 0.02).all()
