@@ -35,8 +35,6 @@ class Encoder(nn.Module):
         if self.mean.numel():
             samples = (samples - self.mean) / self.std
         features = self.backbone(samples)
-        if isinstance(features, dict):  # of torchvision's feature extractor, a single one
-            (features,) = features.values()
         if features.ndim == 4:  # a map (n, d, h, w)
             return features.mean(dim=(2, 3))
         return features.mean(dim=1) if features.ndim == 3 else features  # tokens (n, t, d)
@@ -50,7 +48,7 @@ def small_convnet(in_channels, height, width, widths=(64, 128, 256)):
         zip(pairwise((in_channels, *widths)), strides, strict=True), start=1
     ):
         layers[f"stage{i}"] = _convolution(n_in, n_out, stride)
-    return nn.Sequential(layers)
+    return nn.Sequential(layers | {"pool": _standardised_pool(widths[-1])})
 
 
 def small_resnet(in_channels, height, width, widths=(32, 64, 128), depth=1):
@@ -68,7 +66,7 @@ def small_resnet(in_channels, height, width, widths=(32, 64, 128), depth=1):
         first = BasicBlock(n_in, n_out, stride, shortcut)
         rest = [BasicBlock(n_out, n_out) for _ in range(depth - 1)]
         layers[f"stage{i}"] = nn.Sequential(first, *rest)
-    return nn.Sequential(layers)
+    return nn.Sequential(layers | {"pool": _standardised_pool(widths[-1])})
 
 
 def small_vit(in_channels, height, width):
@@ -93,10 +91,11 @@ def mlp(n_features, width=256, depth=4):
 def _strides(side, n_layers):
     """Strides that bring a side to 4 to 7 pixels: 2 in the last layers, the rest in the first.
 
-    Sides below 16 end at 2 or 3 pixels, at a quarter of the time and with the same accuracy on
+    Sides below 16 end at 2 to 4 pixels, at a quarter of the time and with the same accuracy on
     digits of 8 pixels.
     """
-    shrink = 2 ** int(math.log2(max(side, 2) / (4 if side >= 16 else 2)))
+    # An odd side is halved up: 28 pixels end at 4, as 32 do.
+    shrink = 2 ** max(0, int(math.log2(side / (3.5 if side >= 16 else 1.75))))
     strides = [1] * n_layers
     for i in reversed(range(n_layers)):
         if shrink > 1:
@@ -112,6 +111,16 @@ def _convolution(n_in, n_out, stride):
         nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(n_out),
         nn.ReLU(inplace=True),
+    )
+
+
+def _standardised_pool(n_features):
+    """Average over the map, then standardise: for cosines, features after a ReLU are all alike.
+
+    On Fashion-MNIST with 10 labels a class, 20 neighbours by cosine gained 9 points of accuracy.
+    """
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(n_features, affine=False)
     )
 
 
@@ -154,7 +163,7 @@ def make_backbone(backbone, in_shape, *, weights=None, layer=None):
         model = _torchvision_model(backbone, in_shape, weights)
         weights = None
     if weights is not None:
-        _load(model, weights)
+        _load(model, _read(weights), weights)
     return model if layer is None else _cut(model, layer)
 
 
@@ -163,7 +172,9 @@ def make_encoder(backbone, in_shape, mean, std, *, weights=None, layer=None):
     model = make_backbone(backbone, in_shape, weights=weights, layer=layer)
     if weights is not None and (constants := _pretraining_constants(backbone, weights)):
         mean, std = constants
-    encoder = Encoder(model, mean, std).float()
+        if in_shape[0] != 3:  # as gray would have, in every channel
+            mean, std = ([sum(values) / 3] * in_shape[0] for values in (mean, std))
+    encoder = Encoder(model, mean, std).float().cpu()
     try:
         with torch.no_grad():
             features = encoder.eval()(torch.zeros(2, *in_shape))
@@ -193,29 +204,51 @@ def _torchvision_model(name, in_shape, weights):
             + (f" Near names: {', '.join(near)}." if near else "")
             + f' Give "auto", one of {", ".join(SMALL)}, mlp, or a torchvision model\'s name.'
         )
-    channels, height, width = in_shape
-    small = weights is None and min(height, width) <= SMALL_SIDE
-    settings = {}
+    small = min(in_shape[1:]) <= SMALL_SIDE
+    if weights is None:
+        return _headless(_published(name, in_shape, small), in_shape[0])
+    pretrained = models.get_model_weights(name)
+    if weights in pretrained.__members__:
+        state = pretrained[weights].get_state_dict(progress=True)
+    else:
+        state = _read(weights)
+        own = _headless(_published(name, in_shape, small), in_shape[0])
+        if _fits(own, state):  # saved from a backbone of ours, with its stem and channels
+            own.load_state_dict(state)
+            return own
+    model = _published(name, in_shape, small=False)
+    if name.startswith("vit_"):
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        if "encoder.pos_embedding" in state:
+            state = interpolate_embeddings(in_shape[1], model.patch_size, state)
+    _load(model, state, weights)
+    return _headless(model, in_shape[0])
+
+
+def _published(name, in_shape, small):
+    """Build torchvision's model as published, but for the stem, which small images need."""
+    from torchvision import models
+
+    side, settings = in_shape[1], {}
     if name.startswith("vit_") and not small:
         patch = int(name.rsplit("_", 1)[1])
-        if height % patch:
+        if side % patch:
             raise ValueError(
                 f"backbone={name!r} cuts images into patches of {patch} pixels, and X holds "
-                f"images of {height}. Resize them to {height // patch * patch or patch}."
+                f"images of {side}. Resize them to {side // patch * patch or patch}."
             )
-        settings["image_size"] = height
+        settings["image_size"] = side
     if name in ("googlenet", "inception_v3"):
         settings.update(aux_logits=False, init_weights=True)
-    with torch.device("meta") if name.startswith("vit_") and small else torch.device("cpu"):
+    # A small vision transformer is built anew from the settings of the large one.
+    with torch.device("meta" if name.startswith("vit_") and small else "cpu"):
         model = models.get_model(name, weights=None, **settings)
-    if weights is not None:
-        known_weights = models.get_model_weights(name)
-        if weights in known_weights.__members__:
-            model.load_state_dict(known_weights[weights].get_state_dict(progress=True))
-        else:
-            _load(model, weights)
-    elif small:
-        model = _small_stem(model, height)
+    return _small_stem(model, side) if small else model
+
+
+def _headless(model, channels):
+    """Let the features through, and any number of channels in."""
     _remove_classifier(model)
     _set_in_channels(model, channels)
     return model
@@ -281,8 +314,8 @@ def _set_in_channels(model, channels):
     model.set_submodule(name, new)
 
 
-def _load(model, path):
-    """Load a state dict from a local file, .safetensors or torch's format."""
+def _read(path):
+    """Read a state dict from a local file, .safetensors or torch's format."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(
@@ -292,16 +325,24 @@ def _load(model, path):
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        state = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _fits(model, state):
+    """Tell whether a state dict has just the tensors of a model."""
+    own = model.state_dict()
+    return own.keys() == state.keys() and all(own[k].shape == state[k].shape for k in own)
+
+
+def _load(model, state, weights):
+    """Give a model the weights of a state dict, which may have another classifier, or none."""
     own = model.state_dict()
     fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-    # The classifier goes away: it may have any number of classes, or be missing.
     wrong = [k for k in own if k not in fitting and own[k].shape[:1] != (IMAGENET_CLASSES,)]
     if wrong:
         raise ValueError(
-            f"weights={str(path)!r} do not fit the backbone: {len(wrong)} of {len(own)} tensors "
+            f"weights={str(weights)!r} do not fit the backbone: {len(wrong)} of {len(own)} tensors "
             f"are missing or of another shape, {wrong[0]!r} the first of them."
         )
     model.load_state_dict(own | fitting)
@@ -322,6 +363,7 @@ def _pretraining_constants(backbone, weights):
 
 def _cut(model, layer):
     """Keep the part of the model up to a layer, and return what that layer gives."""
+    from torchvision.models import SwinTransformer
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
     try:
@@ -337,4 +379,18 @@ def _cut(model, layer):
         raise ValueError(
             f"layer={layer!r} is no layer of the backbone. Near names: {', '.join(near)}."
         )
-    return create_feature_extractor(model, {layer: "features"})
+    channels_last = isinstance(model, SwinTransformer) and layer.startswith(("features", "norm"))
+    return Cut(create_feature_extractor(model, {layer: "features"}), channels_last)
+
+
+class Cut(nn.Module):
+    """A traced model up to a layer; gives that layer's output, maps as (n, d, h, w)."""
+
+    def __init__(self, model, channels_last):
+        super().__init__()
+        self.model, self.channels_last = model, channels_last
+
+    def forward(self, samples):
+        """Return what the layer gives."""
+        features = self.model(samples)["features"]
+        return features.permute(0, 3, 1, 2) if self.channels_last else features

@@ -12,7 +12,7 @@ from typing import dataclass_transform
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
@@ -21,6 +21,7 @@ from sklearn_ssl.backbones import make_encoder
 from sklearn_ssl.engine import (
     StopTraining,
     Training,
+    full_precision,
     isolated,
     resolve_device,
     seed_torch,
@@ -96,9 +97,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     batch_size : int or "auto", default="auto"
         Largest number of samples in a step, at least 2. The batches of an epoch have one size;
         samples that do not fill up a batch, fewer than there are batches, wait for the next
-        epoch. "auto" is the power of two below n_samples / 8, at least 32 and at most 256.
+        epoch. "auto" is the power of two below n_samples / 64, at least 64 and at most 256.
 
-    optimizer : {{"auto", "adamw", "sgd", "lars"}}, default="auto"
+    optimizer : {"auto", "adamw", "sgd", "lars"}, default="auto"
         "auto" is "adamw". "sgd" and "lars" have a momentum of 0.9.
 
     lr : float or "auto", default="auto"
@@ -115,7 +116,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one, and is
         found anew at every call, so an estimator fitted on a GPU works without.
 
-    precision : {{"auto", "float32", "bfloat16", "float16"}}, default="auto"
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Number type of the network's products in training; losses, weights and the embedding stay
         float32. "auto" is "bfloat16" on GPUs that have it and "float32" elsewhere.
 
@@ -125,13 +126,16 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     callbacks : list of skorch callbacks, default=None
         Called in training, for example ``skorch.callbacks.EarlyStopping(monitor="train_loss")``.
-        scikit-learn's own callbacks are set with ``set_callbacks``.
+        The learning rate follows the schedule of ``lr``, whatever a callback sets. scikit-learn's
+        own callbacks are set with ``set_callbacks``.
 
     warm_start : bool, default=False
-        Whether fit starts from the weights of the fit before, and adds to its history.
+        Whether fit starts from the weights of the fit before, and adds to its history. Backbone,
+        layer and the scale of X stay those of the first fit.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of weights, order of samples and views. An int makes fit reproducible on a device.
+        Seed of weights, order of samples and views. An int makes fit reproducible on the CPU, and
+        on a GPU as far as torch's own operations are.
 
     verbose : int, default=0
         1 shows a progress bar with loss, samples a second and time left.
@@ -214,7 +218,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         super().__init_subclass__(**kwargs)
         dataclass(kw_only=True, eq=False, repr=False)(cls)
         if "{shared_parameters}" in (cls.__doc__ or ""):
-            doc = inspect.cleandoc(SSLTransformer.__doc__).replace("{{", "{").replace("}}", "}")
+            doc = inspect.cleandoc(SSLTransformer.__doc__)
             _, parameters, attributes = doc.split("----------\n")
             parameters = parameters.removesuffix("\n\nAttributes\n")
             cls.__doc__ = (
@@ -229,7 +233,6 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    @with_callbacks
     def fit(self, X, y=None):
         """Train the encoder on X.
 
@@ -254,7 +257,6 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    @with_callbacks
     def partial_fit(self, X, y=None):
         """Train one more epoch, on X.
 
@@ -280,9 +282,10 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         resume = resume and self.__sklearn_is_fitted__()
         fit_task = self._init_callback_context(max_subtasks=n_epochs)
         fit_task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        source = read_samples(self, X, reset=not resume)
+        source = read_samples(self, X, reset=not resume, min_samples=2)
         device = resolve_device(self.device)
-        backbone, views = self._resolve_backbone(source, device), self._resolve_views(source)
+        views = self._resolve_views(source)
+        backbone = self._kept_backbone() if resume else self._resolve_backbone(source, device)
         history = self.history_ if resume else []
         with isolated(device):
             if resume:
@@ -292,20 +295,23 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
                 scaling = learn_scaling(source)
                 seed_torch(device, seed)
-                encoder, n_features = make_encoder(
-                    backbone,
-                    source.shape,
-                    scaling.mean,
-                    scaling.std,
-                    weights=self.weights,
-                    layer=self.layer,
-                )
-            objective = self._make_objective(encoder, n_features).float()
+                with torch.device("cpu"):
+                    encoder, n_features = make_encoder(
+                        backbone,
+                        source.shape,
+                        scaling.mean,
+                        scaling.std,
+                        weights=self.weights,
+                        layer=self.layer,
+                    )
+            with torch.device("cpu"):  # whatever the process's default device is
+                objective = self._make_objective(encoder, n_features).float()
             if resume:
                 _restore(objective, self._objective)
             training = self._resolve_training(len(source), device, seed, len(history), anneal)
+            goes_on = resume and not anneal and training.optimizer == self.optimizer_
 
-            def fitted(objective, rows):
+            def fitted(objective, rows, optimizer_state=None):
                 """Return the fitted attributes with these epochs behind."""
                 rows = history + rows
                 return {
@@ -324,6 +330,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                     "precision_": training.precision,
                     "_n_features_out": n_features,
                     "_objective": objective,
+                    "_optimizer_state": optimizer_state,
                     "_scaling": scaling,
                     "_seed": seed,
                 }
@@ -352,13 +359,25 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 n_epochs=n_epochs,
                 epoch_task=epoch_task,
                 callbacks=self.callbacks or [],
-                optimizer_state=self._optimizer_state if resume and not anneal else None,
+                optimizer_state=self._optimizer_state if goes_on else None,
                 unit="img" if source.is_image else "row",
                 verbose=self.verbose,
             )
-        vars(self).update(fitted(objective.cpu().eval(), rows), _optimizer_state=optimizer_state)
+            objective.zero_grad()  # gradients would stay in memory
+            vars(self).update(fitted(objective.cpu().eval(), rows, optimizer_state))
         fit_task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
         return self
+
+    def _kept_backbone(self):
+        """Return the backbone of the fit before; raise where another one is asked for now."""
+        kept = self.backbone_
+        same = self.backbone is kept or (isinstance(kept, str) and self.backbone == kept)
+        if not same and not _is_auto(self.backbone):
+            raise ValueError(
+                f"Training goes on with backbone={kept!r} of the fit before, and not with "
+                f"{self.backbone!r}. Set it back, or fit a clone."
+            )
+        return kept
 
     def _resolve_backbone(self, source, device):
         """Return the backbone, with "auto" resolved for the samples and the device."""
@@ -395,8 +414,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         def resolve(name, value):
             return value if _is_auto(getattr(self, name)) else getattr(self, name)
 
-        power_of_two = 2 ** int(np.log2(max(1, n_samples / 8)))
-        batch_size = resolve("batch_size", min(256, max(32, power_of_two)))
+        power_of_two = 2 ** int(np.log2(max(1, n_samples / 64)))
+        batch_size = resolve("batch_size", min(256, max(64, power_of_two)))
         batch_size = min(batch_size, n_samples)
         optimizer = resolve("optimizer", "adamw")
         defaults = DEFAULTS[optimizer]
@@ -435,7 +454,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         device = resolve_device(self.device)
         encoder, scale = _moved(self.encoder_, device), self._scaling.on(device)
         embedding = np.empty((len(source), self._n_features_out), np.float32)
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision(device):
             for part in gen_batches(len(source), EMBEDDING_BATCH):
                 embedding[part] = encoder(scale(source.batch(part, device))).cpu().numpy()
         return embedding
@@ -465,7 +484,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         order = np.random.default_rng(self._seed).permutation(len(source))
         batches = np.array_split(order, max(1, round(len(order) / self.batch_size_)))
         total = 0.0
-        with isolated(device), torch.no_grad():
+        with isolated(device), torch.no_grad(), full_precision(device):
             objective = _moved(self._objective, device)
             make_views = _view_maker(self.views_, self._scaling.on(device))
             for i, indices in enumerate(batches):
@@ -537,5 +556,8 @@ def _restore(objective, old):
 
 
 def _moved(module, device):
-    """Return the module on a device; fitted modules themselves stay on the CPU, and picklable."""
-    return module if device.type == "cpu" else copy.deepcopy(module).to(device)
+    """Return the module on a device; fitted modules themselves stay on the CPU, and picklable.
+
+    Copies of traced modules, which ``layer`` makes, forget that they are in evaluation mode.
+    """
+    return (module if device.type == "cpu" else copy.deepcopy(module).to(device)).eval()

@@ -1,6 +1,7 @@
 """How an objective is trained: the loop of every method, and the place that knows skorch."""
 
 import contextlib
+import copy
 import dis
 import math
 import time
@@ -86,7 +87,8 @@ def isolated(device):
     """Leave the process as it was: random states, default dtype, grad and inference modes."""
     dtype = torch.get_default_dtype()
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
+    # Leaving inference mode turns gradients on as well, where the caller had turned them off.
+    with torch.random.fork_rng(devices), torch.inference_mode(False):
         torch.set_default_dtype(torch.float32)
         try:
             yield
@@ -96,10 +98,19 @@ def isolated(device):
 
 def seed_torch(device, *key):
     """Make all that torch draws next on the processor and the device a function of the key."""
-    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    # NumPy takes a key for the same with zeros behind it, so the length stands in front.
+    seed = int(np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)[0])
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index].manual_seed(seed)
+
+
+def full_precision(device):
+    """Context in which autocast is off on a device, whatever the caller's is.
+
+    Losses need it: exponentials at low temperatures, softmax over many negatives, covariances.
+    """
+    return torch.autocast(device.type, enabled=False)
 
 
 def epoch_batches(n_samples, batch_size, seed, epoch):
@@ -224,25 +235,10 @@ class SSLNet(NeuralNet):
             raise
 
 
-class EpochTasks(Callback):
-    """Enter a context at each epoch's begin and leave it at its end."""
-
-    def __init__(self, epoch_task):
-        self.epoch_task = epoch_task
-
-    def on_epoch_begin(self, net, **kwargs):
-        """Enter the epoch."""
-        self.task = self.epoch_task(lambda: records(net))
-        self.task.__enter__()
-
-    def on_epoch_end(self, net, **kwargs):
-        """Leave the epoch, which may raise StopTraining."""
-        self.task.__exit__(None, None, None)
-
-
 def records(net):
-    """Return what was recorded of each epoch, without the single batches."""
-    return [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
+    """Return what was recorded of each epoch that ended, without the single batches."""
+    ended = [row for row in net.history if "train_loss" in row]
+    return [{k: v for k, v in row.items() if k != "batches"} for row in ended]
 
 
 class Progress(Callback):
@@ -286,11 +282,11 @@ def train(
     unit="sample",
     verbose=0,
 ):
-    """Train an objective in place; return the history, a dict an epoch, and the optimizer's state.
+    """Train an objective in place; return a dict of records an epoch, and the optimizer's moments.
 
     ``source`` has a length and ``batch(indices, device)``; ``make_views`` turns a batch into its
-    views. ``epoch_task(records)`` gives a context around each epoch; where that raises
-    StopTraining at its end, training ends early. An exception leaves the objective wherever it was.
+    views. ``epoch_task(records)`` gives a context around each epoch, which may raise StopTraining
+    at its end. Any other exception leaves the objective wherever it was.
     """
     progress = Progress(unit)
     net = SSLNet(
@@ -299,27 +295,32 @@ def train(
         max_epochs=n_epochs,
         device=training.device,
         compile=training.compile,
-        callbacks=[*callbacks, *([progress] if verbose else []), EpochTasks(epoch_task)],
+        callbacks=[*([progress] if verbose else []), *callbacks],
         verbose=verbose,
     )
     net.training, net.make_views = training, make_views
     net.initialize()
     if optimizer_state is not None:
-        net.optimizer_.load_state_dict(optimizer_state)
+        # The moments alone, as learning rate and weight decay may have been changed since; and a
+        # copy of them, as steps change them in place.
+        state = {"state": copy.deepcopy(optimizer_state)}
+        net.optimizer_.load_state_dict(net.optimizer_.state_dict() | state)
     try:
-        net.notify("on_train_begin", X=source, y=None)
         with contextlib.suppress(StopTraining):
-            net.fit_loop(source)
-        net.notify("on_train_end", X=source, y=None)
+            net.notify("on_train_begin", X=source, y=None)
+            for _ in range(n_epochs):
+                stopped = True
+                with epoch_task(lambda: records(net)), contextlib.suppress(StopTraining):
+                    net.fit_loop(source, epochs=1)
+                    stopped = False
+                if stopped:
+                    break
+        with contextlib.suppress(StopTraining):
+            net.notify("on_train_end", X=source, y=None)
     finally:
         progress.close()
-    return records(net), _on_cpu(net.optimizer_.state_dict())
-
-
-def _on_cpu(state):
-    """Copy a nest of dicts and lists with its tensors on the CPU."""
-    if isinstance(state, dict):
-        return {key: _on_cpu(value) for key, value in state.items()}
-    if isinstance(state, list):
-        return [_on_cpu(value) for value in state]
-    return state.cpu() if isinstance(state, torch.Tensor) else state
+    state = net.optimizer_.state_dict()["state"]
+    return records(net), {
+        index: {name: value.cpu() for name, value in moments.items()}
+        for index, moments in state.items()
+    }

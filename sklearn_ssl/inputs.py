@@ -51,7 +51,8 @@ class ArraySource:
         """Return the samples of these indices (an array or a slice) on a device."""
         samples = np.asarray(self.array[indices])
         if samples.dtype.name not in TORCH_TYPES or not samples.dtype.isnative:
-            samples = samples.astype(np.float32)
+            short = samples.dtype.itemsize <= 2 or samples.dtype.name == "float32"
+            samples = samples.astype(np.float32 if short else np.float64)
         elif isinstance(indices, slice):
             samples = samples.copy()  # torch shares memory, which must be writable and in order
         samples = torch.from_numpy(samples).to(device, non_blocking=True)
@@ -80,9 +81,18 @@ class Scaling:
 
     def on(self, device):
         """Return the map as a function of batches on a device."""
-        offset, scale = (torch.as_tensor(v, device=device) for v in (self.offset, self.scale))
+        if self.offset.ndim == 0:  # images; numbers leave the type of a batch as it is
+            offset, scale = self.offset.item(), self.scale.item()
+            return lambda batch: (_floating(batch).sub(offset).mul_(scale)).float()
         # Rows of large values and small spread need float64 until the offset is gone.
+        offset, scale = (torch.as_tensor(v, device=device) for v in (self.offset, self.scale))
         return lambda batch: ((batch - offset) * scale).float()
+
+
+def _floating(batch):
+    """Return a batch in float32, or float64 where float32 would lose digits."""
+    wide = batch.dtype in (torch.float64, torch.int32, torch.int64)
+    return batch.double() if wide else batch.float()
 
 
 def learn_scaling(source):
@@ -93,8 +103,7 @@ def learn_scaling(source):
     for part in source.parts():
         batch = source.batch(part)
         low, high = min(low, batch.min().item()), max(high, batch.max().item())
-        values = batch.double() if batch.dtype == torch.float64 else batch.float()
-        variance, part_mean = torch.var_mean(values, dim=axes, correction=0)
+        variance, part_mean = torch.var_mean(_floating(batch), dim=axes, correction=0)
         part_mean, variance = part_mean.double().numpy(), variance.double().numpy()
         # Chan's update of mean and variance by another part's.
         n, difference = len(batch), part_mean - mean
@@ -126,7 +135,7 @@ def learn_scaling(source):
     return Scaling(np.asarray(offset), np.asarray(scale), mean.astype("f4"), std.astype("f4"))
 
 
-def read_samples(estimator, X, *, reset):
+def read_samples(estimator, X, *, reset, min_samples=1):
     """Check X and return its source; with ``reset`` learn its shape, else compare it with fit's.
 
     Sets ``n_features_in_`` and, for images, ``image_shape_`` (h, w, c) on the estimator.
@@ -134,7 +143,7 @@ def read_samples(estimator, X, *, reset):
     X = _as_array(X)
     check = {
         "ensure_all_finite": False,  # done below, with the sample's number
-        "ensure_min_samples": 2 if reset else 1,
+        "ensure_min_samples": min_samples,
     }
     ndim = len(X.shape)
     if ndim > 4:

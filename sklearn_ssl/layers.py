@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-import torch
 from torch import nn
 
 
@@ -21,12 +20,3 @@ def mlp(*widths, last_norm=False):
         elif last_norm:
             layers.append(nn.BatchNorm1d(n_out))
     return nn.Sequential(*layers)
-
-
-def full_precision(tensor):
-    """Context in which autocast is off on the tensor's device, for losses.
-
-    Exponentials at low temperatures, softmax over many negatives and covariances need float32;
-    the tensors that go in must be made float32 by the caller.
-    """
-    return torch.autocast(tensor.device.type, enabled=False)

@@ -37,7 +37,10 @@ class LARS(torch.optim.Optimizer):
                     ratio = group["trust"] * weight_norm / (grad_norm + decay * weight_norm + 1e-8)
                     ratio = torch.where((weight_norm > 0) & (grad_norm > 0), ratio, 1.0)
                     update = ratio * update.add(weight, alpha=decay)
-                velocity = self.state[weight].setdefault("velocity", torch.zeros_like(weight))
+                state = self.state[weight]
+                if "velocity" not in state:
+                    state["velocity"] = torch.zeros_like(weight)
+                velocity = state["velocity"]
                 velocity.mul_(group["momentum"]).add_(update)
                 weight.sub_(velocity, alpha=group["lr"])
 

@@ -1,5 +1,8 @@
 """Encoders by name, by factory and as given."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -28,10 +31,10 @@ def test_small_backbones(name, shape):
 
 
 @pytest.mark.parametrize("name", ["small_convnet", "small_resnet", "small_resnet18"])
-@pytest.mark.parametrize("side", [4, 8, 16, 20, 28, 32, 64, 96, 224])
+@pytest.mark.parametrize("side", [4, 8, 15, 16, 20, 27, 28, 32, 64, 96, 224])
 def test_small_convolutions_end_at_small_maps(name, side):
-    features = make_backbone(name, (3, side, side))(torch.rand(1, 3, side, side))
-    low, high = (4, 7) if side >= 16 else (2, 3)
+    features = make_backbone(name, (3, side, side))[:-1](torch.rand(1, 3, side, side))
+    low, high = (4, 7) if side >= 16 else (2, 4)
     assert low <= features.shape[2] <= high
 
 
@@ -152,6 +155,7 @@ def test_backbones_that_do_not_work(backbone, message):
         ("small_convnet", "stage1", 64),
         ("mobilenet_v3_small", "features.3", 24),
         ("small_vit", "encoder.layers.encoder_layer_1", 128),
+        ("swin_t", "features.3", 192),
     ],
 )
 def test_layer_chooses_what_is_pooled(name, layer, n_features):
@@ -162,11 +166,23 @@ def test_layer_chooses_what_is_pooled(name, layer, n_features):
     seen = []
     full.backbone.get_submodule(layer).register_forward_hook(lambda *args: seen.append(args[2]))
     model.eval(), full.eval()
-    model.load_state_dict(full.state_dict(), strict=False)
+    model.backbone.model.load_state_dict(full.backbone.state_dict(), strict=False)
     images = torch.rand(2, 3, 32, 32)
     full(images)
-    pooled = seen[0].mean((2, 3)) if seen[0].ndim == 4 else seen[0].mean(1)
+    over = {4: (1, 2) if name == "swin_t" else (2, 3), 3: 1}
+    pooled = seen[0].mean(over[seen[0].ndim])
     torch.testing.assert_close(model(images), pooled)
+
+
+@pytest.mark.parametrize("backbone", ["small_convnet", "resnet50"])
+def test_estimators_with_a_layer_pickle_copy_and_go_on(photos, backbone):
+    layer = "stage2" if backbone == "small_convnet" else "layer1"
+    model = shrunk(SimCLRTransformer, backbone=backbone, layer=layer).fit(photos[:12])
+    expected = model.transform(photos[:12])
+    for copied in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_allclose(copied.transform(photos[:5]), expected[:5], atol=1e-5)
+        copied.partial_fit(photos[:12])
+        assert not np.allclose(copied.transform(photos[:12]), expected, atol=1e-5)
 
 
 class Branching(nn.Module):
@@ -209,6 +225,21 @@ def test_weights_of_the_own_backbone_start_a_fit(tmp_path, images):
     )
 
 
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 96, 96)])
+def test_weights_of_the_own_torchvision_backbone(tmp_path, shape):
+    torch.manual_seed(3)
+    saved = make_backbone("resnet18", shape)
+    torch.save(saved.state_dict(), tmp_path / "own.pt")
+    loaded = make_backbone("resnet18", shape, weights=tmp_path / "own.pt")
+    torch.testing.assert_close(loaded.state_dict(), saved.state_dict())
+
+
+def test_vision_transformer_weights_of_another_size(tmp_path):
+    torch.save(models.vit_b_32().state_dict(), tmp_path / "vit.pt")
+    model = make_backbone("vit_b_32", (3, 96, 96), weights=tmp_path / "vit.pt")
+    assert model.encoder.pos_embedding.shape == (1, 1 + 9, 768)
+
+
 def test_bad_weights(tmp_path):
     with pytest.raises(ValueError, match=r"'nowhere.pt' is neither a file nor the name"):
         make_backbone("resnet18", (3, 32, 32), weights="nowhere.pt")
@@ -233,5 +264,7 @@ def test_named_pretrained_weights(monkeypatch):
     assert asked == [models.ResNet18_Weights.DEFAULT]
     torch.testing.assert_close(model.backbone.layer1.state_dict(), saved.layer1.state_dict())
     torch.testing.assert_close(model.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
+    gray, _ = encoder("resnet18", (1, 96, 96), weights="DEFAULT")
+    assert gray.mean.item() == pytest.approx((0.485 + 0.456 + 0.406) / 3)
     with pytest.raises(ValueError, match="neither a file nor the name"):
         encoder("resnet18", weights="IMAGENET22K")

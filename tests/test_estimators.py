@@ -116,7 +116,7 @@ def test_fitted_tensors_are_on_the_cpu(method, labelled):
     """A pickle from a machine with a GPU opens on one without."""
     model = shrunk(method).fit(labelled[0])
     tensors = [*model._objective.state_dict().values()]
-    for state in model._optimizer_state["state"].values():
+    for state in model._optimizer_state.values():
         tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
     assert len(tensors) > 10
     assert {tensor.device.type for tensor in tensors} == {"cpu"}
@@ -144,7 +144,7 @@ def test_signature_is_explicit(method):
 def test_auto_is_kept_resolved(images, photos):
     model = simclr().fit(images)
     assert model.backbone_ == "small_convnet"
-    assert model.batch_size_ == 32
+    assert model.batch_size_ == 64
     assert model.optimizer_ == "adamw"
     assert model.lr_ == 0.002
     assert model.weight_decay_ == 1e-4
@@ -179,9 +179,12 @@ def test_warm_start_goes_on_from_the_weights(images):
     )
     with pytest.raises(ValueError, match=r"fitted on \(8, 8, 1\)"):
         warm.fit(images[:, :6, :6])
+    with pytest.raises(ValueError, match="with backbone='small_convnet' of the fit before"):
+        warm.set_params(backbone="small_resnet").fit(images)
+    warm.set_params(backbone="small_convnet").fit(images)
     with pytest.raises(ValueError, match="Set it back, or fit a clone"):
         warm.set_params(projection_dim=8).fit(images)
-    assert warm.n_iter_ == 5
+    assert warm.n_iter_ == 7
 
 
 def test_fit_without_warm_start_forgets(images):

@@ -151,6 +151,39 @@ def test_rows_are_standardised_without_losing_digits():
     np.testing.assert_allclose(scaled, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint32, ">f8"])
+def test_large_numbers_of_other_types_keep_their_digits(dtype):
+    X = (1_700_000_000 + np.arange(100.0).reshape(50, 2)).astype(dtype)
+    source = source_of(X)
+    scaled = learn_scaling(source).on("cpu")(source.batch(np.arange(50)))
+    expected = (X.astype(float) - X.astype(float).mean(0)) / X.astype(float).std(0)
+    np.testing.assert_allclose(scaled, expected, atol=1e-4)
+
+
+def test_bytes_are_never_scaled_in_float64(photos, monkeypatch):
+    source = source_of(photos)
+    scale = learn_scaling(source).on("cpu")
+    monkeypatch.setattr(torch.Tensor, "double", lambda self: pytest.fail("made float64"))
+    seen = []
+
+    class Spy(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            seen.append(out.dtype)
+            return out
+
+    with Spy():
+        scale(source.batch(np.arange(8)))
+    assert torch.float64 not in seen
+
+
+def test_one_sample_cannot_be_trained_on(images):
+    model = simclr().fit(images)
+    for fit in (model.partial_fit, model.set_params(warm_start=True).fit):
+        with pytest.raises(ValueError, match=r"1 sample\(s\).*minimum of 2 is required"):
+            fit(images[:1])
+
+
 def test_constant_feature_and_channel(images):
     X = np.random.default_rng(0).normal(size=(40, 3))
     X[:, 1] = 5
@@ -242,7 +275,9 @@ from torch import nn
 from sklearn_ssl import SimCLRTransformer
 
 torch.set_num_threads(1)
-X = np.random.default_rng(0).integers(0, 256, (40_000, 32, 32, 3), np.uint8)  # 123 MB
+n = 123_000_000 // (3072 * np.dtype(sys.argv[2]).itemsize)  # 123 MB
+X = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), np.uint8)
+X = X.astype(sys.argv[2], copy=False)
 model = SimCLRTransformer(backbone=lambda shape: nn.AvgPool2d(8), max_epochs=1, projection_dim=8)
 model.fit(X[:600]).transform(X[:600])  # what libraries load at first use
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -252,10 +287,12 @@ print(peak() - before)
 """
 
 
-@pytest.mark.parametrize("call", ["fit", "transform"])
-def test_images_are_not_copied(call):
-    """A float32 copy of X would take 491 MB, a float64 copy 983 MB, one of bytes 123 MB."""
+@pytest.mark.parametrize(
+    ("call", "dtype"), [("fit", "uint8"), ("transform", "uint8"), ("fit", "float32")]
+)
+def test_images_are_not_copied(call, dtype):
+    """X takes 123 MB. A float32 copy of bytes would take 491 MB, a float64 copy 983 MB."""
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, call], capture_output=True, text=True, check=True
+        [sys.executable, "-c", PEAK, call, dtype], capture_output=True, text=True, check=True
     )
     assert float(done.stdout) < 80

@@ -12,6 +12,8 @@ STILL = ImageViews(
     crop_aspect=(1.0, 1.0),
     flip=0.0,
     jitter=0.0,
+    brightness=0.4,
+    contrast=0.4,
     gray=0.0,
     blur=0.0,
     n_views=1,
@@ -180,6 +182,9 @@ def test_defaults_follow_the_images():
     assert ImageViews().for_images(33, 96, 3).blur == 0.5
     assert ImageViews(blur=0.1).for_images(28, 28, 3).blur == 0.1
     assert ImageViews().for_images(28, 28, 1).hue == 0
+    assert ImageViews().for_images(28, 28, 1).contrast == 0.8
+    assert ImageViews().for_images(28, 28, 3).contrast == 0.4
+    assert ImageViews(contrast=0.3).for_images(28, 28, 1).contrast == 0.3
     with pytest.raises(ValueError, match=r"quarter_turn.*square.*24 x 32"):
         ImageViews(quarter_turn=0.5).for_images(24, 32, 3)
 
@@ -187,10 +192,10 @@ def test_defaults_follow_the_images():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"flip": 1.5}, r"flip is a probability in \[0, 1\]. Got 1.5"),
-        ({"blur": "yes"}, r"blur is a probability .* or \"auto\". Got 'yes'"),
+        ({"flip": 1.5}, r"flip must be in \[0, 1\]. Got 1.5"),
+        ({"blur": "yes"}, r"blur must be in \[0, 1\] or \"auto\". Got 'yes'"),
         ({"hue": 0.6}, r"hue must be in \[0, 0.5\]. Got 0.6"),
-        ({"brightness": -1}, "brightness must be at least 0. Got -1"),
+        ({"brightness": -1}, r"brightness must be in \[0, inf\] or \"auto\". Got -1"),
         ({"crop_area": (0.5, 0.2)}, r"crop_area must be two shares.*Got \(0.5, 0.2\)"),
         ({"crop_aspect": (0, 1)}, "crop_aspect must be two ratios"),
         ({"n_views": 0}, "n_views must be at least 1"),

@@ -7,8 +7,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from sklearn_ssl._sklearn import Interval
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.engine import Objective
-from sklearn_ssl.layers import full_precision, mlp
+from sklearn_ssl.engine import Objective, full_precision
+from sklearn_ssl.layers import mlp
 from sklearn_ssl.views import ImageViews, RowViews
 
 
@@ -34,7 +34,7 @@ def nt_xent(z1, z2, temperature):
     Each of the 2n projections has to find its sibling among the 2n - 1 others by their cosine
     similarity. With all projections equal it is log(2n - 1).
     """
-    with full_precision(z1):
+    with full_precision(z1.device):
         z = normalize(torch.cat([z1, z2]).to(torch.promote_types(z1.dtype, torch.float32)))
         logits = z @ z.T / temperature  # (2n, 2n)
         logits.fill_diagonal_(-torch.inf)

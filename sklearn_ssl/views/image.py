@@ -4,6 +4,7 @@ torchvision's random transforms draw once for a whole batch; here one resampling
 matrix serve the batch, and every image has draws of its own.
 """
 
+import functools
 import math
 from dataclasses import dataclass, replace
 
@@ -46,8 +47,12 @@ class ImageViews:
     jitter : float, default=0.8
         Probability that brightness, contrast, saturation and hue are changed, all together.
 
-    brightness, contrast, saturation : float, default=0.4
+    brightness, contrast : float or "auto", default="auto"
         Largest relative change of each: factors are drawn from [max(0, 1 - value), 1 + value].
+        "auto" is 0.4 for colour images, and 0.8 for others, which have nothing else to change.
+
+    saturation : float, default=0.4
+        Likewise.
 
     hue : float, default=0.1
         Largest turn of the colour circle, as a share of the full circle, in [0, 0.5].
@@ -85,8 +90,8 @@ class ImageViews:
     rotation: float = 0.0
     quarter_turn: float = 0.0
     jitter: float = 0.8
-    brightness: float = 0.4
-    contrast: float = 0.4
+    brightness: float | str = "auto"
+    contrast: float | str = "auto"
     saturation: float = 0.4
     hue: float = 0.1
     gray: float = 0.2
@@ -94,18 +99,15 @@ class ImageViews:
     n_views: int = 2
 
     def __post_init__(self):
-        for name in ("flip", "quarter_turn", "jitter", "gray", "blur"):
+        bounds = dict.fromkeys(("flip", "quarter_turn", "jitter", "gray", "blur"), 1)
+        bounds |= dict.fromkeys(("brightness", "contrast", "saturation", "rotation"), math.inf)
+        for name, high in (bounds | {"hue": 0.5}).items():
             value = getattr(self, name)
-            if name == "blur" and value == "auto":
+            or_auto = ' or "auto"' if getattr(ImageViews, name) == "auto" else ""
+            if or_auto and value == "auto":
                 continue
-            if isinstance(value, str) or not 0 <= value <= 1:
-                auto = ' or "auto"' if name == "blur" else ""
-                raise ValueError(f"{name} is a probability in [0, 1]{auto}. Got {value!r} instead.")
-        for name in ("brightness", "contrast", "saturation", "rotation"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0. Got {getattr(self, name)} instead.")
-        if not 0 <= self.hue <= 0.5:
-            raise ValueError(f"hue must be in [0, 0.5]. Got {self.hue} instead.")
+            if isinstance(value, str) or not 0 <= value <= high:
+                raise ValueError(f"{name} must be in [0, {high}]{or_auto}. Got {value!r} instead.")
         low, high = self.crop_area
         if not 0 < low <= high <= 1:
             raise ValueError(
@@ -126,9 +128,12 @@ class ImageViews:
                 f"quarter_turn={self.quarter_turn} needs square images, not {height} x {width} "
                 "pixels. Crop them, or set it to 0."
             )
-        changes = {}
-        if self.blur == "auto":
-            changes["blur"] = 0.5 if min(height, width) > 32 else 0.0
+        resolved = {
+            "blur": 0.5 if min(height, width) > 32 else 0.0,
+            "brightness": 0.4 if channels == 3 else 0.8,
+            "contrast": 0.4 if channels == 3 else 0.8,
+        }
+        changes = {k: v for k, v in resolved.items() if getattr(self, k) == "auto"}
         if channels != 3:
             changes.update(saturation=0.0, hue=0.0, gray=0.0)
         return replace(self, **changes)
@@ -208,8 +213,8 @@ def change_colors(images, recipe):
         return torch.where(jittered, uniform(n, max(0, 1 - change), 1 + change, device), 1.0)
 
     brightness, contrast = factor(recipe.brightness), factor(recipe.contrast)
-    luma = torch.tensor(LUMA if channels == 3 else [1 / channels] * channels, device=device)
-    mean = images.mean(dim=(2, 3)).float() @ luma  # (n,)
+    means = images.mean(dim=(2, 3)).float()  # (n, c)
+    mean = means @ _color_axes(device)[0][0] if channels == 3 else means.mean(dim=1)
     offset = (1 - contrast) * brightness * mean
     scale = brightness * contrast
     if channels != 3:
@@ -224,12 +229,19 @@ def change_colors(images, recipe):
     cos, sin = saturation * (2 * math.pi * hue).cos(), saturation * (2 * math.pi * hue).sin()
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).reshape(n, 3, 3)
-    to_yiq = torch.tensor(YIQ, device=device)
-    matrix = torch.linalg.inv(to_yiq) @ turn @ to_yiq * scale[:, None, None]
+    to_yiq, from_yiq = _color_axes(device)
+    matrix = from_yiq @ turn @ to_yiq * scale[:, None, None]
     # The offset is gray, which saturation and hue leave alone.
     flat = images.flatten(2)  # (n, 3, h * w)
     colored = torch.baddbmm(offset.to(flat.dtype)[:, None, None], matrix.to(flat.dtype), flat)
     return colored.clamp_(0, 1).view(images.shape)
+
+
+@functools.cache
+def _color_axes(device):
+    """Return YIQ and its inverse on a device, made once: making them waits for the device."""
+    to_yiq = torch.tensor(YIQ, dtype=torch.float32)
+    return to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)
 
 
 def blur(images, probability):

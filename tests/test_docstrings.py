@@ -1,0 +1,67 @@
+"""Docstrings say what the code does: parameters, attributes, and public names."""
+
+import inspect
+
+import pytest
+from common import METHODS, shrunk
+from numpydoc.docscrape import ClassDoc, FunctionDoc
+
+from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.views import ImageViews, RowViews
+
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+def documented(section):
+    return [name for entry in section for name in entry.name.split(", ")]
+
+
+@pytest.mark.parametrize("cls", [*METHODS, ImageViews, RowViews])
+def test_parameters_match_the_signature(cls):
+    doc = ClassDoc(cls)
+    assert sorted(documented(doc["Parameters"])) == sorted(inspect.signature(cls).parameters)
+    assert doc["Summary"]
+    assert len(doc["Summary"]) == 1
+    assert "{" not in " ".join(documented(doc["Parameters"]))
+
+
+@each_method
+def test_defaults_match_the_signature(method):
+    for entry in ClassDoc(method)["Parameters"]:
+        default = inspect.signature(method).parameters[entry.name].default
+        stated = entry.type.rsplit("default=", 1)[1]
+        assert stated == (f'"{default}"' if isinstance(default, str) else str(default))
+
+
+@each_method
+def test_documented_attributes_exist(method, images):
+    model = shrunk(method, image_shape=(8, 8)).fit(images)
+    names = documented(ClassDoc(method)["Attributes"])
+    missing = {name for name in names if not hasattr(model, name)}
+    assert missing == {"feature_names_in_"}  # of data frames alone
+    fitted = {name for name in vars(model) if name.endswith("_") and not name.startswith("_")}
+    assert fitted <= set(names)
+
+
+@each_method
+def test_methods_say_what_they_take_and_give(method):
+    for name in ("fit", "partial_fit", "transform", "score", "get_feature_names_out"):
+        function = getattr(method, name)
+        doc = FunctionDoc(function)
+        expected = [p for p in inspect.signature(function).parameters if p != "self"]
+        assert documented(doc["Parameters"]) == expected
+        assert doc["Returns"]
+
+
+@each_method
+def test_example_and_reference_are_there(method):
+    assert ">>>" in method.__doc__
+    assert "https://" in method.__doc__
+    assert "Shared" not in method.__doc__
+    assert "{" not in method.__doc__.replace('{"', "")
+
+
+def test_the_base_documents_itself():
+    assert sorted(documented(ClassDoc(SSLTransformer)["Parameters"])) == sorted(
+        inspect.signature(SSLTransformer).parameters
+    )
