@@ -38,6 +38,15 @@ def test_small_convolutions_end_at_small_maps(name, side):
     assert low <= features.shape[2] <= high
 
 
+@pytest.mark.parametrize("name", ["small_convnet", "small_resnet", "small_resnet18"])
+def test_small_convolutions_give_standardised_features(name, photos):
+    model, _ = encoder(name)
+    images = torch.from_numpy(photos).permute(0, 3, 1, 2) / 255
+    features = model.train()(images)
+    torch.testing.assert_close(features.mean(0), torch.zeros_like(features[0]), atol=1e-3, rtol=0)
+    assert 0.9 < features.std(0).median() < 1.1
+
+
 def test_torchvision_resnet_keeps_small_images_whole():
     small = make_backbone("resnet18", (3, 32, 32))
     assert small.conv1.kernel_size == (3, 3)
