@@ -288,6 +288,12 @@ def train(
     views. ``epoch_task(records)`` gives a context around each epoch, which may raise StopTraining
     at its end. Any other exception leaves the objective wherever it was.
     """
+    for callback in callbacks:
+        if not hasattr(callback[-1] if isinstance(callback, tuple) else callback, "on_epoch_end"):
+            raise TypeError(
+                f"callbacks holds {callback!r}, which is no skorch callback. Give instances of "
+                "skorch.callbacks.Callback; scikit-learn's callbacks go into set_callbacks."
+            )
     progress = Progress(unit)
     net = SSLNet(
         objective.to(training.device, memory_format=torch.channels_last),

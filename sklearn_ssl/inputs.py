@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -170,10 +171,17 @@ def read_samples(estimator, X, *, reset, min_samples=1):
 
 def _flattened_images(X, image_shape):
     """Return the source of images that lie in rows."""
-    if len(image_shape) not in (2, 3) or math.prod(image_shape) != X.shape[1]:
+    if len(image_shape) not in (2, 3) or not all(
+        isinstance(side, Integral) and side > 0 for side in image_shape
+    ):
+        raise ValueError(
+            "image_shape is two or three positive ints, (height, width), (height, width, channels) "
+            f"or (channels, height, width). Got {image_shape} instead."
+        )
+    if math.prod(image_shape) != X.shape[1]:
         raise ValueError(
             f"image_shape={image_shape} needs {math.prod(image_shape)} columns, X has {X.shape[1]}."
-            " It is (height, width), (height, width, channels) or (channels, height, width)."
+            " Give the shape that the images in its rows have."
         )
     return ArraySource(X, image_shape, _channel_axis(image_shape))
 

@@ -10,6 +10,7 @@ import pytest
 import skorch.callbacks
 import torch
 from common import shrunk
+from sklearn.callback import ProgressBar
 from torch import nn
 
 from sklearn_ssl import SimCLRTransformer
@@ -224,31 +225,25 @@ def test_low_precision_trains_and_embeds_in_float32(images, precision):
     assert all(p.dtype == torch.float32 for p in model.encoder_.parameters())
 
 
+def process_state():
+    return (
+        torch.get_rng_state().tolist(),
+        str(np.random.get_state()),
+        random.getstate(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+        signal.getsignal(signal.SIGINT),
+    )
+
+
 def test_process_state_is_left_as_it_was(images):
     model = simclr()
-    torch.manual_seed(3), np.random.seed(3), random.seed(3)
-    before = (
-        torch.get_rng_state().tolist(),
-        str(np.random.get_state()),
-        random.getstate(),
-        torch.get_default_dtype(),
-        torch.get_num_threads(),
-        torch.is_grad_enabled(),
-        torch.are_deterministic_algorithms_enabled(),
-        signal.getsignal(signal.SIGINT),
-    )
+    before = process_state()
     model.fit(images).score(images)
     model.transform(images)
-    assert before == (
-        torch.get_rng_state().tolist(),
-        str(np.random.get_state()),
-        random.getstate(),
-        torch.get_default_dtype(),
-        torch.get_num_threads(),
-        torch.is_grad_enabled(),
-        torch.are_deterministic_algorithms_enabled(),
-        signal.getsignal(signal.SIGINT),
-    )
+    assert process_state() == before
 
 
 def test_process_state_does_not_matter(images):
@@ -340,6 +335,12 @@ def test_early_stopping_ends_fit(images):
     model = simclr(max_epochs=50, callbacks=[stopping]).fit(images)
     assert model.n_iter_ == len(model.loss_curve_) == len(model.history_) == 3
     assert model.transform(images).shape[0] == len(images)
+
+
+@pytest.mark.parametrize("callback", [3, ("name", 3), ProgressBar()])
+def test_callbacks_that_are_none_of_skorch(images, callback):
+    with pytest.raises(TypeError, match=r"no skorch callback.*set_callbacks"):
+        simclr(callbacks=[callback]).fit(images)
 
 
 def test_callbacks_see_gradients_losses_and_a_learning_rate(images):

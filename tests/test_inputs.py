@@ -236,7 +236,13 @@ def test_not_finite_names_the_sample(images, value, name):
         model.transform(X)
 
 
-@pytest.mark.parametrize("image_shape", [(9, 9, 1), (8,), (2, 2, 2, 8), (8, 9)])
+@pytest.mark.parametrize("image_shape", [(64,), (2, 2, 2, 8), (8, "a"), (-8, -8), (8.0, 8)])
+def test_no_image_shape(images, image_shape):
+    with pytest.raises(ValueError, match=r"image_shape is two or three positive ints.* Got \("):
+        simclr(image_shape=image_shape).fit(images.reshape(len(images), -1))
+
+
+@pytest.mark.parametrize("image_shape", [(9, 9, 1), (8, 9), (8, 8, 3)])
 def test_wrong_image_shape(images, image_shape):
     with pytest.raises(ValueError, match=r"image_shape=.* needs \d+ columns, X has 64"):
         simclr(image_shape=image_shape).fit(images.reshape(len(images), -1))
