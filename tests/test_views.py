@@ -172,6 +172,7 @@ def test_blur_smooths_with_its_probability_and_keeps_the_mean():
     assert (smoother <= 1 + 1e-4).all()
     assert smoother.min() < 0.25
     torch.testing.assert_close(view.mean((2, 3)), noise.mean((2, 3)), atol=0.02, rtol=0)
+    torch.testing.assert_close(blur(noise[:, :, :1], 1.0), noise[:, :, :1])  # one pixel high
     impulse = torch.zeros(1, 1, 41, 41)
     impulse[0, 0, 20, 20] = 1
     torch.testing.assert_close(blur(impulse, 1.0).sum(), torch.tensor(1.0))

@@ -248,19 +248,15 @@ def blur(images, probability):
     """Blur the images that draw it, each with a strength of its own."""
     n, channels, height, width = images.shape
     device = images.device
-    radius = max(1, round(min(height, width) / 20))  # a kernel of about a tenth of the side
+    side = min(height, width)
+    radius = min(max(1, round(side / 20)), side - 1)  # a kernel of about a tenth of the side
     sigma = uniform(n, 0.1, 2.0, device)
     position = torch.arange(-radius, radius + 1, device=device)
     kernel = torch.softmax(-(position**2) / (2 * sigma[:, None] ** 2), dim=1)
     drawn = torch.rand(n, device=device) < probability
     kernel = torch.where(drawn[:, None], kernel, (position == 0).float()).to(images.dtype)
     kernel = kernel.repeat_interleave(channels, dim=0)[:, None]  # (n * c, 1, k)
-    flat = pad(images, [radius] * 4, mode="reflect").reshape(
-        1, n * channels, *_padded(height, width, radius)
-    )
+    padded = pad(images, [radius] * 4, mode="reflect")
+    flat = padded.reshape(1, n * channels, *padded.shape[2:])
     flat = conv2d(flat, kernel[:, :, None, :], groups=n * channels)
     return conv2d(flat, kernel[:, :, :, None], groups=n * channels).view(images.shape)
-
-
-def _padded(height, width, radius):
-    return height + 2 * radius, width + 2 * radius
