@@ -288,14 +288,14 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         backbone = self._kept_backbone() if resume else self._resolve_backbone(source, device)
         history = self.history_ if resume else []
         with isolated(device):
-            if resume:
-                seed, scaling = self._seed, self._scaling
-                encoder, n_features = copy.deepcopy(self.encoder_), self._n_features_out
-            else:
-                seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-                scaling = learn_scaling(source)
-                seed_torch(device, seed)
-                with torch.device("cpu"):
+            with torch.device("cpu"):  # whatever the process's default device is
+                if resume:
+                    seed, scaling = self._seed, self._scaling
+                    encoder, n_features = copy.deepcopy(self.encoder_), self._n_features_out
+                else:
+                    seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+                    scaling = learn_scaling(source)
+                    seed_torch(device, seed)
                     encoder, n_features = make_encoder(
                         backbone,
                         source.shape,
@@ -304,7 +304,6 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                         weights=self.weights,
                         layer=self.layer,
                     )
-            with torch.device("cpu"):  # whatever the process's default device is
                 objective = self._make_objective(encoder, n_features).float()
             if resume:
                 _restore(objective, self._objective)

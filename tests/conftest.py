@@ -7,7 +7,7 @@ import pytest
 import torch
 from common import digits, photo_patches
 
-# On a busy machine two threads took three times as long as one.
+# Two threads gain little on fits this small, and lose much on a busy machine.
 torch.set_num_threads(1)
 
 

@@ -377,11 +377,15 @@ def test_progress_bar_shows_loss_speed_and_time_left(images, capsys):
 
 
 @pytest.mark.slow
-def test_compiled_objective_trains_and_pickles(images):
+def test_compiled_objective_trains_and_pickles(images, monkeypatch):
     import pickle
 
+    asked, compile_module = [], torch.compile
+    monkeypatch.setattr(torch, "compile", lambda m: asked.append(m) or compile_module(m))
     small = partial(simclr, backbone=nn.Sequential(nn.Flatten(), nn.Linear(64, 8)))
     plain, compiled = small().fit(images), small(compile=True).fit(images)
+    assert compiled._objective in asked
+    assert plain._objective not in asked
     np.testing.assert_allclose(compiled.loss_curve_, plain.loss_curve_, rtol=1e-3)
     copied = pickle.loads(pickle.dumps(compiled))
     np.testing.assert_array_equal(copied.transform(images), compiled.transform(images))

@@ -226,7 +226,8 @@ def test_sparse_input():
 
 
 @pytest.mark.parametrize(("value", "name"), [(np.nan, "NaN"), (-np.inf, "infinity")])
-def test_not_finite_names_the_sample(images, value, name):
+def test_not_finite_names_the_sample(images, value, name, monkeypatch):
+    monkeypatch.setattr("sklearn_ssl.inputs.CHUNK_VALUES", 7 * 64)  # parts of 7 samples
     X = images.astype(np.float32)
     X[[17, 30], 3, 3] = value
     with pytest.raises(ValueError, match=f"contains {name}: sample 17 is the first"):
