@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_ssl.views import ImageViews, RowViews
+from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
 from sklearn_ssl.views.image import LUMA, blur, change_colors, draw_placement, resample
 
 STILL = ImageViews(
@@ -114,7 +114,7 @@ def test_crop_that_never_fits_is_the_largest_allowed():
 def test_crop_shows_the_part_that_was_drawn():
     ramp = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
     half = torch.tensor([[[0.5, 0, -0.5], [0, 1, 0]]])  # the left half
-    view = resample(ramp, half)
+    view = resample(ramp, half, (32, 32))
     torch.testing.assert_close(
         view[0, 0, 5, 4:-4], torch.linspace(0, 15.5 / 31, 32)[4:-4], atol=0.02, rtol=0
     )
@@ -197,6 +197,8 @@ def test_defaults_follow_the_images():
         ({"blur": "yes"}, r"blur must be in \[0, 1\] or \"auto\". Got 'yes'"),
         ({"hue": 0.6}, r"hue must be in \[0, 0.5\]. Got 0.6"),
         ({"brightness": -1}, r"brightness must be in \[0, inf\] or \"auto\". Got -1"),
+        ({"size": 0}, r"size must be in \(0, 1\]. Got 0"),
+        ({"size": 1.5}, r"size must be in \(0, 1\]. Got 1.5"),
         ({"crop_area": (0.5, 0.2)}, r"crop_area must be two shares.*Got \(0.5, 0.2\)"),
         ({"crop_aspect": (0, 1)}, "crop_aspect must be two ratios"),
         ({"n_views": 0}, "n_views must be at least 1"),
@@ -240,3 +242,65 @@ def test_corrupted_first_view():
     views = RowViews(keep_first=False, n_views=3)(rows)
     assert len(views) == 3
     assert all(not torch.equal(view, rows) for view in views)
+
+
+def test_size_and_square_decide_the_shape():
+    images = torch.rand(3, 3, 20, 32)
+    shapes = {
+        (1.0, False): (20, 32),
+        (0.5, False): (10, 16),
+        (1.0, True): (20, 20),
+        (0.35, True): (7, 7),
+        (0.01, False): (1, 1),
+    }
+    for (size, square), shape in shapes.items():
+        (view,) = ImageViews(size=size, square=square, n_views=1)(images)
+        assert view.shape == (3, 3, *shape)
+
+
+def test_square_views_do_not_stretch():
+    """A disc stays as wide as it is high, whatever the image's shape."""
+    y, x = torch.meshgrid(torch.arange(24) - 11.5, torch.arange(48) - 23.5, indexing="ij")
+    discs = (x**2 + y**2 < 64).float().expand(50, 1, 24, 48)
+    (views,) = change(square=True, crop_aspect=(1.0, 1.0), crop_area=(0.4, 0.5), n_views=1)(discs)
+    ink = views[:, 0] > 0.5
+    whole = ~(ink[:, :, 0] | ink[:, :, -1] | ink[:, 0] | ink[:, -1]).any(dim=1)
+    across, down = (ink[whole].any(dim=axis).sum(dim=1) for axis in (1, 2))
+    assert len(across) > 10
+    assert (across - down).abs().max() <= 1
+
+
+def test_small_views_show_their_crop():
+    ramp = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
+    half = torch.tensor([[[0.5, 0, -0.5], [0, 1, 0]]])  # the left half
+    view = resample(ramp, half, (8, 8))
+    expected = torch.linspace(0, 31, 32)[:16].view(8, 2).mean(1) / 31
+    torch.testing.assert_close(view[0, 0, 3], expected, atol=0.005, rtol=0)
+
+
+def test_solarize_inverts_what_is_bright_with_its_probability():
+    batch = torch.rand(400, 1, 4, 4)
+    (view,) = change(solarize=0.3, n_views=1)(batch)
+    expected = torch.where(batch >= 0.5, 1 - batch, batch)
+    inverted = (view - expected).abs().amax((1, 2, 3)) < 1e-5
+    kept = (view - batch).abs().amax((1, 2, 3)) < 1e-5
+    assert (inverted | kept).all()
+    assert 0.2 < (inverted & ~kept).float().mean() < 0.4
+
+
+def test_combined_views_come_in_order_and_are_resolved():
+    small = ImageViews(size=0.5, n_views=3)
+    views = CombinedViews((ImageViews(), small))
+    assert [v.shape[2] for v in views(torch.rand(2, 3, 40, 40))] == [40] * 2 + [20] * 3
+    resolved = views.for_images(40, 40, 1)
+    assert [recipe.blur for recipe in resolved.recipes] == [0.5, 0.0]  # by the view's own size
+    assert {recipe.hue for recipe in resolved.recipes} == {0.0}
+    rows = CombinedViews((RowViews(), RowViews(n_views=1, keep_first=False)))
+    assert [v.shape for v in rows(torch.rand(6, 5))] == [(6, 5)] * 3
+    assert (views.kind, rows.kind) == ("image", "rows")
+
+
+@pytest.mark.parametrize("recipes", [(), (ImageViews(), RowViews()), (len,)])
+def test_bad_combinations(recipes):
+    with pytest.raises(ValueError, match="recipes must be a tuple of ImageViews, or of RowViews"):
+        CombinedViews(recipes)

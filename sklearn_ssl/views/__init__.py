@@ -1,6 +1,7 @@
 """View recipes: a batch in, a list of batches out, every draw per sample, on the batch's device."""
 
+from sklearn_ssl.views.combined import CombinedViews
 from sklearn_ssl.views.image import ImageViews
 from sklearn_ssl.views.rows import RowViews
 
-__all__ = ["ImageViews", "RowViews"]
+__all__ = ["CombinedViews", "ImageViews", "RowViews"]

@@ -1,4 +1,4 @@
-"""Random views of images: crop, flip, rotation, colours and blur, drawn for each image on its own.
+"""Random views of images: crop, flip, turn, colours, blur, drawn for each image on its own.
 
 torchvision's random transforms draw once for a whole batch; here one resampling and one colour
 matrix serve the batch, and every image has draws of its own.
@@ -20,12 +20,12 @@ CROP_TRIES = 10
 
 @dataclass(frozen=True)
 class ImageViews:
-    """Random views of each image: crop and resize, flip, rotate, change colours, blur.
+    """Random views of each image: crop and resize, flip, rotate, change colours, blur, solarise.
 
     Use it as the ``views`` of an estimator, to say which changes of an image the embedding shall
-    not notice. Images are float tensors of shape (n, c, h, w) with values in [0, 1]; every view
-    has the same shape. Saturation, hue and gray need the three channels of colour images and
-    leave others as they are.
+    not notice. Images are float tensors of shape (n, c, h, w) with values in [0, 1]; so are the
+    views, of the same height and width unless ``size`` or ``square`` says otherwise. Saturation,
+    hue and gray need the three channels of colour images and leave others as they are.
 
     Parameters
     ----------
@@ -65,6 +65,16 @@ class ImageViews:
         a kernel of about a tenth of the image's side. "auto" is 0.5 for images of more than 32
         pixels and 0 for smaller ones, where blur removes what there is to see.
 
+    solarize : float, default=0.0
+        Probability that values of at least one half are inverted.
+
+    size : float, default=1.0
+        Sides of the views, as a share of the image's sides, in (0, 1]: 0.5 makes views of 16
+        pixels from images of 32.
+
+    square : bool, default=False
+        Whether views are square, as long as the shorter side, whatever the image's shape is.
+
     n_views : int, default=2
         Number of views.
 
@@ -96,10 +106,16 @@ class ImageViews:
     hue: float = 0.1
     gray: float = 0.2
     blur: float | str = "auto"
+    solarize: float = 0.0
+    size: float = 1.0
+    square: bool = False
     n_views: int = 2
 
+    kind = "image"
+
     def __post_init__(self):
-        bounds = dict.fromkeys(("flip", "quarter_turn", "jitter", "gray", "blur"), 1)
+        shares = ("flip", "quarter_turn", "jitter", "gray", "blur", "solarize")
+        bounds = dict.fromkeys(shares, 1)
         bounds |= dict.fromkeys(("brightness", "contrast", "saturation", "rotation"), math.inf)
         for name, high in (bounds | {"hue": 0.5}).items():
             value = getattr(self, name)
@@ -108,6 +124,8 @@ class ImageViews:
                 continue
             if isinstance(value, str) or not 0 <= value <= high:
                 raise ValueError(f"{name} must be in [0, {high}]{or_auto}. Got {value!r} instead.")
+        if not 0 < self.size <= 1:
+            raise ValueError(f"size must be in (0, 1]. Got {self.size!r} instead.")
         low, high = self.crop_area
         if not 0 < low <= high <= 1:
             raise ValueError(
@@ -123,13 +141,13 @@ class ImageViews:
 
     def for_images(self, height, width, channels):
         """Return the recipe with what images of this shape decide filled in."""
-        if self.quarter_turn and height != width:
+        if self.quarter_turn and height != width and not self.square:
             raise ValueError(
                 f"quarter_turn={self.quarter_turn} needs square images, not {height} x {width} "
                 "pixels. Crop them, or set it to 0."
             )
         resolved = {
-            "blur": 0.5 if min(height, width) > 32 else 0.0,
+            "blur": 0.5 if min(height, width) * self.size > 32 else 0.0,
             "brightness": 0.4 if channels == 3 else 0.8,
             "contrast": 0.4 if channels == 3 else 0.8,
         }
@@ -139,17 +157,24 @@ class ImageViews:
         return replace(self, **changes)
 
     def __call__(self, images):
-        """Return the views of a batch of images, shape (n, c, h, w) each, values in [0, 1]."""
+        """Return the views of a batch of images, shape (n, c, h', w') each, values in [0, 1]."""
         recipe = self.for_images(*images.shape[2:], images.shape[1])
         return [_view(images, recipe) for _ in range(self.n_views)]
 
 
 def _view(images, recipe):
-    images = resample(images, draw_placement(images, recipe))
+    height, width = images.shape[2:]
+    if recipe.square:
+        height = width = min(height, width)
+    sides = [max(1, round(side * recipe.size)) for side in (height, width)]
+    images = resample(images, draw_placement(images, recipe), sides)
     if recipe.jitter or recipe.gray:
         images = change_colors(images, recipe)
     if recipe.blur:
         images = blur(images, recipe.blur)
+    if recipe.solarize:
+        drawn = torch.rand(len(images), 1, 1, 1, device=images.device) < recipe.solarize
+        images = torch.where(drawn & (images >= 0.5), 1 - images, images)
     return images
 
 
@@ -197,9 +222,10 @@ def draw_placement(images, recipe):
     )
 
 
-def resample(images, placement):
+def resample(images, placement, sides):
     """Look up each view's pixels in its image; what lies outside is the image mirrored."""
-    grid = affine_grid(placement, list(images.shape), align_corners=False).to(images.dtype)
+    grid = affine_grid(placement, [*images.shape[:2], *sides], align_corners=False)
+    grid = grid.to(images.dtype)
     return grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 

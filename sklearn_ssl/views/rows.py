@@ -44,6 +44,8 @@ class RowViews:
     n_views: int = 2
     keep_first: bool = True
 
+    kind = "rows"
+
     def __post_init__(self):
         if not 0 < self.corruption <= 1:
             raise ValueError(f"corruption must be in (0, 1]. Got {self.corruption} instead.")

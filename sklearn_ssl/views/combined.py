@@ -1,0 +1,53 @@
+"""Views of several recipes in one list, as multi-crop needs them."""
+
+from dataclasses import dataclass, replace
+
+from sklearn_ssl.views.image import ImageViews
+from sklearn_ssl.views.rows import RowViews
+
+
+@dataclass(frozen=True)
+class CombinedViews:
+    """The views of several recipes, one after the other.
+
+    Use it where the views of a sample shall differ in kind: two large crops and some small ones,
+    or one view with blur and one without.
+
+    Parameters
+    ----------
+    recipes : tuple of ImageViews, or tuple of RowViews
+        The recipes, in the order of their views.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ssl.views import CombinedViews, ImageViews
+    >>> small = ImageViews(size=0.5, crop_area=(0.1, 0.4), n_views=4)
+    >>> views = CombinedViews((ImageViews(), small))(torch.rand(8, 3, 32, 32))
+    >>> [view.shape[2] for view in views]
+    [32, 32, 16, 16, 16, 16]
+    """
+
+    recipes: tuple
+
+    def __post_init__(self):
+        kinds = {type(recipe) for recipe in self.recipes}
+        if kinds not in ({ImageViews}, {RowViews}):
+            raise ValueError(
+                "recipes must be a tuple of ImageViews, or of RowViews. "
+                f"Got {self.recipes!r} instead."
+            )
+
+    @property
+    def kind(self):
+        """Whether the recipes are for an "image" or for "rows"."""
+        return self.recipes[0].kind
+
+    def for_images(self, height, width, channels):
+        """Return the recipes with what images of this shape decide filled in."""
+        recipes = (recipe.for_images(height, width, channels) for recipe in self.recipes)
+        return replace(self, recipes=tuple(recipes))
+
+    def __call__(self, batch):
+        """Return the views of a batch, those of the first recipe first."""
+        return [view for recipe in self.recipes for view in recipe(batch)]
