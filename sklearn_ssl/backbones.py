@@ -71,10 +71,10 @@ def small_resnet(in_channels, height, width, widths=(32, 64, 128), depth=1):
 
 def small_vit(in_channels, height, width):
     """Vision transformer of four blocks, 128 wide, with about 8 patches along the image's side."""
-    from torchvision.models import VisionTransformer
+    from sklearn_ssl.vision_transformers import AnySizeVisionTransformer
 
     patch = max(p for p in range(1, max(2, height // 8) + 1) if height % p == 0)
-    model = VisionTransformer(height, patch, 4, 4, 128, 256)
+    model = AnySizeVisionTransformer(height, patch, 4, 4, 128, 256)
     model.heads = nn.Identity()
     _set_in_channels(model, in_channels)
     return model
@@ -133,7 +133,7 @@ SMALL = {
 }
 
 
-def make_backbone(backbone, in_shape, *, weights=None, layer=None):
+def make_backbone(backbone, in_shape, *, weights=None):
     """Build the backbone for samples of shape (c, h, w) or (n_features,).
 
     ``backbone`` is a name, a factory ``callable(in_shape)``, or a module, which is copied.
@@ -165,32 +165,44 @@ def make_backbone(backbone, in_shape, *, weights=None, layer=None):
         weights = None
     if weights is not None:
         _load(model, _read(weights), weights)
-    return model if layer is None else _cut(model, layer)
+    return model
 
 
-def make_encoder(backbone, in_shape, mean, std, *, weights=None, layer=None):
-    """Build an encoder for samples of a shape; return it with the number of its features."""
-    model = make_backbone(backbone, in_shape, weights=weights, layer=layer)
+def make_encoder(backbone, in_shape, mean, std, *, weights=None):
+    """Build an encoder for samples of a shape (c, h, w) or (n_features,)."""
+    model = make_backbone(backbone, in_shape, weights=weights)
     if weights is not None and (constants := _pretraining_constants(backbone, weights)):
         mean, std = constants
         if in_shape[0] != 3:  # as gray would have, in every channel
             mean, std = ([sum(values) / 3] * in_shape[0] for values in (mean, std))
-    encoder = Encoder(model, mean, std).float().cpu()
+    return Encoder(model, mean, std).float().cpu()
+
+
+def count_features(encoder, in_shape):
+    """Return how many features an encoder gives for samples of a shape; raise where it fails."""
     try:
         with torch.no_grad():
             features = encoder.eval()(torch.zeros(2, *in_shape))
     except Exception as error:
         raise ValueError(
-            f"backbone={backbone!r} fails on samples of shape {in_shape}, (channels, height, width)"
-            " or (features,). Choose one made for this shape, or resize the images."
+            f"The backbone fails on samples of shape {tuple(in_shape)}, (channels, height, width) "
+            "or (features,), such as X or its views have. Choose one made for this shape, or "
+            "resize the images."
         ) from error
     if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 2:
         got = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features)
         raise ValueError(
-            f"backbone={backbone!r} must return a vector, a map or tokens for each sample. For 2 "
-            f"samples of shape {in_shape} it gave {got} after pooling."
+            "The backbone must return a vector, a map or tokens for each sample. For 2 samples of "
+            f"shape {tuple(in_shape)} it gave {got} after pooling."
         )
-    return encoder, features.shape[1]
+    return features.shape[1]
+
+
+def encoder_at(encoder, layer):
+    """Return the encoder up to a layer, whose weights it shares; the encoder itself for None."""
+    if layer is None:
+        return encoder
+    return Encoder(_cut(encoder.backbone, layer), encoder.mean, encoder.std)
 
 
 def _torchvision_model(name, in_shape, weights):
@@ -245,6 +257,10 @@ def _published(name, in_shape, small):
     # A small vision transformer is built anew from the settings of the large one.
     with torch.device("meta" if name.startswith("vit_") and small else "cpu"):
         model = models.get_model(name, weights=None, **settings)
+    if name.startswith("vit_"):
+        from sklearn_ssl.vision_transformers import AnySizeVisionTransformer
+
+        model.__class__ = AnySizeVisionTransformer  # the same but for its forward
     return _small_stem(model, side) if small else model
 
 
@@ -262,7 +278,7 @@ def _small_stem(model, side):
     if isinstance(model, VisionTransformer):
         patch = 4 if side % 4 == 0 else next(p for p in (3, 2, 5, 7, 1) if side % p == 0)
         block = model.encoder.layers[0]
-        return VisionTransformer(
+        return type(model)(
             side,
             patch,
             len(model.encoder.layers),

@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ssl._sklearn import Interval, StrOptions, _check_feature_names_in, _fit_context
-from sklearn_ssl.backbones import make_encoder
+from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
 from sklearn_ssl.engine import (
     StopTraining,
     Training,
@@ -29,7 +29,6 @@ from sklearn_ssl.engine import (
 )
 from sklearn_ssl.inputs import learn_scaling, read_samples
 from sklearn_ssl.optimizers import DEFAULTS
-from sklearn_ssl.views import ImageViews, RowViews
 
 EMBEDDING_BATCH = 256
 
@@ -56,7 +55,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Base of all methods: trains an encoder without labels in fit, embeds samples in transform.
 
     A method declares its own parameters as annotated class attributes, its ``default_views`` for
-    each kind of input it takes, and ``_make_objective``.
+    each kind of input it takes, and ``_make_objective``. Where they depend on its parameters, it
+    extends ``_default_views``, ``_resolve_training`` or ``_fitted``.
 
     Parameters
     ----------
@@ -75,16 +75,17 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     layer : str, default=None
         Name of the backbone's layer whose output is the embedding, such as "stage2" of
-        "small_convnet" or "layer3" of "resnet18"; what follows it is left out. None is the last
-        one before the classifier.
+        "small_convnet" or "layer3" of "resnet18". The whole backbone is trained; what follows the
+        layer is left out of ``encoder_``. None is the last one before the classifier.
 
     views : callable or "auto", default="auto"
         The random changes that the features learn not to notice:
-        :class:`~sklearn_ssl.views.ImageViews`, :class:`~sklearn_ssl.views.RowViews`, or any
-        callable that turns a float batch, (n, c, h, w) with values in [0, 1] or standardised
-        rows (n, n_features), into a list of batches. It is reproducible if it draws from torch's
-        default generator. "auto" is the method's own recipe, ``default_views``, with blur for
-        images above 32 pixels alone and changes of colour for colour images alone.
+        :class:`~sklearn_ssl.views.ImageViews`, :class:`~sklearn_ssl.views.RowViews`,
+        :class:`~sklearn_ssl.views.CombinedViews`, or any callable that turns a float batch,
+        (n, c, h, w) with values in [0, 1] or standardised rows (n, n_features), into a list of
+        batches. It is reproducible if it draws from torch's default generator. "auto" is the
+        method's own recipe, ``default_views``, with blur for images above 32 pixels alone and
+        changes of colour for colour images alone.
 
     image_shape : tuple of int, default=None
         For flattened images in the rows of X: their (height, width), (height, width, channels) or
@@ -130,8 +131,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         own callbacks are set with ``set_callbacks``.
 
     warm_start : bool, default=False
-        Whether fit starts from the weights of the fit before, and adds to its history. Backbone,
-        layer and the scale of X stay those of the first fit.
+        Whether fit starts from the weights of the fit before, and adds to its history. Backbone
+        and the scale of X stay those of the first fit.
 
     random_state : int, RandomState instance or None, default=None
         Seed of weights, order of samples and views. An int makes fit reproducible on the CPU, and
@@ -227,9 +228,21 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 .replace("{shared_attributes}", attributes)
             )
 
-    def _make_objective(self, encoder, n_features):
+    def _make_objective(self, encoder, n_features, training):
         """Return the method's objective on an encoder with this number of features."""
         raise NotImplementedError
+
+    def _read(self, X, **check):
+        """Check X and return the source of its samples."""
+        return read_samples(self, X, **check)
+
+    def _default_views(self, kind):
+        """Return the method's view recipe for "image" or "rows"."""
+        return self.default_views[kind]
+
+    def _fitted(self, objective):
+        """Return the fitted attributes that only this method has."""
+        return {}
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -282,7 +295,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         resume = resume and self.__sklearn_is_fitted__()
         fit_task = self._init_callback_context(max_subtasks=n_epochs)
         fit_task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        source = read_samples(self, X, reset=not resume, min_samples=2)
+        source = self._read(X, reset=not resume, min_samples=2)
         device = resolve_device(self.device)
         views = self._resolve_views(source)
         backbone = self._kept_backbone() if resume else self._resolve_backbone(source, device)
@@ -291,30 +304,33 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             with torch.device("cpu"):  # whatever the process's default device is
                 if resume:
                     seed, scaling = self._seed, self._scaling
-                    encoder, n_features = copy.deepcopy(self.encoder_), self._n_features_out
+                    encoder = copy.deepcopy(self._objective.encoder)
                 else:
                     seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
                     scaling = learn_scaling(source)
                     seed_torch(device, seed)
-                    encoder, n_features = make_encoder(
-                        backbone,
-                        source.shape,
-                        scaling.mean,
-                        scaling.std,
-                        weights=self.weights,
-                        layer=self.layer,
+                    encoder = make_encoder(
+                        backbone, source.shape, scaling.mean, scaling.std, weights=self.weights
                     )
-                objective = self._make_objective(encoder, n_features).float()
+                n_features = count_features(encoder, source.shape)
+                n_features_out = count_features(encoder_at(encoder, self.layer), source.shape)
+                training = self._resolve_training(len(source), device, seed, len(history), anneal)
+                objective = self._make_objective(encoder, n_features, training).float()
             if resume:
                 _restore(objective, self._objective)
-            training = self._resolve_training(len(source), device, seed, len(history), anneal)
+            scale = scaling.on(device)
+            make_views = _view_maker(views, scale)
+            for shape in {view.shape[1:] for view in make_views(source.batch(slice(2), device))}:
+                if shape != source.shape:
+                    count_features(encoder, shape)
             goes_on = resume and not anneal and training.optimizer == self.optimizer_
 
             def fitted(objective, rows, optimizer_state=None):
                 """Return the fitted attributes with these epochs behind."""
                 rows = history + rows
+                encoder = encoder_at(objective.encoder, self.layer)
                 return {
-                    "encoder_": objective.encoder,
+                    "encoder_": encoder.eval().requires_grad_(True),
                     "history_": rows,
                     "loss_curve_": [row["train_loss"] for row in rows],
                     "n_iter_": len(rows),
@@ -327,12 +343,12 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                     "warmup_epochs_": training.warmup_epochs,
                     "device_": str(device),
                     "precision_": training.precision,
-                    "_n_features_out": n_features,
+                    "_n_features_out": n_features_out,
                     "_objective": objective,
                     "_optimizer_state": optimizer_state,
                     "_scaling": scaling,
                     "_seed": seed,
-                }
+                } | self._fitted(objective)
 
             @contextlib.contextmanager
             def epoch_task(rows):
@@ -353,7 +369,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             rows, optimizer_state = train(
                 objective,
                 source,
-                _view_maker(views, scaling.on(device)),
+                make_views,
+                lambda: _in_batches(objective.encoder.eval(), source, scale, device),
                 training,
                 n_epochs=n_epochs,
                 epoch_task=epoch_task,
@@ -394,15 +411,15 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 f"{type(self).__name__} needs images, X has shape {source.array.shape}. Pass an "
                 "array (n, h, w) or (n, h, w, c), or set image_shape for flattened images."
             )
-        views = self.default_views[kind] if _is_auto(self.views) else self.views
-        if isinstance(views, RowViews) and source.is_image:
-            raise ValueError(f"views={views!r} are for rows, but X holds images.")
-        if isinstance(views, ImageViews):
-            if not source.is_image:
-                raise ValueError(
-                    f"views={views!r} are for images, but X holds rows. Set image_shape if they "
-                    "are flattened images."
-                )
+        views = self._default_views(kind) if _is_auto(self.views) else self.views
+        if getattr(views, "kind", kind) != kind:
+            raise ValueError(
+                f"views={views!r} are for rows, but X holds images."
+                if kind == "image"
+                else f"views={views!r} are for images, but X holds rows. Set image_shape if they "
+                "are flattened images."
+            )
+        if source.is_image and hasattr(views, "for_images"):
             channels, height, width = source.shape
             views = views.for_images(height, width, channels)
         return views
@@ -431,6 +448,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             precision=resolve("precision", "bfloat16" if bfloat16 else "float32"),
             compile=self.compile,
             seed=seed,
+            n_samples=n_samples,
             first_epoch=first_epoch,
             anneal=anneal,
         )
@@ -448,15 +466,15 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         embedding : ndarray of shape (n_samples, n_features_out), float32
             The embedding. That of a sample does not depend on the others in X.
         """
+        return self._map(X, "encoder_")
+
+    def _map(self, X, module, function=torch.nn.Module.__call__):
+        """Return what a function of a fitted module, given by its name, and samples gives for X."""
         check_is_fitted(self)
-        source = read_samples(self, X, reset=False)
+        source = self._read(X, reset=False)
         device = resolve_device(self.device)
-        encoder, scale = _moved(self.encoder_, device), self._scaling.on(device)
-        embedding = np.empty((len(source), self._n_features_out), np.float32)
-        with torch.inference_mode(), full_precision(device):
-            for part in gen_batches(len(source), EMBEDDING_BATCH):
-                embedding[part] = encoder(scale(source.batch(part, device))).cpu().numpy()
-        return embedding
+        function = functools.partial(function, _moved(getattr(self, module), device))
+        return _in_batches(function, source, self._scaling.on(device), device)
 
     def score(self, X, y=None):
         """Return minus the objective on X, so that larger is better.
@@ -478,17 +496,22 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             Minus the mean loss over batches of about ``batch_size_`` samples.
         """
         check_is_fitted(self)
-        source = read_samples(self, X, reset=False)
+        source = self._read(X, reset=False)
         device = resolve_device(self.device)
         order = np.random.default_rng(self._seed).permutation(len(source))
         batches = np.array_split(order, max(1, round(len(order) / self.batch_size_)))
         total = 0.0
         with isolated(device), torch.no_grad(), full_precision(device):
             objective = _moved(self._objective, device)
-            make_views = _view_maker(self.views_, self._scaling.on(device))
+            scale = self._scaling.on(device)
+            make_views = _view_maker(self.views_, scale)
+            embed = functools.partial(_in_batches, objective.encoder, source, scale, device)
+            targets = objective.before_epoch(embed, np.random.default_rng(self._seed)).targets
             for i, indices in enumerate(batches):
                 seed_torch(device, self._seed, i)
-                loss = objective(make_views(source.batch(indices, device)))["loss"]
+                given = () if targets is None else (targets[indices],)
+                views = make_views(source.batch(indices, device))
+                loss = objective(views, *given)["loss"]
                 total += loss.item() * len(indices)
         return -total / len(order)
 
@@ -524,6 +547,18 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
 def _is_auto(value):
     return isinstance(value, str) and value == "auto"
+
+
+def _in_batches(function, source, scale, device):
+    """Return what a function of batches on the device gives for all samples, as one array."""
+    results = None
+    with torch.inference_mode(), full_precision(device):
+        for part in gen_batches(len(source), EMBEDDING_BATCH):
+            result = function(scale(source.batch(part, device))).cpu().numpy()
+            if results is None:
+                results = np.empty((len(source), *result.shape[1:]), result.dtype)
+            results[part] = result
+    return results
 
 
 def _view_maker(views, scale):

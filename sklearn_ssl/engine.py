@@ -19,11 +19,21 @@ from sklearn_ssl.optimizers import make_optimizer
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+@dataclass
+class Epoch:
+    """What an objective decides about an epoch before it begins."""
+
+    order: np.ndarray | None = None  # indices of the samples to train on; None is all, shuffled
+    targets: torch.Tensor | None = None  # one for each sample of X, the second argument of forward
+    renewed: tuple = ()  # parameters that were set anew, of which the optimizer shall know nothing
+
+
 class Objective(nn.Module):
     """What a method trains: encoder, heads and loss in one module.
 
-    ``forward`` takes the list of views of a batch and returns a dict of scalar tensors with
-    ``"loss"``, which is minimised; the others are kept in the history.
+    ``encoder`` is what embeds samples once training has ended. ``forward`` takes the list of
+    views of a batch, and its targets if ``before_epoch`` gave any, and returns a dict of scalar
+    tensors with ``"loss"``, which is minimised; the others are kept in the history.
     """
 
     def __init__(self, encoder):
@@ -34,8 +44,22 @@ class Objective(nn.Module):
         """Return a dict of scalars, ``"loss"`` among them."""
         raise NotImplementedError
 
+    def before_epoch(self, embed, rng):
+        """Return the :class:`Epoch` to come, in evaluation mode one that judges and learns nothing.
+
+        ``embed()`` gives the encoder's features of all samples in their order, (n, d) float32,
+        without views; ``rng`` is a NumPy generator, a function of seed and epoch.
+        """
+        return Epoch()
+
+    def before_step(self, progress):
+        """Change gradients before the optimizer uses them; progress runs from 0 to 1."""
+
     def after_step(self, progress):
-        """Move what moves after each step, as teachers do; progress runs from 0 to 1."""
+        """Move what moves after each step, as teachers do."""
+
+    def after_training(self, embed, rng):
+        """Do what the trained encoder is needed for, as a last clustering."""
 
 
 def resolve_device(device):
@@ -74,8 +98,16 @@ class Training:
     precision: str
     compile: bool
     seed: int
+    n_samples: int
     first_epoch: int = 0
     anneal: bool = True  # follow the schedule to a learning rate of 0 in max_epochs
+    final_lr: float = 0.0  # what the cosine falls to, as a share of lr
+    final_weight_decay: float | None = None  # reached by half a cosine; None keeps it as it is
+
+    @property
+    def n_steps(self):
+        """Number of steps in max_epochs passes over all samples."""
+        return self.max_epochs * len(split(np.arange(self.n_samples), self.batch_size))
 
 
 class StopTraining(Exception):  # noqa: N818
@@ -113,27 +145,25 @@ def full_precision(device):
     return torch.autocast(device.type, enabled=False)
 
 
-def epoch_batches(n_samples, batch_size, seed, epoch):
-    """Shuffled indices of an epoch, shape (n_batches, size), a function of seed and epoch.
+def split(order, batch_size):
+    """Cut the order of an epoch's samples into batches, shape (n_batches, size).
 
     All batches have one size, at most ``batch_size`` and at least 2 samples where there are as
-    many; what does not fill up the last one, fewer samples than there are batches, is left to
-    later epochs.
+    many; what does not fill up the last one, fewer samples than there are batches, is left out.
     """
-    n_batches = max(1, min(math.ceil(n_samples / batch_size), n_samples // 2))
-    size = n_samples // n_batches
-    order = np.random.default_rng((seed, epoch)).permutation(n_samples)
+    n_batches = max(1, min(math.ceil(len(order) / batch_size), len(order) // 2))
+    size = len(order) // n_batches
     return order[: n_batches * size].reshape(n_batches, size)
 
 
-def learning_rate_factor(epochs_done, warmup_epochs, max_epochs):
-    """Linear warm-up, then half a cosine to 0 in max_epochs; constant when that is None."""
+def learning_rate_factor(epochs_done, warmup_epochs, max_epochs, final=0.0):
+    """Linear warm-up, then half a cosine in max_epochs; constant when that is None."""
     if epochs_done < warmup_epochs:
         return epochs_done / warmup_epochs
     if max_epochs is None:
         return 1.0
     progress = (epochs_done - warmup_epochs) / (max_epochs - warmup_epochs)
-    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 class SSLNet(NeuralNet):
@@ -164,20 +194,34 @@ class SSLNet(NeuralNet):
             return
         t = self.training
         epoch, start = t.first_epoch + len(self.history) - 1, time.perf_counter()
-        batches = epoch_batches(len(iterator), t.batch_size, t.seed, epoch)
+        rng = np.random.default_rng((t.seed, epoch))
+        self.module_.train()
+        seed_torch(t.device, t.seed, epoch)
+        plan = self.module_.before_epoch(self.embed, rng)
+        for parameter in plan.renewed:
+            self.optimizer_.state.pop(parameter, None)
+        order = rng.permutation(len(iterator)) if plan.order is None else plan.order
+        batches = split(order, t.batch_size)
         steps = []
         self.module_.train()
         for i, indices in enumerate(batches):
             done = (0 if t.anneal else t.first_epoch) + len(self.history) - 1
             done += (i + 0.5) / len(batches)
             horizon = t.max_epochs if t.anneal else None
-            factor = learning_rate_factor(done, t.warmup_epochs, horizon)
+            factor = learning_rate_factor(done, t.warmup_epochs, horizon, t.final_lr)
             for group in self.optimizer_.param_groups:
                 group["lr"] = t.lr * factor
+            self.progress = min(1.0, done / t.max_epochs)
+            if t.final_weight_decay is not None:
+                rise = 0.5 * (1 - math.cos(math.pi * self.progress))
+                decay = t.weight_decay + (t.final_weight_decay - t.weight_decay) * rise
+                self.optimizer_.param_groups[0]["weight_decay"] = decay
             seed_torch(t.device, t.seed, epoch, i)
             batch = iterator.batch(indices, t.device)
             self.notify("on_batch_begin", batch=batch, training=True)
-            step = step_fn(self.make_views(batch))
+            views = self.make_views(batch)
+            targets = () if plan.targets is None else (plan.targets[indices],)
+            step = step_fn((views, *targets))
             self.module_.after_step(min(1.0, (done + 0.5 / len(batches)) / t.max_epochs))
             steps.append(step)
             self.notify("on_batch_end", batch=batch, training=True, **step)
@@ -198,16 +242,17 @@ class SSLNet(NeuralNet):
             )
 
     def train_step(self, batch, **fit_params):
-        """Take one step on the views of a batch; nothing is read from the device."""
+        """Take a step on a batch's views, and its targets; nothing is read from the device."""
         t = self.training
         with torch.autocast(
             t.device.type, PRECISIONS[t.precision], enabled=t.precision != "float32"
         ):
-            step = self.module_(batch)
+            step = self.module_(*batch)
         self.optimizer_.zero_grad()
         self.scaler_.scale(step["loss"]).backward()
         if self.scaler_.is_enabled():
             self.scaler_.unscale_(self.optimizer_)
+        self.module_.before_step(self.progress)
         self.notify(
             "on_grad_computed",
             named_parameters=TeeGenerator(self.module_.named_parameters()),
@@ -273,6 +318,7 @@ def train(
     objective,
     source,
     make_views,
+    embed,
     training,
     *,
     n_epochs,
@@ -285,8 +331,9 @@ def train(
     """Train an objective in place; return a dict of records an epoch, and the optimizer's moments.
 
     ``source`` has a length and ``batch(indices, device)``; ``make_views`` turns a batch into its
-    views. ``epoch_task(records)`` gives a context around each epoch, which may raise StopTraining
-    at its end. Any other exception leaves the objective wherever it was.
+    views; ``embed`` is what the objective's hooks get. ``epoch_task(records)`` gives a context
+    around each epoch, which may raise StopTraining at its end. Any other exception leaves the
+    objective wherever it was.
     """
     for callback in callbacks:
         if not hasattr(callback[-1] if isinstance(callback, tuple) else callback, "on_epoch_end"):
@@ -304,7 +351,7 @@ def train(
         callbacks=[*([progress] if verbose else []), *callbacks],
         verbose=verbose,
     )
-    net.training, net.make_views = training, make_views
+    net.training, net.make_views, net.embed = training, make_views, embed
     net.initialize()
     if optimizer_state is not None:
         # The moments alone, as learning rate and weight decay may have been changed since; and a
@@ -323,6 +370,9 @@ def train(
                     break
         with contextlib.suppress(StopTraining):
             net.notify("on_train_end", X=source, y=None)
+        last = training.first_epoch + len(records(net))
+        seed_torch(training.device, training.seed, last)
+        objective.after_training(embed, np.random.default_rng((training.seed, last)))
     finally:
         progress.close()
     state = net.optimizer_.state_dict()["state"]

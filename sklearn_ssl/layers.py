@@ -1,7 +1,10 @@
 """Parts that several methods put on top of their encoder."""
 
+import copy
+import math
 from itertools import pairwise
 
+import torch
 from torch import nn
 
 
@@ -20,3 +23,44 @@ def mlp(*widths, last_norm=False):
         elif last_norm:
             layers.append(nn.BatchNorm1d(n_out))
     return nn.Sequential(*layers)
+
+
+def frozen_copy(student):
+    """Return a teacher that begins as its student and gets no gradient."""
+    return copy.deepcopy(student).requires_grad_(False)
+
+
+@torch.no_grad()
+def move_teacher(teacher, student, momentum):
+    """Set the teacher's weights to momentum * teacher + (1 - momentum) * student.
+
+    Buffers stay as they are: a teacher that runs in training mode keeps the statistics of its
+    batch norms itself, and those of the student belong to other weights and other views.
+    """
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
+
+
+def teacher_momentum(start, progress):
+    """Momentum that rises from its start to 1 by half a cosine, as progress runs from 0 to 1."""
+    return 1 - (1 - start) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def short_run_momentum(n_steps):
+    """Momentum with which a teacher remembers a hundredth of the training, within [0.95, 0.996]."""
+    return min(max(1 - 100 / n_steps, 0.95), 0.996)
+
+
+def clip_each_gradient(parameters, limit):
+    """Scale down, each on its own, the gradients whose norm is above the limit."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    factors = torch._foreach_norm(gradients)
+    torch._foreach_add_(factors, 1e-6)
+    torch._foreach_reciprocal_(factors)
+    torch._foreach_mul_(factors, limit)
+    torch._foreach_clamp_max_(factors, 1.0)
+    torch._foreach_mul_(gradients, factors)
+
+
+def wide(tensor):
+    """Return a tensor in float32, or float64 if it is that, for a loss to compute with."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

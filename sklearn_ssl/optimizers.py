@@ -56,4 +56,5 @@ def make_optimizer(name, parameters, lr, weight_decay):
         return LARS(groups, lr=lr)
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, fused=True)
-    return torch.optim.SGD(groups, lr=lr, momentum=0.9, fused=True)
+    # Not fused: that fails where some tensors have a momentum already and others have none.
+    return torch.optim.SGD(groups, lr=lr, momentum=0.9)

@@ -1,12 +1,15 @@
 """Data and small settings that the tests share."""
 
-from dataclasses import fields
+import math
+from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.feature_extraction.image import extract_patches_2d
 
 from sklearn_ssl.discovery import all_methods
+from sklearn_ssl.inputs import ArraySource
 
 METHODS = list(all_methods().values())
 
@@ -30,3 +33,34 @@ def photo_patches(n=128, side=32):
         for photo in load_sample_images().images
     ]
     return np.concatenate(patches)
+
+
+@dataclass(frozen=True)
+class RowsAsImages(ArraySource):
+    """Rows whose features, over and over again, are the pixels of square gray images."""
+
+    is_image = True
+
+    @property
+    def shape(self):
+        side = max(8, math.ceil(math.sqrt(self.sample_shape[0])))
+        return (1, side, side)
+
+    def batch(self, indices, device="cpu"):
+        rows = super().batch(indices, device).flatten(1)
+        pixel = torch.arange(math.prod(self.shape)) % rows.shape[1]
+        return rows[:, pixel].reshape(len(rows), *self.shape)
+
+
+def taking_rows(method):
+    """The method itself if it takes rows, else one that makes images of them."""
+    if "rows" in method.default_views:
+        return method
+
+    def read(self, X, **check):
+        source = method._read(self, X, **check)
+        return RowsAsImages(source.array, source.sample_shape)
+
+    adapted = type(method.__name__, (method,), {"_read": read, "__module__": __name__})
+    globals()[method.__name__] = adapted  # where a pickle looks for it
+    return adapted

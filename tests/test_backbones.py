@@ -12,13 +12,16 @@ from torch import nn
 from torchvision import models
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.backbones import SMALL, make_backbone, make_encoder
+from sklearn_ssl.backbones import SMALL, count_features, encoder_at, make_backbone, make_encoder
+from sklearn_ssl.vision_transformers import _positions, attention_maps
 
 
-def encoder(backbone, shape=(3, 32, 32), **settings):
+def encoder(backbone, shape=(3, 32, 32), layer=None, **settings):
     torch.manual_seed(0)
-    n_channels = shape[0] if len(shape) > 1 else 0
-    return make_encoder(backbone, shape, np.zeros(n_channels), np.ones(n_channels), **settings)
+    channels = shape[0] if len(shape) > 1 else 0
+    made = make_encoder(backbone, shape, np.zeros(channels), np.ones(channels), **settings)
+    made = encoder_at(made, layer)
+    return made, count_features(made, shape)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -92,6 +95,49 @@ def test_vision_transformer_has_small_patches_for_small_images():
         make_backbone("vit_b_16", (3, 100, 100))
     with pytest.raises(ValueError, match="square images"):
         make_backbone("small_vit", (3, 24, 32))
+
+
+@pytest.mark.parametrize("name", ["small_vit", "vit_b_16"])
+def test_vision_transformers_take_images_of_other_sizes(name):
+    model, _ = encoder(name)
+    model.eval()
+    images = torch.rand(2, 3, 32, 32)
+    torchvision = models.VisionTransformer.forward
+    if name == "small_vit":  # at its own size it is torchvision's
+        torch.testing.assert_close(
+            model.backbone(images), torchvision(model.backbone, images), atol=1e-5, rtol=1e-4
+        )
+    # Half the side has half the positions on each side: means of four, here on a ramp.
+    positions = model.backbone.encoder.pos_embedding
+    ramp = torch.arange(8.0).expand(8, 8).reshape(64, 1)
+    with torch.no_grad():
+        positions[0, 1:] = ramp
+        small = _positions(positions, 4, 4)
+    assert small.shape == (1, 17, positions.shape[2])
+    torch.testing.assert_close(small[0, 1:, 0].view(4, 4)[:, 1:3], torch.tensor([[2.5, 4.5]] * 4))
+    torch.testing.assert_close(small[0, 0], positions[0, 0])
+    assert model(torch.rand(2, 3, 16, 16)).std() > 0
+    assert model(torch.rand(2, 3, 12, 20)).shape == model(images).shape
+
+
+def test_attention_maps_are_the_last_block_s():
+    model, _ = encoder("small_vit")
+    images = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        maps = attention_maps(model.eval(), images)
+        assert maps.shape == (3, 4, 8, 8)
+        block = model.backbone.encoder.layers[-1]
+        seen = []
+        hook = block.ln_1.register_forward_hook(lambda *args: seen.append(args[2]))
+        model(images)
+        hook.remove()
+        weight, bias = block.self_attention.in_proj_weight, block.self_attention.in_proj_bias
+        q, k, _ = (seen[0] @ weight.T + bias).chunk(3, dim=2)
+        q, k = (t.unflatten(2, (4, 32)).transpose(1, 2) for t in (q, k))
+        expected = (q @ k.mT / 32**0.5).softmax(dim=3)[:, :, 0, 1:]
+    torch.testing.assert_close(maps.flatten(2), expected, atol=1e-6, rtol=1e-4)
+    with pytest.raises(ValueError, match="need a vision transformer"):
+        attention_maps(encoder("small_convnet")[0], images)
 
 
 def test_unknown_names_get_near_ones():
@@ -171,7 +217,10 @@ def test_layer_chooses_what_is_pooled(name, layer, n_features):
     model, n = encoder(name, layer=layer)
     assert n == n_features
     full, _ = encoder(name)
-    assert sum(p.numel() for p in model.parameters()) < sum(p.numel() for p in full.parameters())
+    assert encoder_at(full, None) is full
+    assert {id(p) for p in encoder_at(full, layer).parameters()} < {
+        id(p) for p in full.parameters()
+    }
     seen = []
     full.backbone.get_submodule(layer).register_forward_hook(lambda *args: seen.append(args[2]))
     model.eval(), full.eval()
@@ -183,7 +232,7 @@ def test_layer_chooses_what_is_pooled(name, layer, n_features):
     torch.testing.assert_close(model(images), pooled)
 
 
-@pytest.mark.parametrize("backbone", ["small_convnet", "resnet50"])
+@pytest.mark.parametrize("backbone", ["small_convnet", "resnet18"])
 def test_estimators_with_a_layer_pickle_copy_and_go_on(photos, backbone):
     layer = "stage2" if backbone == "small_convnet" else "layer1"
     model = shrunk(SimCLRTransformer, backbone=backbone, layer=layer).fit(photos[:12])
@@ -197,6 +246,21 @@ def test_estimators_with_a_layer_pickle_copy_and_go_on(photos, backbone):
 class Branching(nn.Module):
     def forward(self, images):
         return images if images.sum() > 0 else -images
+
+
+def test_the_whole_backbone_is_trained_whatever_the_layer(photos):
+    model, whole = (
+        shrunk(SimCLRTransformer, layer=layer).fit(photos) for layer in ("stage2", None)
+    )
+    torch.testing.assert_close(
+        model._objective.encoder.state_dict(), whole.encoder_.state_dict(), rtol=0, atol=0
+    )
+    seen = []
+    whole.encoder_.backbone.stage2.register_forward_hook(lambda *args: seen.append(args[2]))
+    whole.transform(photos)
+    expected = torch.cat(seen).mean(dim=(2, 3)).numpy()
+    np.testing.assert_allclose(model.transform(photos), expected, atol=1e-5)
+    assert model.get_feature_names_out().shape == (128,)
 
 
 def test_layers_that_are_not_there():

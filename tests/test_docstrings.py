@@ -7,7 +7,7 @@ from common import METHODS, shrunk
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.views import ImageViews, RowViews
+from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
 
 each_method = pytest.mark.parametrize("method", METHODS)
 
@@ -16,7 +16,7 @@ def documented(section):
     return [name for entry in section for name in entry.name.split(", ")]
 
 
-@pytest.mark.parametrize("cls", [*METHODS, ImageViews, RowViews])
+@pytest.mark.parametrize("cls", [*METHODS, CombinedViews, ImageViews, RowViews])
 def test_parameters_match_the_signature(cls):
     doc = ClassDoc(cls)
     assert sorted(documented(doc["Parameters"])) == sorted(inspect.signature(cls).parameters)

@@ -15,12 +15,13 @@ from torch import nn
 
 from sklearn_ssl import SimCLRTransformer
 from sklearn_ssl.engine import (
+    Epoch,
     Objective,
     Training,
-    epoch_batches,
     isolated,
     learning_rate_factor,
     seed_torch,
+    split,
     train,
 )
 from sklearn_ssl.inputs import ArraySource
@@ -44,19 +45,25 @@ CPU = torch.device("cpu")
     ],
 )
 def test_batches_have_one_size(n, batch_size, shape):
-    batches = epoch_batches(n, batch_size, seed=0, epoch=0)
+    batches = split(np.arange(n), batch_size)
     assert batches.shape == shape
-    assert len(np.unique(batches)) == batches.size
-    assert batches.max() < n
+    np.testing.assert_array_equal(batches.flat, np.arange(batches.size))
 
 
 def test_order_is_a_function_of_seed_and_epoch():
-    first = epoch_batches(100, 10, 0, 0)
-    np.testing.assert_array_equal(first, epoch_batches(100, 10, 0, 0))
-    assert not np.array_equal(first, epoch_batches(100, 10, 0, 1))
-    assert not np.array_equal(first, epoch_batches(100, 10, 1, 0))
-    left_out = {n for e in range(99) for n in set(range(7)) - set(epoch_batches(7, 3, 0, e).flat)}
-    assert left_out == set(range(7))  # not always the same sample
+    def order(**settings):
+        objective = Recorder()
+        run(objective, **settings)
+        return np.concatenate(objective.samples)
+
+    first = order(max_epochs=3)
+    np.testing.assert_array_equal(first, order(max_epochs=3))
+    np.testing.assert_array_equal(first[18:], order(first_epoch=1, max_epochs=2))
+    assert not np.array_equal(first[:18], first[18:36])
+    assert not np.array_equal(first, order(max_epochs=3, seed=1))
+    assert len(np.unique(first[:18], axis=0)) == 18
+    left_out = [set(range(20)) - set(part) for part in _numbers(order(max_epochs=9)).reshape(9, 18)]
+    assert len(set().union(*left_out)) > 2  # not always the same samples
 
 
 def test_learning_rate_warms_up_and_follows_a_cosine():
@@ -108,10 +115,10 @@ class Recorder(Objective):
 
     def __init__(self):
         super().__init__(nn.Linear(3, 3))
-        self.progress, self.views, self.draws = [], [], []
+        self.progress, self.samples, self.draws = [], [], []
 
     def forward(self, views):
-        self.views.append(len(views[0]))
+        self.samples.append(views[0].numpy())
         self.draws.append(torch.rand(1).item())
         return {"loss": self.encoder(views[0]).square().mean(), "one": torch.tensor(1.0)}
 
@@ -131,7 +138,15 @@ def test_optimizer_and_its_settings_may_change_between_epochs(images):
     assert {key for state in changed._optimizer_state.values() for key in state} == {"velocity"}
 
 
-def run(objective, **settings):
+SAMPLES = np.random.default_rng(0).normal(size=(20, 3)).astype("f4")
+
+
+def _numbers(samples):
+    """Which of the 20 samples each one is."""
+    return (samples[:, None] == SAMPLES).all(axis=2).argmax(axis=1)
+
+
+def run(objective, callbacks=(), **settings):
     training = Training(
         **{
             "max_epochs": 4,
@@ -144,27 +159,28 @@ def run(objective, **settings):
             "precision": "float32",
             "compile": False,
             "seed": 0,
-            "first_epoch": 0,
-            "anneal": True,
+            "n_samples": 20,
         }
         | settings
     )
-    source = ArraySource(np.random.default_rng(0).normal(size=(20, 3)).astype("f4"), (3,))
+    source = ArraySource(SAMPLES, (3,))
     with isolated(CPU):
         return train(
             objective,
             source,
             lambda batch: [batch],
+            lambda: SAMPLES,
             training,
             n_epochs=training.max_epochs,
             epoch_task=lambda rows: isolated(CPU),
+            callbacks=callbacks,
         )
 
 
 def test_loop_hands_progress_views_and_records():
     objective = Recorder()
     history, _ = run(objective)
-    assert objective.views == [6] * 3 * 4
+    assert [len(samples) for samples in objective.samples] == [6] * 3 * 4
     np.testing.assert_allclose(objective.progress, np.arange(1, 13) / 12)
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
     assert [row["one"] for row in history] == [1.0] * 4
@@ -173,6 +189,81 @@ def test_loop_hands_progress_views_and_records():
     rates = [row["lr"] for row in history]  # in the middle of each epoch's last step
     expected = [0.1 * learning_rate_factor(e + 5 / 6, 1, 4) for e in range(4)]
     np.testing.assert_allclose(rates, expected)
+
+
+class Planner(Recorder):
+    """Plans its epochs: some samples, targets, and weights set anew."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.targets, self.embedded, self.moments = [], [], [], []
+
+    def before_epoch(self, embed, rng):
+        self.embedded.append((embed(), rng.random(), self.training))
+        self.order = np.arange(4, 20)
+        return Epoch(self.order, torch.arange(20) * 10, (self.encoder.bias,))
+
+    def forward(self, views, targets):
+        self.targets.append((views[0].numpy(), targets.numpy()))
+        return super().forward(views)
+
+    def before_step(self, progress):
+        self.steps.append((progress, self.encoder.weight.grad.clone()))
+        self.encoder.weight.grad.zero_()
+
+    def after_training(self, embed, rng):
+        self.last = (embed(), rng.random())
+
+
+def test_hooks_get_what_they_need_and_are_heeded():
+    objective = Planner()
+    weight, bias = (
+        objective.encoder.weight.detach().clone(),
+        objective.encoder.bias.detach().clone(),
+    )
+    run(objective, max_epochs=2)
+    assert all(embedded is SAMPLES for embedded, *_ in objective.embedded)
+    assert all(training for *_, training in objective.embedded)
+    assert len(objective.targets) == 2 * 2  # 16 samples in batches of 8
+    for samples, targets in objective.targets:
+        np.testing.assert_array_equal(10 * _numbers(samples), targets)
+    np.testing.assert_array_equal(_numbers(objective.targets[0][0]), np.arange(4, 12))
+    # Gradients are there before the step, and what the hook makes of them is what is used.
+    assert [progress for progress, _ in objective.steps] == [1 / 8, 3 / 8, 5 / 8, 7 / 8]
+    assert all(gradient.abs().sum() > 0 for _, gradient in objective.steps)
+    torch.testing.assert_close(objective.encoder.weight, weight)
+    assert not torch.equal(objective.encoder.bias, bias)
+    assert objective.last[0] is SAMPLES
+    later = Planner()
+    run(later, max_epochs=1, first_epoch=1)
+    draws = [draw for _, draw, _ in objective.embedded]
+    assert draws[1] == later.embedded[0][1] != draws[0]  # a function of seed and epoch
+    assert later.last[1] == objective.last[1]
+
+
+def test_optimizer_forgets_parameters_that_were_set_anew():
+    """Their moments are those of one epoch; all others' go on."""
+    objective = Planner()
+    _, state = run(objective, max_epochs=3, optimizer="adamw")
+    assert sorted(int(moments["step"]) for moments in state.values()) == [2, 6]
+
+
+def test_weight_decay_rises_to_its_end_and_the_rate_falls_to_its_own():
+    seen = []
+
+    class Watch(skorch.callbacks.Callback):
+        def on_grad_computed(self, net, **kwargs):
+            seen.append([group["weight_decay"] for group in net.optimizer_.param_groups])
+
+    history, _ = run(Recorder(), [Watch()], weight_decay=0.1, final_weight_decay=0.5, final_lr=0.25)
+    progress = (np.arange(12) + 0.5) / 12
+    decays, spared = np.array(seen).T
+    np.testing.assert_allclose(decays, 0.1 + 0.4 * (1 - np.cos(np.pi * progress)) / 2)
+    assert (spared == 0).all()
+    expected = 0.1 * (0.25 + 0.75 * learning_rate_factor(3 + 5 / 6, 1, 4))
+    assert history[-1]["lr"] == pytest.approx(expected)
+    run(Recorder(), [Watch()], weight_decay=0.1)
+    assert {decay for decay, _ in seen[12:]} == {0.1}
 
 
 def test_draws_are_a_function_of_seed_epoch_and_step():

@@ -267,12 +267,22 @@ def test_wrong_shape_at_transform(images, photos):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_failed_fit_leaves_the_fit_before(method, images):
-    rows = images.reshape(len(images), -1)
-    model = shrunk(method).fit(rows)
-    before = model.transform(rows)
+    model = shrunk(method).fit(images)
+    before = model.transform(images)
     with pytest.raises(ValueError, match="NaN"):
-        model.fit(np.where(rows > 15, np.nan, rows)[:, :32])
-    np.testing.assert_array_equal(model.transform(rows), before)
+        model.fit(np.where(images > 15, np.nan, images)[:, :4])
+    np.testing.assert_array_equal(model.transform(images), before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_for_images_alone_say_so(method, images):
+    rows = images.reshape(len(images), -1)
+    if "rows" in method.default_views:
+        assert shrunk(method).fit_transform(rows).shape == (200, 256)
+        return
+    with pytest.raises(ValueError, match=r"needs images, X has shape \(200, 64\).*image_shape"):
+        shrunk(method).fit(rows)
+    assert shrunk(method, image_shape=(8, 8)).fit(rows).image_shape_ == (8, 8, 1)
 
 
 PEAK = """

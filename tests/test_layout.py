@@ -17,12 +17,14 @@ ARROWS = {
     "optimizers": set(),
     "engine": {"optimizers"},
     "inputs": {"_sklearn"},
-    "backbones": set(),
+    "backbones": {"vision_transformers"},
+    "vision_transformers": set(),
     "layers": set(),
     "views": {"views"},
     "base": {"_sklearn", "engine", "inputs", "backbones", "optimizers", "views"},
-    "methods": {"_sklearn", "base", "engine", "layers", "views", "backbones"},
+    "methods": {"_sklearn", "base", "engine", "layers", "views", "vision_transformers"},
     "discovery": {"base", "methods"},
+    "inspection": set(),
     "__init__": {"methods"},
 }
 

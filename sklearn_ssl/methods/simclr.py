@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy, normalize
 from sklearn_ssl._sklearn import Interval
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.engine import Objective, full_precision
-from sklearn_ssl.layers import mlp
+from sklearn_ssl.layers import mlp, wide
 from sklearn_ssl.views import ImageViews, RowViews
 
 
@@ -35,7 +35,7 @@ def nt_xent(z1, z2, temperature):
     similarity. With all projections equal it is log(2n - 1).
     """
     with full_precision(z1.device):
-        z = normalize(torch.cat([z1, z2]).to(torch.promote_types(z1.dtype, torch.float32)))
+        z = normalize(wide(torch.cat([z1, z2])))
         logits = z @ z.T / temperature  # (2n, 2n)
         logits.fill_diagonal_(-torch.inf)
         sibling = torch.arange(len(z), device=z.device).roll(len(z1))
@@ -103,7 +103,7 @@ class SimCLRTransformer(SSLTransformer):
     }
     default_views = {"image": ImageViews(), "rows": RowViews()}
 
-    def _make_objective(self, encoder, n_features):
+    def _make_objective(self, encoder, n_features, training):
         return SimCLRObjective(
             encoder,
             n_features,
