@@ -1,7 +1,10 @@
 """Self-supervised learning as scikit-learn estimators."""
 
+from sklearn_ssl.methods.deepcluster import DeepClusterEstimator
+from sklearn_ssl.methods.dino import DINOTransformer
+from sklearn_ssl.methods.rotation import RotationTransformer
 from sklearn_ssl.methods.simclr import SimCLRTransformer
 
 __version__ = "0.1.0"
 
-__all__ = ["SimCLRTransformer"]
+__all__ = ["DINOTransformer", "DeepClusterEstimator", "RotationTransformer", "SimCLRTransformer"]

@@ -1,11 +1,25 @@
 """Each method's loss, in value and gradient, beside a slow and plain reference."""
 
+import copy
+import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.metrics import normalized_mutual_info_score
 from torch import nn
 
+from sklearn_ssl.engine import Epoch
+from sklearn_ssl.methods.deepcluster import (
+    DeepClusterObjective,
+    split_largest,
+    uniform_over_clusters,
+)
+from sklearn_ssl.methods.dino import DINOHead, DINOObjective, dino_loss
+from sklearn_ssl.methods.rotation import TRANSFORMATIONS, RotationObjective
 from sklearn_ssl.methods.simclr import SimCLRObjective, nt_xent
 
 
@@ -67,3 +81,318 @@ def test_simclr_refuses_other_than_two_views():
     objective = SimCLRObjective(nn.Identity(), 4, 8, 5, 0.5)
     with pytest.raises(ValueError, match="compares two views; the view recipe gave 3"):
         objective([torch.ones(4, 4)] * 3)
+
+
+def slow_dino(teacher, students, center, teacher_temperature, temperature):
+    """The mean over samples and pairs of a global and another view, one at a time."""
+    losses = []
+    for (i, t), (v, s) in itertools.product(enumerate(teacher), enumerate(students)):
+        if i != v:
+            for t_row, s_row in zip(t, s, strict=True):
+                p = torch.exp((t_row - center) / teacher_temperature)
+                q = torch.exp(s_row / temperature)
+                losses.append(-(p / p.sum()) @ torch.log(q / q.sum()))
+    return sum(losses) / len(losses)
+
+
+def dino_objective(**settings):
+    torch.manual_seed(0)
+    settings = {
+        "momentum": 0.9,
+        "student_temperature": 0.1,
+        "teacher_temperatures": (0.04, 0.08),
+        "temperature_warmup": 0.5,
+        "center_momentum": 0.9,
+        "gradient_clip": 3.0,
+        "frozen_until": 0.25,
+    } | settings
+    encoder = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    return DINOObjective(encoder, DINOHead(3, 8, 5, 6), **settings)
+
+
+def test_dino():
+    a, b = check_inputs()
+    b.requires_grad_()
+    targets = torch.softmax(a / 0.04, dim=1)[None]
+    # The check value is of one pair: a teacher's view and another one of the student's.
+    loss = dino_loss(targets, torch.stack([a, b]), 0.1)
+    assert loss.item() == pytest.approx(0.092490, abs=1e-6)
+
+    teacher, students = torch.randn(2, 6, 4, dtype=torch.float64), [a, b, a - b, a * b]
+    center = torch.randn(4, dtype=torch.float64) / 10
+    expected = slow_dino(teacher, students, center, 0.5, 0.3)
+    loss = dino_loss(torch.softmax((teacher - center) / 0.5, 2), torch.stack(students), 0.3)
+    torch.testing.assert_close(loss, expected)
+    ours = torch.autograd.grad(loss, b, retain_graph=True)
+    torch.testing.assert_close(ours, torch.autograd.grad(expected, b))
+
+
+def test_dino_of_uniform_outputs_is_at_chance():
+    uniform = torch.full((2, 3, 8), 1 / 8)
+    assert dino_loss(uniform, torch.zeros(4, 3, 8), 0.1).item() == pytest.approx(math.log(8))
+
+
+def test_dino_objective_gradient():
+    """Views of two sizes for the student, the first two alone for the teacher, without gradient."""
+    objective = dino_objective().double().eval()
+    objective.encoder[0].weight.data += 0.1  # teacher and student differ
+    objective.center.normal_()
+    views = [*check_inputs(), torch.randn(6, 4, dtype=torch.float64)]
+    center = objective.center.clone()
+    objective(views)["loss"].backward()
+    torch.testing.assert_close(objective.center, center)  # only training moves it
+    ours = {name: p.grad for name, p in objective.named_parameters()}
+    objective.zero_grad()
+    with torch.no_grad():
+        teacher = [objective.head(objective.encoder(v)) for v in views[:2]]
+    students = [objective.student_head(objective.student(v)) for v in views]
+    slow_dino(teacher, students, center, 0.04, 0.1).backward()
+    theirs = {name: p.grad for name, p in objective.named_parameters()}
+    assert {name.split(".")[0] for name, g in ours.items() if g is not None} == {
+        "student",
+        "student_head",
+    }
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name])
+
+
+def test_dino_passes_views_of_a_size_together():
+    torch.manual_seed(0)
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x):
+            seen.append(tuple(x.shape))
+            return x.mean(dim=(2, 3))
+
+    objective = DINOObjective(
+        Spy(),
+        DINOHead(3, 8, 5, 6),
+        momentum=0.9,
+        student_temperature=0.1,
+        teacher_temperatures=(0.04, 0.04),
+        temperature_warmup=0.0,
+        center_momentum=0.9,
+        gradient_clip=3.0,
+        frozen_until=0.0,
+    )
+    large, small = torch.rand(2, 5, 3, 8, 8), torch.rand(3, 5, 3, 4, 4)
+    objective([*large, *small])
+    assert seen == [(10, 3, 8, 8), (10, 3, 8, 8), (15, 3, 4, 4)]
+    with pytest.raises(ValueError, match="two views or more; the view recipe gave 1"):
+        objective([large[0]])
+
+
+def test_dino_center_teacher_and_temperature_move():
+    objective = dino_objective().train()
+    views = [v.float() for v in check_inputs()]
+    with torch.no_grad():
+        teacher = objective.head(copy.deepcopy(objective.encoder)(torch.cat(views)))
+    before = objective(views)["loss"]
+    torch.testing.assert_close(objective.center, 0.1 * teacher.mean(0))
+    assert objective(views)["loss"] != before  # the center belongs to the next loss
+
+    start = copy.deepcopy(objective.encoder)
+    for p in objective.student.parameters():
+        p.data += 1
+    objective.after_step(0.5)  # momentum 1 - 0.1 * (1 + cos(pi / 2)) / 2 = 0.95
+    for now, old in zip(objective.encoder.parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(now, old + 0.05)
+    assert objective.teacher_temperature.item() == pytest.approx(0.08)
+    objective.after_step(0.125)
+    assert objective.teacher_temperature.item() == pytest.approx(0.05)
+    head, student_head = objective.head.prototypes.clone(), objective.student_head.prototypes
+    student_head.data += 1
+    objective.after_step(1.0)  # the momentum has risen to 1
+    torch.testing.assert_close(objective.head.prototypes, head)
+
+
+def test_dino_clips_each_gradient_and_freezes_the_prototypes():
+    objective = dino_objective()
+    gradients = [torch.randn_like(p) for p in objective.student.parameters()]
+    for scale in (100.0, 0.01):
+        for p, g in zip(objective.student.parameters(), gradients, strict=True):
+            p.grad = g * scale
+        objective.student_head.prototypes.grad = torch.ones(6, 5)
+        objective.before_step(0.3)
+        for p, g in zip(objective.student.parameters(), gradients, strict=True):
+            expected = g / g.norm() * min(3.0, scale * g.norm().item())
+            torch.testing.assert_close(p.grad, expected, rtol=1e-4, atol=1e-6)
+        assert objective.student_head.prototypes.grad is not None
+    objective.before_step(0.2)
+    assert objective.student_head.prototypes.grad is None
+
+
+class FirstPixels(nn.Module):
+    """The corners of an image, by which a rotation can be told."""
+
+    def forward(self, images):
+        return images[:, 0, [0, 0, -1, -1], [0, -1, 0, -1]]
+
+
+def test_rotation():
+    torch.manual_seed(0)
+    objective = RotationObjective(FirstPixels(), 4, "rotations").double()
+    images = torch.rand(3, 1, 4, 6, dtype=torch.float64)
+    middle = images[:, :, :, 1:5].numpy()
+    loss = objective([images])["loss"]
+    losses = []
+    for turns in range(4):
+        for image in middle:
+            turned = torch.from_numpy(np.rot90(image, turns, (1, 2)).copy())[None]
+            scores = objective.classify(objective.encoder(turned))[0]
+            losses.append(-torch.log(torch.exp(scores[turns]) / torch.exp(scores).sum()))
+    expected = sum(losses) / len(losses)
+    torch.testing.assert_close(loss, expected)
+    parameters = list(objective.parameters())
+    ours, theirs = (torch.autograd.grad(x, parameters) for x in (loss, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_rotation_of_equal_scores_is_at_chance():
+    for name, transformations in TRANSFORMATIONS.items():
+        objective = RotationObjective(FirstPixels(), 4, name)
+        nn.init.zeros_(objective.classify.weight), nn.init.zeros_(objective.classify.bias)
+        loss = objective([torch.rand(2, 1, 4, 4)] * 2)["loss"]
+        assert loss.item() == pytest.approx(math.log(len(transformations)))
+
+
+def test_rotation_moves_pixels_and_mixes_none():
+    image = torch.arange(16.0).view(1, 1, 4, 4)
+    for name, transformations in TRANSFORMATIONS.items():
+        copies = RotationObjective(FirstPixels(), 4, name).transformed(image)
+        assert len(copies) == len(transformations)
+        assert len(torch.unique(copies.flatten(1), dim=0)) == len(copies)  # all different
+        torch.testing.assert_close(
+            copies.flatten(1).sort().values, image.view(1, 16).expand(len(copies), 16)
+        )
+        torch.testing.assert_close(copies[:1], image)
+
+
+def test_rotation_passes_all_copies_in_one_batch():
+    seen = []
+
+    class Spy(FirstPixels):
+        def forward(self, images):
+            seen.append(len(images))
+            return super().forward(images)
+
+    RotationObjective(Spy(), 4, "rotations")([torch.rand(5, 1, 4, 4)])
+    assert seen == [20]
+
+
+def blobs(n=60, seed=0):
+    """Features of three groups, float32 (n, 5)."""
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(n, 5)) + 6 * np.eye(5)[np.arange(n) % 3]).astype("f4")
+
+
+def deepcluster_objective(n_clusters=3, n_components=4):
+    torch.manual_seed(0)
+    return DeepClusterObjective(nn.Linear(4, 5), 5, n_clusters, n_components).train()
+
+
+def test_deepcluster():
+    objective = deepcluster_objective().double()
+    views, clusters = list(check_inputs()), torch.tensor([0, 2, 1, 1, 0, 2])
+    loss = objective(views, clusters)["loss"]
+    losses = []
+    for view in views:
+        for x, c in zip(view, clusters, strict=True):
+            scores = objective.classify(objective.encoder(x))
+            losses.append(-torch.log(torch.exp(scores[c]) / torch.exp(scores).sum()))
+    expected = sum(losses) / len(losses)
+    torch.testing.assert_close(loss, expected)
+    parameters = list(objective.parameters())
+    ours, theirs = (torch.autograd.grad(x, parameters) for x in (loss, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_deepcluster_clusters_whitened_directions_of_features():
+    objective, features = deepcluster_objective(), blobs()
+    epoch = objective.before_epoch(lambda: features, np.random.default_rng(0))
+    points = PCA(4, whiten=True).fit_transform(features)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    expected = KMeans(3, n_init=10, random_state=0).fit_predict(points)
+    assert normalized_mutual_info_score(expected, epoch.targets.numpy()) == pytest.approx(1)
+    ours = objective.project(features)
+    np.testing.assert_allclose(ours @ ours.T, points @ points.T, atol=1e-4)  # up to signs
+    np.testing.assert_array_equal(objective.assign(features), epoch.targets.numpy())
+
+
+def test_deepcluster_begins_with_a_new_classifier_and_another_seed():
+    objective, features = deepcluster_objective(n_clusters=12), blobs()
+    rng = np.random.default_rng(0)
+    nn.init.ones_(objective.classify.weight), nn.init.ones_(objective.classify.bias)
+    first = objective.before_epoch(lambda: features, rng)
+    weight = objective.classify.weight.detach().clone()
+    assert 0.005 < weight.std() < 0.015
+    assert (objective.classify.bias == 0).all()
+    assert {id(p) for p in first.renewed} == {id(p) for p in objective.classify.parameters()}
+    second = objective.before_epoch(lambda: features, rng)
+    assert not torch.equal(objective.classify.weight, weight)
+    assert not torch.equal(first.targets, second.targets)  # clusters have other numbers
+
+
+def test_deepcluster_last_clustering_keeps_the_numbers_and_judging_uses_them():
+    objective, features = deepcluster_objective(n_clusters=6), blobs()
+    rng = np.random.default_rng(0)
+    epoch = objective.before_epoch(lambda: features, rng)
+    objective.after_training(lambda: features + 0.01, rng)
+    assert len(objective.assignments) == 2
+    assert (objective.assignments[0] == objective.assignments[1]).mean() > 0.9
+    weight = objective.classify.weight.detach().clone()
+    objective.eval()
+    judged = objective.before_epoch(lambda: features[:10], rng)
+    assert (judged.targets == epoch.targets[:10]).float().mean() > 0.8
+    assert torch.equal(objective.classify.weight, weight)
+    assert len(objective.assignments) == 2
+    objective.train().before_epoch(lambda: features, rng)  # training goes on
+    assert len(objective.assignments) == 2  # in place of the last one, which no epoch had
+
+
+def test_deepcluster_draws_each_cluster_as_often_as_the_others():
+    labels = np.repeat([3, 0, 7], [50, 2, 48])
+    order = uniform_over_clusters(labels, np.random.default_rng(0))
+    values, counts = np.unique(labels[order], return_counts=True)
+    np.testing.assert_array_equal(values, [0, 3, 7])
+    np.testing.assert_array_equal(counts, [33, 33, 33])
+    times = np.bincount(order, minlength=100)
+    assert set(times[:50]) == {0, 1}
+    assert set(times[50:52]) == {16, 17}
+    assert (np.diff(labels[order]) != 0).sum() > 40  # shuffled
+
+
+def test_deepcluster_splits_the_largest_cluster():
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(size=(40, 4)), rng.normal(size=(5, 4)) + 20]).astype("f4")
+    labels = np.repeat([0, 2], [40, 5])
+    centers = np.stack([points[:40].mean(0), np.full(4, 99.0, "f4"), points[40:].mean(0)])
+    before = centers.copy()
+    split = split_largest(points, centers, labels)
+    np.testing.assert_array_equal(centers, before)
+    np.testing.assert_array_equal(split[2], centers[2])
+    nearest = np.linalg.norm(points[:, None] - split, axis=2).argmin(axis=1)
+    assert min(np.bincount(nearest, minlength=3)) >= 5
+    same = np.ones((4, 3), "f4")  # equal samples cannot be split
+    np.testing.assert_array_equal(
+        split_largest(same, np.ones((2, 3), "f4"), np.zeros(4, int)), np.ones((2, 3))
+    )
+
+
+def test_deepcluster_of_fewer_distinct_samples_than_clusters():
+    objective = deepcluster_objective(n_clusters=8)
+    features = np.repeat(blobs(5), 4, axis=0)
+    rng = np.random.default_rng(0)
+    epoch = objective.before_epoch(lambda: features, rng)
+    assert objective.n_empty == [3]
+    assert len(epoch.order) == 20
+    objective.after_training(lambda: features, rng)
+    labels = objective.assignments[-1]
+    np.testing.assert_array_equal(np.unique(labels), np.arange(5))  # without gaps
+    np.testing.assert_array_equal(objective.assign(features), labels)
+
+
+def test_objectives_decide_nothing_about_an_epoch_unless_they_say_so():
+    objective = SimCLRObjective(nn.Identity(), 4, 8, 5, 0.5)
+    assert objective.before_epoch(None, None) == Epoch(None, None, ())

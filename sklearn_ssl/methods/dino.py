@@ -1,0 +1,279 @@
+"""DINO: say of every crop what a slowly moving teacher says of the whole sample."""
+
+from dataclasses import replace
+from numbers import Integral, Real
+
+import torch
+from torch import nn
+from torch.nn.functional import linear, log_softmax, normalize, softmax
+
+from sklearn_ssl._sklearn import Interval, StrOptions
+from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.engine import Objective, full_precision
+from sklearn_ssl.layers import (
+    clip_each_gradient,
+    frozen_copy,
+    move_teacher,
+    short_run_momentum,
+    teacher_momentum,
+    wide,
+)
+from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
+
+N_GLOBAL = 2  # views that the teacher sees, the first ones
+
+
+class DINOHead(nn.Module):
+    """Three linear layers without batch norm, then the cosines with the prototypes."""
+
+    def __init__(self, n_features, hidden_dim, bottleneck_dim, n_prototypes):
+        super().__init__()
+        self.project = nn.Sequential(
+            *(nn.Linear(n_features, hidden_dim), nn.GELU()),
+            *(nn.Linear(hidden_dim, hidden_dim), nn.GELU()),
+            nn.Linear(hidden_dim, bottleneck_dim),
+        )
+        self.prototypes = nn.Parameter(torch.randn(n_prototypes, bottleneck_dim))
+
+    def forward(self, features):
+        """Return the logits of a batch, (n, n_prototypes), in [-1, 1]."""
+        projections = self.project(features)
+        with full_precision(features.device):
+            return linear(normalize(wide(projections)), normalize(self.prototypes))
+
+
+class DINOObjective(Objective):
+    """Cross entropy of the student's logits with those of the teacher, whose encoder is ours."""
+
+    def __init__(self, encoder, head, *, momentum, student_temperature, teacher_temperatures,
+                 temperature_warmup, center_momentum, gradient_clip, frozen_until):  # fmt: skip
+        super().__init__(frozen_copy(encoder))
+        self.head = frozen_copy(head)
+        self.student, self.student_head = encoder, head
+        self.momentum, self.center_momentum = momentum, center_momentum
+        self.student_temperature = student_temperature
+        self.teacher_temperatures = teacher_temperatures
+        self.temperature_warmup = temperature_warmup
+        self.gradient_clip, self.frozen_until = gradient_clip, frozen_until
+        self.register_buffer("teacher_temperature", torch.tensor(teacher_temperatures[0]))
+        self.register_buffer("center", torch.zeros(len(head.prototypes)))
+
+    def forward(self, views):
+        """Return the loss of a batch of views, two global ones first."""
+        if len(views) < N_GLOBAL:
+            raise ValueError(f"DINO needs two views or more; the view recipe gave {len(views)}.")
+        with torch.no_grad():
+            teacher = self.head(self.encoder(torch.cat(views[:N_GLOBAL])))
+        # Views of one size pass together: sizes differ in what batch norm sees.
+        sizes = dict.fromkeys(view.shape for view in views)
+        student = [
+            self.student_head(self.student(torch.cat([v for v in views if v.shape == size])))
+            for size in sizes
+        ]
+        n = len(views[0])
+        with full_precision(teacher.device):
+            targets = softmax((teacher - self.center) / self.teacher_temperature, dim=1)
+            loss = dino_loss(
+                targets.unflatten(0, (N_GLOBAL, n)),
+                torch.cat(student).unflatten(0, (len(views), n)),
+                self.student_temperature,
+            )
+            entropy = torch.special.entr(targets).sum(dim=1).mean()
+            if self.training:  # after the loss, which the old center belongs to
+                self.center.lerp_(teacher.mean(dim=0), 1 - self.center_momentum)
+        return {"loss": loss, "teacher_entropy": entropy}
+
+    def before_step(self, progress):
+        """Clip the gradients; keep the prototypes as they are at first."""
+        if progress < self.frozen_until:
+            self.student_head.prototypes.grad = None
+        clip_each_gradient(self.parameters(), self.gradient_clip)
+
+    def after_step(self, progress):
+        """Move the teacher, and its temperature."""
+        momentum = teacher_momentum(self.momentum, progress)
+        move_teacher(self.encoder, self.student, momentum)
+        move_teacher(self.head, self.student_head, momentum)
+        low, high = self.teacher_temperatures
+        share = min(1.0, progress / self.temperature_warmup) if self.temperature_warmup else 1.0
+        self.teacher_temperature.fill_(low + (high - low) * share)
+
+
+def dino_loss(targets, logits, temperature):
+    """Mean cross entropy over all pairs of a global view and another view.
+
+    ``targets`` are the teacher's probabilities of the global views, (g, n, k); ``logits`` the
+    student's of all views, (v, n, k), the global ones first.
+    """
+    log_probabilities = log_softmax(logits / temperature, dim=2)
+    pairs = -torch.einsum("gnk,vnk->gv", targets, log_probabilities) / targets.shape[1]
+    return (pairs.sum() - pairs.diagonal().sum()) / (pairs.numel() - len(pairs))
+
+
+class DINOTransformer(SSLTransformer):
+    """Learn features from which small crops of a sample say what a teacher says of large ones.
+
+    Use it for vision transformers, whose attention it teaches to follow objects
+    (``attention_maps``), and where SimCLR's batches would be too small: it needs no other samples
+    to compare with. The teacher is a running mean of the trained network, and what ``transform``
+    uses. On rows each view is the row with another random part of its features replaced.
+
+    Parameters
+    ----------
+    n_local_crops : int, default=4
+        Number of views that only the student sees: of images, small crops of half the image's
+        height and width. 0 is the fastest.
+
+    n_prototypes : int, default=1024
+        Number of outputs of the head, into which teacher and student sort samples.
+
+    head_hidden_dim : int, default=512
+        Width of the head's hidden layers.
+
+    bottleneck_dim : int, default=128
+        Width of the projection that is compared with the prototypes.
+
+    student_temperature : float, default=0.1
+        Divides the student's cosines with the prototypes, above 0.
+
+    teacher_temperature : float, default=0.02
+        Divides the teacher's, above 0. Lower than the student's, which makes its opinion sharp.
+
+    final_teacher_temperature : float, default=0.04
+        What it has risen to after the warm-up.
+
+    temperature_warmup : float, default=0.3
+        Share of the training, in [0, 1], in which the teacher's temperature rises.
+
+    momentum : float or "auto", default="auto"
+        Share of the teacher's weights that a step keeps, at first; it rises to 1 by half a
+        cosine. "auto" is 1 - 100 / number of steps, within [0.95, 0.996].
+
+    center_momentum : float, default=0.9
+        Share that a step keeps of the center, the running mean of the teacher's outputs, which is
+        taken from them so that no prototype wins all samples.
+
+    gradient_clip : float, default=3.0
+        Largest norm of the gradient of each tensor, above 0.
+
+    frozen_epochs : float, default=1
+        Epochs at the start in which the prototypes stay as they are.
+
+    final_weight_decay : float or "auto", default="auto"
+        What the weight decay becomes in the course of training, by half a cosine. "auto" is 0.04
+        for "adamw", and for other optimizers the weight decay of the start.
+
+    {shared_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    Notes
+    -----
+    TUNING
+
+    References
+    ----------
+    `Caron et al. "Emerging properties in self-supervised vision transformers", ICCV 2021
+    <https://arxiv.org/abs/2104.14294>`_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ssl import DINOTransformer
+    >>> images = load_digits().images[:200]
+    >>> dino = DINOTransformer(backbone="small_vit", max_epochs=1, random_state=0).fit(images)
+    >>> dino.transform(images).shape
+    (200, 128)
+    >>> dino.attention_maps(images).shape  # four heads, a patch a pixel
+    (200, 4, 8, 8)
+    """
+
+    n_local_crops: int = 4
+    n_prototypes: int = 1024
+    head_hidden_dim: int = 512
+    bottleneck_dim: int = 128
+    student_temperature: float = 0.1
+    teacher_temperature: float = 0.02
+    final_teacher_temperature: float = 0.04
+    temperature_warmup: float = 0.3
+    momentum: float | str = "auto"
+    center_momentum: float = 0.9
+    gradient_clip: float = 3.0
+    frozen_epochs: float = 1
+    final_weight_decay: float | str = "auto"
+
+    _parameter_constraints = {
+        **SSLTransformer._parameter_constraints,
+        "n_local_crops": [Interval(Integral, 0, None, closed="left")],
+        "n_prototypes": [Interval(Integral, 2, None, closed="left")],
+        "head_hidden_dim": [Interval(Integral, 1, None, closed="left")],
+        "bottleneck_dim": [Interval(Integral, 1, None, closed="left")],
+        "student_temperature": [Interval(Real, 0, None, closed="neither")],
+        "teacher_temperature": [Interval(Real, 0, None, closed="neither")],
+        "final_teacher_temperature": [Interval(Real, 0, None, closed="neither")],
+        "temperature_warmup": [Interval(Real, 0, 1, closed="both")],
+        "momentum": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
+        "center_momentum": [Interval(Real, 0, 1, closed="left")],
+        "gradient_clip": [Interval(Real, 0, None, closed="neither")],
+        "frozen_epochs": [Interval(Real, 0, None, closed="left")],
+        "final_weight_decay": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+    }
+    default_views = {
+        "image": ImageViews(crop_area=(0.4, 1.0)),
+        "rows": RowViews(keep_first=False),
+    }
+    local_views = {
+        "image": ImageViews(size=0.5, crop_area=(0.1, 0.4)),
+        "rows": RowViews(keep_first=False),
+    }
+
+    def _default_views(self, kind):
+        if self.n_local_crops == 0:
+            return self.default_views[kind]
+        local = replace(self.local_views[kind], n_views=self.n_local_crops)
+        return CombinedViews((self.default_views[kind], local))
+
+    def _resolve_training(self, *args):
+        training, final = super()._resolve_training(*args), self.final_weight_decay
+        if final == "auto":
+            final = 0.04 if training.optimizer == "adamw" else training.weight_decay
+        return replace(training, final_weight_decay=final)
+
+    def _make_objective(self, encoder, n_features, training):
+        auto = self.momentum == "auto"
+        return DINOObjective(
+            encoder,
+            DINOHead(n_features, self.head_hidden_dim, self.bottleneck_dim, self.n_prototypes),
+            momentum=short_run_momentum(training.n_steps) if auto else self.momentum,
+            student_temperature=self.student_temperature,
+            teacher_temperatures=(self.teacher_temperature, self.final_teacher_temperature),
+            temperature_warmup=self.temperature_warmup,
+            center_momentum=self.center_momentum,
+            gradient_clip=self.gradient_clip,
+            frozen_until=self.frozen_epochs / training.max_epochs,
+        )
+
+    def attention_maps(self, X):
+        """Return where a vision transformer looks: the attention of its last block.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Images as in fit, of the same shape.
+
+        Returns
+        -------
+        maps : ndarray of shape (n_samples, n_heads, rows, columns), float32
+            For each head the attention of the class token to the patches of the image, at most 1
+            in sum; the rest is its attention to itself.
+
+        Raises
+        ------
+        ValueError
+            If the backbone is no vision transformer.
+        """
+        from sklearn_ssl.vision_transformers import attention_maps
+
+        return self._map(X, "encoder_", attention_maps)

@@ -1,0 +1,162 @@
+"""Rotation: tell by which quarter turns an image was rotated."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sklearn_ssl._sklearn import StrOptions
+from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.engine import Objective, full_precision
+from sklearn_ssl.layers import wide
+from sklearn_ssl.views import ImageViews
+
+# Each transformation: quarter turns to the left, and whether the image is mirrored before.
+TRANSFORMATIONS = {
+    "rotations": [(turns, False) for turns in range(4)],
+    "half_turn": [(0, False), (2, False)],
+    "rotations_and_flips": [(turns, flip) for flip in (False, True) for turns in range(4)],
+}
+
+
+class RotationObjective(Objective):
+    """Cross entropy of a linear classifier of the transformations of each view."""
+
+    def __init__(self, encoder, n_features, transformations):
+        super().__init__(encoder)
+        self.transformations = TRANSFORMATIONS[transformations]
+        self.classify = nn.Linear(n_features, len(self.transformations))
+
+    def forward(self, views):
+        """Return the loss of a batch of views, each in all transformations at once."""
+        scores = torch.cat([self.classify(self.encoder(self.transformed(v))) for v in views])
+        n = len(views[0])
+        applied = torch.arange(len(self.transformations), device=scores.device)
+        applied = applied.repeat_interleave(n).repeat(len(views))
+        with full_precision(scores.device):
+            loss = cross_entropy(wide(scores), applied)
+        accuracy = (scores.argmax(dim=1) == applied).float().mean()
+        return {"loss": loss, "pretext_accuracy": accuracy}
+
+    def transformed(self, images):
+        """Return all transformations of the images, those of the first transformation first.
+
+        Turns and flips move pixels and mix none: interpolation would tell the angle.
+        """
+        images = square(images)
+        return torch.cat(
+            [
+                torch.rot90(images.flip(3) if flip else images, turns, (2, 3))
+                for turns, flip in self.transformations
+            ]
+        )
+
+
+def square(images):
+    """Cut images to the square in their middle."""
+    side = min(images.shape[2:])
+    top, left = ((length - side) // 2 for length in images.shape[2:])
+    return images[:, :, top : top + side, left : left + side]
+
+
+class RotationTransformer(SSLTransformer):
+    """Learn features by telling how each image was rotated.
+
+    Use it for images with an up and a down, such as photographs of scenes and objects: to tell a
+    rotation, the network has to see what is in them. ``score_pretext`` says how well it does; at
+    chance, as on textures, cells or views from above, there was nothing to learn. It takes images
+    alone.
+
+    Parameters
+    ----------
+    transformations : {"rotations", "half_turn", "rotations_and_flips"}, default="rotations"
+        What is to be told apart: no rotation and rotations to the left by 90, 180 and 270
+        degrees; no rotation and 180 degrees; or the four rotations of the image and those of its
+        mirror image, eight in all. Mirror images do not look wrong in most photographs, but do
+        in text and on roads.
+
+    {shared_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    Notes
+    -----
+    LAYERS
+
+    References
+    ----------
+    `Gidaris et al. "Unsupervised representation learning by predicting image rotations",
+    ICLR 2018 <https://arxiv.org/abs/1803.07728>`_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ssl import RotationTransformer
+    >>> images = load_digits().images[:200]
+    >>> rotation = RotationTransformer(max_epochs=1, random_state=0).fit(images)
+    >>> rotation.transform(images).shape
+    (200, 256)
+    >>> rotation.predict_pretext(images).shape
+    (200,)
+    """
+
+    transformations: str = "rotations"
+
+    _parameter_constraints = {
+        **SSLTransformer._parameter_constraints,
+        "transformations": [StrOptions(set(TRANSFORMATIONS))],
+    }
+    default_views = {"image": ImageViews(square=True, n_views=1)}
+
+    def _default_views(self, kind):
+        flipped = self.transformations == "rotations_and_flips"  # a flip would be a wrong label
+        return replace(self.default_views[kind], flip=0.0) if flipped else self.default_views[kind]
+
+    def _make_objective(self, encoder, n_features, training):
+        return RotationObjective(encoder, n_features, self.transformations)
+
+    def predict_pretext(self, X):
+        """Tell which transformation was applied to each image of X.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Images as in fit, of the same shape; of others than squares, the middle is judged.
+
+        Returns
+        -------
+        transformation : ndarray of shape (n_samples,), int
+            Its index: the number of quarter turns to the left for "rotations", 1 for a half turn,
+            and for "rotations_and_flips" 4 more where the image was mirrored before.
+        """
+        scores = self._map(X, "_objective", lambda o, x: o.classify(o.encoder(square(x))))
+        return scores.argmax(axis=1)
+
+    def score_pretext(self, X, y=None):
+        """Return the accuracy of the pretext task, on all transformations of the images of X.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Images as in fit, of the same shape, as they are, not transformed.
+
+        y : Ignored
+            Not used, here for scikit-learn's conventions.
+
+        Returns
+        -------
+        accuracy : float
+            The share of copies whose transformation was told. Chance is 1 / number of
+            transformations.
+        """
+
+        def scores(objective, images):
+            copies = objective.classify(objective.encoder(objective.transformed(images)))
+            return copies.unflatten(0, (-1, len(images))).argmax(dim=2).T  # (n, transformations)
+
+        told = self._map(X, "_objective", scores)
+        return float(np.mean(told == np.arange(told.shape[1])))

@@ -1,0 +1,260 @@
+"""What single methods have beyond fit and transform."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from common import digits, shrunk
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from torch import nn
+
+from sklearn_ssl import DeepClusterEstimator, DINOTransformer, RotationTransformer
+from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
+
+
+@pytest.mark.parametrize("backbone", ["small_convnet", "small_vit", "resnet18", "vit_b_16"])
+def test_dino_trains_on_crops_of_two_sizes(photos, backbone):
+    model = shrunk(DINOTransformer, backbone=backbone, n_local_crops=1).fit(photos[:4])
+    sides = [view.shape[2:] for view in model.views_(torch.rand(2, 3, 32, 32))]
+    assert sides == [(32, 32), (32, 32), (16, 16)]
+    assert np.isfinite(model.transform(photos[:4])).all()
+
+
+def test_dino_local_crops_are_small_parts(photos):
+    model = shrunk(DINOTransformer, n_local_crops=3).fit(photos[:20])
+    large, small = model.views_.recipes
+    assert (large.n_views, small.n_views) == (2, 3)
+    assert small.crop_area[1] <= large.crop_area[0]
+    whole = shrunk(DINOTransformer, n_local_crops=0).fit(photos[:20])
+    assert len(whole.views_(torch.rand(2, 3, 32, 32))) == 2
+    rows = shrunk(DINOTransformer, n_local_crops=3).fit(photos[:20].reshape(20, -1)[:, :50])
+    views = rows.views_(torch.rand(30, 50))
+    assert len(views) == 5
+    assert all((view != views[0]).any() for view in views[1:])
+
+
+def test_dino_embeds_with_the_teacher_and_its_own_statistics(images):
+    """A teacher whose batch norms were never in training mode would have mean 0 and variance 1."""
+    model = shrunk(DINOTransformer, max_epochs=8, batch_size=20).fit(images)
+    objective = model._objective
+    assert model.encoder_ is objective.encoder
+    teacher, student = (m.backbone[0][0].weight for m in (objective.encoder, objective.student))
+    assert not torch.allclose(teacher, student, rtol=0, atol=1e-5)
+    batch = torch.from_numpy(images[:, None]).float() / 16
+    with torch.no_grad():
+        expected = objective.encoder.eval()(batch).numpy()
+    np.testing.assert_allclose(model.transform(images), expected, atol=1e-5)
+    for name, norm in objective.encoder.named_modules():
+        if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm1d):
+            assert norm.num_batches_tracked == 80, name
+            assert (norm.running_mean.abs() > 1e-3).any()
+    # Standardised at its end, by statistics that fit the teacher's own features.
+    embedding = model.transform(images)
+    assert np.abs(embedding.mean(axis=0)).mean() < 0.5
+    assert 0.5 < np.median(embedding.std(axis=0)) < 2
+
+
+def test_dino_encoder_can_be_trained_on(images):
+    model = shrunk(DINOTransformer, max_epochs=4, batch_size=20).partial_fit(images)
+    assert all(p.requires_grad for p in model.encoder_.parameters())
+    before = copy.deepcopy(model.encoder_.state_dict())
+    model.partial_fit(images)
+    weight = "backbone.stage1.0.weight"
+    assert not torch.equal(before[weight], model.encoder_.state_dict()[weight])
+
+
+def test_dino_momentum_follows_the_length_of_the_run(images):
+    short = shrunk(DINOTransformer, batch_size=20).fit(images)
+    assert short._objective.momentum == 0.95
+    dino = DINOTransformer(max_epochs=100, batch_size=20)
+    for n_samples, momentum in ((200, 0.95), (1000, 1 - 100 / 5000), (20_000, 0.996)):
+        training = dino._resolve_training(n_samples, torch.device("cpu"), 0, 0, True)
+        objective = dino._make_objective(nn.Identity(), 4, training)
+        assert objective.momentum == pytest.approx(momentum)
+        assert objective.frozen_until == 0.01
+
+
+def test_dino_weight_decay_rises(images):
+    def final(**settings):
+        dino = DINOTransformer(**settings)
+        training = dino._resolve_training(200, torch.device("cpu"), 0, 0, True)
+        return training.weight_decay, training.final_weight_decay
+
+    assert final() == (1e-4, 0.04)
+    assert final(optimizer="sgd", weight_decay=1e-3) == (1e-3, 1e-3)
+    assert final(final_weight_decay=0.3) == (1e-4, 0.3)
+
+
+def test_attention_maps_add_up_and_are_of_the_teacher(photos):
+    model = shrunk(DINOTransformer, backbone="small_vit").fit(photos[:20])
+    maps = model.attention_maps(photos[:20])
+    assert maps.shape == (20, 4, 8, 8)
+    assert maps.dtype == np.float32
+    assert (maps >= 0).all()
+    sums = maps.sum(axis=(2, 3))
+    assert ((sums > 0.5) & (sums <= 1)).all()
+    np.testing.assert_allclose(model.attention_maps(photos[3:5]), maps[3:5], atol=1e-6)
+    assert np.abs(maps[0] - maps[1]).max() > 1e-6
+    middle = shrunk(
+        DINOTransformer, backbone="small_vit", layer="encoder.layers.encoder_layer_1"
+    ).fit(photos[:20])
+    np.testing.assert_array_equal(middle.attention_maps(photos[:5]).shape, (5, 4, 8, 8))
+    with pytest.raises(ValueError, match="need a vision transformer"):
+        shrunk(DINOTransformer).fit(photos[:20]).attention_maps(photos[:20])
+
+
+def test_backbones_that_cannot_take_the_small_crops(photos):
+    def rigid(shape):
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8))
+
+    assert shrunk(DINOTransformer, backbone=rigid, n_local_crops=0).fit(photos[:20])
+    with pytest.raises(ValueError, match=r"fails on samples of shape \(3, 16, 16\).*or its views"):
+        shrunk(DINOTransformer, backbone=rigid).fit(photos[:20])
+
+
+def test_views_of_the_wrong_kind(images, photos):
+    local = CombinedViews((RowViews(), RowViews()))
+    with pytest.raises(ValueError, match="are for rows, but X holds images"):
+        shrunk(DINOTransformer, views=local).fit(images)
+    views = CombinedViews((ImageViews(), ImageViews(size=0.5)))
+    with pytest.raises(ValueError, match="are for images, but X holds rows"):
+        shrunk(DINOTransformer, views=views).fit(images.reshape(200, -1))
+
+
+def test_rotation_predicts_what_was_done():
+    """Digits are told apart from those upside down, also digits that fit has not seen."""
+    images = digits()[0]
+    model = RotationTransformer(max_epochs=6, random_state=0).fit(images[:1000])
+    unseen = images[1000:1400]
+    assert model.score_pretext(unseen) > 0.6
+    for turns in range(4):
+        predicted = model.predict_pretext(np.rot90(unseen, turns, (1, 2)))
+        assert predicted.shape == (400,)
+        assert np.mean(predicted == turns) > 0.4
+    told = [model.predict_pretext(np.rot90(unseen, t, (1, 2))) == t for t in range(4)]
+    assert model.score_pretext(unseen) == pytest.approx(np.mean(told))
+    untrained = RotationTransformer(max_epochs=1, lr=1e-12, random_state=0).fit(images[:1000])
+    assert abs(untrained.score_pretext(unseen) - 0.25) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("transformations", "n"), [("rotations", 4), ("half_turn", 2), ("rotations_and_flips", 8)]
+)
+def test_rotation_sets(photos, transformations, n):
+    model = shrunk(RotationTransformer, transformations=transformations, lr=1e-12)
+    model.fit(photos[:60])
+    assert model.loss_curve_[0] == pytest.approx(np.log(n), rel=0.3)
+    assert 0 <= model.predict_pretext(photos).min() <= model.predict_pretext(photos).max() < n
+    assert model.views_.flip == (0.0 if n == 8 else 0.5)  # a flip would be a wrong label
+
+
+def test_rotation_of_images_that_are_not_square(photos):
+    wide = photos[:60, :20]
+    model = shrunk(RotationTransformer).fit(wide)
+    (view,) = model.views_(torch.rand(2, 3, 20, 32))
+    assert view.shape == (2, 3, 20, 20)
+    assert model.transform(wide).shape == (60, 256)
+    np.testing.assert_array_equal(model.predict_pretext(wide), _classes(model, wide[:, :, 6:26]))
+    assert 0 <= model.score_pretext(wide) <= 1
+
+
+def _classes(model, images):
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        scores = model._objective.classify(model._objective.encoder(batch))
+    return scores.argmax(dim=1).numpy()
+
+
+@pytest.mark.parametrize("kind", ["image", "rows"])
+def test_deepcluster_labels_are_what_predict_says(kind, images):
+    X = images if kind == "image" else images.reshape(200, -1)
+    model = shrunk(DeepClusterEstimator, n_clusters=7, max_epochs=3).fit(X)
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+    np.testing.assert_array_equal(model.predict(X[50:60]), model.labels_[50:60])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.labels_)
+    np.testing.assert_array_equal(
+        shrunk(DeepClusterEstimator, n_clusters=7, max_epochs=3).fit_predict(X), model.labels_
+    )
+    assert model.cluster_centers_.shape == (7, 20)
+    points = model._objective.project(model._map(X, "encoder_"))
+    nearest = np.linalg.norm(points[:, None] - model.cluster_centers_, axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(nearest, model.labels_)
+
+
+def test_deepcluster_predicts_by_the_last_layer_whatever_layer_embeds(images):
+    model = shrunk(DeepClusterEstimator, n_clusters=7, layer="stage1").fit(images)
+    assert model.transform(images).shape == (200, 64)
+    np.testing.assert_array_equal(model.predict(images), model.labels_)
+
+
+def test_deepcluster_curves(images):
+    model = shrunk(DeepClusterEstimator, n_clusters=7, max_epochs=4).fit(images)
+    assert model.assignments_.shape == (5, 200)
+    assert model.assignments_.dtype == np.uint8
+    np.testing.assert_array_equal(model.assignments_[-1], model.labels_)
+    expected = [
+        normalized_mutual_info_score(model.assignments_[t], model.assignments_[t + 1])
+        for t in range(4)
+    ]
+    np.testing.assert_allclose(model.nmi_curve_, expected)
+    assert (model.nmi_curve_[:-1] < 1).all()  # wired to the samples, and another seed each time
+    assert model.n_empty_clusters_.shape == (5,)
+    np.testing.assert_array_equal(
+        model.cluster_sizes_, [np.bincount(row, minlength=7) for row in model.assignments_]
+    )
+    assert (model.cluster_sizes_.sum(axis=1) == 200).all()
+
+
+def test_deepcluster_goes_on(images):
+    """An epoch more takes the place of the last assignment, which no epoch had trained on."""
+    model = shrunk(DeepClusterEstimator, n_clusters=7)
+    for n_epochs in (1, 2, 3):
+        model.partial_fit(images)
+        assert model.assignments_.shape == (n_epochs + 1, 200)
+        assert len(model.nmi_curve_) == n_epochs
+        np.testing.assert_array_equal(model.predict(images), model.labels_)
+    first = model.labels_.copy()
+    model.partial_fit(images[:150])  # another X: its history begins anew
+    assert model.assignments_.shape == (2, 150)
+    assert model.n_clusters_ == 7
+    assert len(first) == 200
+
+
+def test_deepcluster_numbers_of_clusters(images):
+    assert shrunk(DeepClusterEstimator).fit(images).n_clusters_ == 10
+    small = shrunk(DeepClusterEstimator)
+    small.partial_fit(images).partial_fit(images[:60])
+    assert small.n_clusters_ == 10  # that of the first fit
+    assert small.fit(images[:60]).n_clusters_ == 3
+    with pytest.warns(UserWarning, match="n_clusters=50 is more than the 20 samples in X"):
+        many = shrunk(DeepClusterEstimator, n_clusters=50).fit(images[:20])
+    assert len(many.cluster_centers_) <= 20
+    np.testing.assert_array_equal(many.predict(images[:20]), many.labels_)
+
+
+def test_deepcluster_of_equal_samples_has_labels_without_gaps(images):
+    X = images[:5].repeat(6, axis=0)
+    model = shrunk(DeepClusterEstimator, n_clusters=8).fit(X)
+    assert model.n_empty_clusters_[0] == 3
+    np.testing.assert_array_equal(np.unique(model.labels_), np.arange(len(model.cluster_centers_)))
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+
+
+@pytest.mark.slow
+def test_deepcluster_finds_digits_better_than_k_means_on_pixels():
+    images, y = digits()
+    views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0), n_views=1)
+    model = DeepClusterEstimator(views=views, max_epochs=15, random_state=0).fit(images)
+    embedding = model.transform(images)
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    scores = [
+        adjusted_rand_score(y, KMeans(10, n_init=10, random_state=0).fit_predict(features))
+        for features in (embedding, images.reshape(len(images), -1))
+    ]
+    print("adjusted Rand index: embedding, pixels", scores)
+    assert scores[0] > scores[1] + 0.02
+    to_labels = [normalized_mutual_info_score(y, row) for row in model.assignments_]
+    assert to_labels[-1] > to_labels[0] + 0.02
