@@ -27,8 +27,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         shape = (-1, 1, 1) if len(mean) else (0,)
-        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).reshape(shape))
-        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).reshape(shape))
+        # On the CPU, whatever the process's default device is.
+        for name, value in {"mean": mean, "std": std}.items():
+            value = torch.as_tensor(value, dtype=torch.float32, device="cpu")
+            self.register_buffer(name, value.reshape(shape))
 
     def forward(self, samples):
         """Return the features of a batch."""
@@ -182,7 +184,7 @@ def count_features(encoder, in_shape):
     """Return how many features an encoder gives for samples of a shape; raise where it fails."""
     try:
         with torch.no_grad():
-            features = encoder.eval()(torch.zeros(2, *in_shape))
+            features = encoder.eval()(torch.zeros(2, *in_shape, device="cpu"))
     except Exception as error:
         raise ValueError(
             f"The backbone fails on samples of shape {tuple(in_shape)}, (channels, height, width) "

@@ -6,6 +6,7 @@ import functools
 import inspect
 from dataclasses import dataclass
 from numbers import Integral, Real
+from operator import attrgetter
 from os import PathLike
 from typing import dataclass_transform
 
@@ -21,6 +22,7 @@ from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
 from sklearn_ssl.engine import (
     StopTraining,
     Training,
+    finish,
     full_precision,
     isolated,
     resolve_device,
@@ -104,8 +106,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "auto" is "adamw". "sgd" and "lars" have a momentum of 0.9.
 
     lr : float or "auto", default="auto"
-        Highest learning rate, reached after the warm-up and followed by half a cosine to 0.
-        "auto" is 0.002 for "adamw"; for "sgd" 0.12 and for "lars" 0.3, times batch_size / 256.
+        Highest learning rate, reached after the warm-up and followed by half a cosine to 0, if
+        the method does not say otherwise. "auto" is 0.002 for "adamw"; for "sgd" 0.12 and for
+        "lars" 0.3, times batch_size / 256.
 
     weight_decay : float or "auto", default="auto"
         Weight decay of all weights but biases and norms. "auto" is 0.0001, and 0.0005 for "sgd".
@@ -236,9 +239,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Check X and return the source of its samples."""
         return read_samples(self, X, **check)
 
-    def _default_views(self, kind):
-        """Return the method's view recipe for "image" or "rows"."""
-        return self.default_views[kind]
+    def _default_views(self, source):
+        """Return the method's view recipe for the samples of a source."""
+        return self.default_views[source.kind]
 
     def _fitted(self, objective):
         """Return the fitted attributes that only this method has."""
@@ -328,9 +331,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             def fitted(objective, rows, optimizer_state=None):
                 """Return the fitted attributes with these epochs behind."""
                 rows = history + rows
-                encoder = encoder_at(objective.encoder, self.layer)
                 return {
-                    "encoder_": encoder.eval().requires_grad_(True),
+                    "encoder_": encoder_at(objective.encoder, self.layer).eval(),
                     "history_": rows,
                     "loss_curve_": [row["train_loss"] for row in rows],
                     "n_iter_": len(rows),
@@ -350,6 +352,14 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                     "_seed": seed,
                 } | self._fitted(objective)
 
+            def finished(rows):
+                """Return a copy of the objective as it would be if training ended here."""
+                copied = copy.deepcopy(objective).cpu()
+                cpu = torch.device("cpu")
+                parts = copied.encoder.eval(), source, scaling.on(cpu), cpu
+                finish(copied, functools.partial(_in_batches, *parts), training, len(rows))
+                return copied.eval()
+
             @contextlib.contextmanager
             def epoch_task(rows):
                 """Tell scikit-learn's callbacks of an epoch; stop where one says so."""
@@ -360,9 +370,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                     estimator=self,
                     X=X,
                     y=y,
-                    reconstruction_attributes=lambda: fitted(
-                        copy.deepcopy(objective).cpu().eval(), rows()
-                    ),
+                    reconstruction_attributes=lambda: fitted(finished(rows()), rows()),
                 ):
                     raise StopTraining
 
@@ -405,13 +413,13 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _resolve_views(self, source):
         """Return the view recipe, with all filled in that the samples decide."""
-        kind = "image" if source.is_image else "rows"
+        kind = source.kind
         if kind not in self.default_views:
             raise ValueError(
                 f"{type(self).__name__} needs images, X has shape {source.array.shape}. Pass an "
                 "array (n, h, w) or (n, h, w, c), or set image_shape for flattened images."
             )
-        views = self._default_views(kind) if _is_auto(self.views) else self.views
+        views = self._default_views(source) if _is_auto(self.views) else self.views
         if getattr(views, "kind", kind) != kind:
             raise ValueError(
                 f"views={views!r} are for rows, but X holds images."
@@ -468,12 +476,12 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         return self._map(X, "encoder_")
 
-    def _map(self, X, module, function=torch.nn.Module.__call__):
+    def _map(self, X, module, function=lambda module, samples: module(samples)):
         """Return what a function of a fitted module, given by its name, and samples gives for X."""
         check_is_fitted(self)
         source = self._read(X, reset=False)
         device = resolve_device(self.device)
-        function = functools.partial(function, _moved(getattr(self, module), device))
+        function = functools.partial(function, _moved(attrgetter(module)(self), device))
         return _in_batches(function, source, self._scaling.on(device), device)
 
     def score(self, X, y=None):

@@ -53,13 +53,20 @@ class Objective(nn.Module):
         return Epoch()
 
     def before_step(self, progress):
-        """Change gradients before the optimizer uses them; progress runs from 0 to 1."""
+        """Change gradients before the optimizer uses them.
+
+        Progress runs from 0 to 1, and beyond where training goes on after its planned end.
+        """
 
     def after_step(self, progress):
         """Move what moves after each step, as teachers do."""
 
-    def after_training(self, embed, rng):
-        """Do what the trained encoder is needed for, as a last clustering."""
+    def after_training(self, embed, rng, unfinished):
+        """Do what the trained encoder is needed for, as a last clustering.
+
+        ``unfinished`` tells whether the last epoch was stopped before its end; then it is in no
+        history.
+        """
 
 
 def resolve_device(device):
@@ -170,6 +177,7 @@ class SSLNet(NeuralNet):
     """skorch's net around an objective; reads the loss from the device once an epoch."""
 
     _default_callbacks = []  # they read the loss at every step
+    unfinished = False  # whether an epoch has begun and not ended
 
     def initialize_optimizer(self):
         """Build the optimizer from its name."""
@@ -202,7 +210,9 @@ class SSLNet(NeuralNet):
             self.optimizer_.state.pop(parameter, None)
         order = rng.permutation(len(iterator)) if plan.order is None else plan.order
         batches = split(order, t.batch_size)
-        steps = []
+        # Looked up once an epoch: indexing by an array waits for a GPU.
+        targets = None if plan.targets is None else plan.targets[batches]
+        self.unfinished, steps = True, []
         self.module_.train()
         for i, indices in enumerate(batches):
             done = (0 if t.anneal else t.first_epoch) + len(self.history) - 1
@@ -211,18 +221,17 @@ class SSLNet(NeuralNet):
             factor = learning_rate_factor(done, t.warmup_epochs, horizon, t.final_lr)
             for group in self.optimizer_.param_groups:
                 group["lr"] = t.lr * factor
-            self.progress = min(1.0, done / t.max_epochs)
+            self.progress = done / t.max_epochs
             if t.final_weight_decay is not None:
-                rise = 0.5 * (1 - math.cos(math.pi * self.progress))
+                rise = 0.5 * (1 - math.cos(math.pi * min(1.0, self.progress)))
                 decay = t.weight_decay + (t.final_weight_decay - t.weight_decay) * rise
                 self.optimizer_.param_groups[0]["weight_decay"] = decay
             seed_torch(t.device, t.seed, epoch, i)
             batch = iterator.batch(indices, t.device)
             self.notify("on_batch_begin", batch=batch, training=True)
             views = self.make_views(batch)
-            targets = () if plan.targets is None else (plan.targets[indices],)
-            step = step_fn((views, *targets))
-            self.module_.after_step(min(1.0, (done + 0.5 / len(batches)) / t.max_epochs))
+            step = step_fn((views,) if targets is None else (views, targets[i]))
+            self.module_.after_step((done + 0.5 / len(batches)) / t.max_epochs)
             steps.append(step)
             self.notify("on_batch_end", batch=batch, training=True, **step)
         # The one read from the device in an epoch.
@@ -235,6 +244,7 @@ class SSLNet(NeuralNet):
         self.history.record("train_loss_best", means["loss"] <= best)
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
         self.history.record("dur", seconds)
+        self.unfinished = False
         if not math.isfinite(means["loss"]):
             raise ValueError(
                 f"The loss became {means['loss']} in epoch {epoch + 1}, at lr={t.lr:g} and "
@@ -314,6 +324,13 @@ class Progress(Callback):
             self.bar.close()
 
 
+def finish(objective, embed, training, n_epochs, unfinished=False):
+    """Let an objective do what it does after training, which had some epochs."""
+    key = training.seed, training.first_epoch + n_epochs
+    seed_torch(training.device, *key)
+    objective.after_training(embed, np.random.default_rng(key), unfinished)
+
+
 def train(
     objective,
     source,
@@ -370,9 +387,7 @@ def train(
                     break
         with contextlib.suppress(StopTraining):
             net.notify("on_train_end", X=source, y=None)
-        last = training.first_epoch + len(records(net))
-        seed_torch(training.device, training.seed, last)
-        objective.after_training(embed, np.random.default_rng((training.seed, last)))
+        finish(objective, embed, training, len(records(net)), net.unfinished)
     finally:
         progress.close()
     state = net.optimizer_.state_dict()["state"]

@@ -40,6 +40,11 @@ class ArraySource:
         return len(self.sample_shape) > 1
 
     @property
+    def kind(self):
+        """What a sample is: "image" or "rows"."""
+        return "image" if self.is_image else "rows"
+
+    @property
     def shape(self):
         """Shape of a sample as networks see it: (c, h, w) for images, (n_features,) for rows."""
         if self.is_image and self.channel_axis is None:

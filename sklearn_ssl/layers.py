@@ -1,6 +1,5 @@
 """Parts that several methods put on top of their encoder."""
 
-import copy
 import math
 from itertools import pairwise
 
@@ -25,11 +24,6 @@ def mlp(*widths, last_norm=False):
     return nn.Sequential(*layers)
 
 
-def frozen_copy(student):
-    """Return a teacher that begins as its student and gets no gradient."""
-    return copy.deepcopy(student).requires_grad_(False)
-
-
 @torch.no_grad()
 def move_teacher(teacher, student, momentum):
     """Set the teacher's weights to momentum * teacher + (1 - momentum) * student.
@@ -41,7 +35,13 @@ def move_teacher(teacher, student, momentum):
 
 
 def teacher_momentum(start, progress):
-    """Momentum that rises from its start to 1 by half a cosine, as progress runs from 0 to 1."""
+    """Momentum that rises from its start to 1 by half a cosine, as progress runs from 0 to 1.
+
+    Beyond 1, where training goes on after its planned end, it is that of the start: with a
+    momentum of 1 the teacher would never learn again.
+    """
+    if progress > 1 + 1e-6:
+        return start
     return 1 - (1 - start) * (1 + math.cos(math.pi * progress)) / 2
 
 

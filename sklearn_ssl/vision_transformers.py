@@ -41,7 +41,10 @@ def attention_maps(encoder, images):
             "encoder has no torch.nn.MultiheadAttention."
         )
     tokens = []
-    hook = blocks[-1].register_forward_pre_hook(lambda block, args: tokens.append(args[0]))
+    hook = blocks[-1].register_forward_pre_hook(
+        lambda block, args, kwargs: tokens.append(args[0] if args else kwargs["query"]),
+        with_kwargs=True,
+    )
     try:
         encoder(images)
     finally:

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from common import shrunk
+from common import METHODS, shrunk
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
@@ -232,15 +232,20 @@ def test_layer_chooses_what_is_pooled(name, layer, n_features):
     torch.testing.assert_close(model(images), pooled)
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backbone", ["small_convnet", "resnet18"])
-def test_estimators_with_a_layer_pickle_copy_and_go_on(photos, backbone):
+def test_estimators_with_a_layer_pickle_copy_and_go_on(method, photos, backbone):
     layer = "stage2" if backbone == "small_convnet" else "layer1"
-    model = shrunk(SimCLRTransformer, backbone=backbone, layer=layer).fit(photos[:12])
+    settings = {"backbone": backbone, "layer": layer, "max_epochs": 3, "batch_size": 4}
+    model = shrunk(method, **settings).partial_fit(photos[:12])
     expected = model.transform(photos[:12])
     for copied in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         np.testing.assert_allclose(copied.transform(photos[:5]), expected[:5], atol=1e-5)
+        before = [p.clone() for p in copied._objective.encoder.parameters()]
         copied.partial_fit(photos[:12])
         assert not np.allclose(copied.transform(photos[:12]), expected, atol=1e-5)
+        now = list(copied._objective.encoder.parameters())  # also of what follows the layer
+        assert not any(torch.equal(p, q) for p, q in zip(now, before, strict=True) if p.ndim > 1)
 
 
 class Branching(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from common import shrunk
+from common import METHODS, shrunk
 from sklearn.callback import ProgressBar
 from torch import nn
 
@@ -29,6 +29,7 @@ from sklearn_ssl.optimizers import LARS, make_optimizer
 from sklearn_ssl.views import ImageViews
 
 simclr = partial(shrunk, SimCLRTransformer)
+each_method = pytest.mark.parametrize("method", METHODS)
 CPU = torch.device("cpu")
 
 
@@ -211,8 +212,8 @@ class Planner(Recorder):
         self.steps.append((progress, self.encoder.weight.grad.clone()))
         self.encoder.weight.grad.zero_()
 
-    def after_training(self, embed, rng):
-        self.last = (embed(), rng.random())
+    def after_training(self, embed, rng, unfinished):
+        self.last = (embed(), rng.random(), unfinished)
 
 
 def test_hooks_get_what_they_need_and_are_heeded():
@@ -234,6 +235,7 @@ def test_hooks_get_what_they_need_and_are_heeded():
     torch.testing.assert_close(objective.encoder.weight, weight)
     assert not torch.equal(objective.encoder.bias, bias)
     assert objective.last[0] is SAMPLES
+    assert objective.last[2] is False
     later = Planner()
     run(later, max_epochs=1, first_epoch=1)
     draws = [draw for _, draw, _ in objective.embedded]
@@ -337,6 +339,17 @@ def test_process_state_is_left_as_it_was(images):
     assert process_state() == before
 
 
+@each_method
+def test_default_device_does_not_matter(method, photos):
+    """Tensors made without a device would lie on it; "meta" has no values."""
+    settings = {"backbone": "small_convnet", "layer": "stage2"}
+    expected = shrunk(method, **settings).fit(photos[:30, :28])
+    with torch.device("meta"):
+        model = shrunk(method, **settings).fit(photos[:30, :28])
+        embedding = model.transform(photos[:30, :28])
+    np.testing.assert_array_equal(embedding, expected.transform(photos[:30, :28]))
+
+
 def test_process_state_does_not_matter(images):
     expected = simclr().fit(images)
     torch.set_default_dtype(torch.float64)
@@ -388,10 +401,14 @@ class InterruptLater(skorch.callbacks.Callback):
         signal.raise_signal(signal.SIGINT)
 
 
-def test_interrupted_partial_fit_leaves_the_optimizer_as_it_was(images):
-    model, never = simclr().partial_fit(images), simclr().partial_fit(images)
+@each_method
+def test_interrupted_partial_fit_leaves_the_fit_as_it_was(method, images):
+    """Weights, moments of the optimizer, teachers and clusterings."""
+    model, never = (shrunk(method).partial_fit(images) for _ in range(2))
+    score = model.score(images)
     with pytest.raises(KeyboardInterrupt):
         model.set_params(callbacks=[InterruptLater()]).partial_fit(images)
+    assert model.score(images) == score
     model.set_params(callbacks=None).partial_fit(images)
     np.testing.assert_array_equal(
         model.transform(images), never.partial_fit(images).transform(images)
@@ -404,9 +421,25 @@ class StoppingInTheMiddle(skorch.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def test_callback_may_stop_in_the_middle_of_an_epoch(images):
-    model = simclr(max_epochs=9, callbacks=[StoppingInTheMiddle()]).fit(images)
+@each_method
+def test_callback_may_stop_in_the_middle_of_an_epoch(method, images):
+    model = shrunk(method, max_epochs=9, callbacks=[StoppingInTheMiddle()]).fit(images)
     assert model.n_iter_ == len(model.history_) == 2
+    if hasattr(model, "assignments_"):
+        assert (len(model.assignments_), len(model.nmi_curve_)) == (3, 2)
+        np.testing.assert_array_equal(model.predict(images), model.labels_)
+
+
+class StoppingAtOnce(skorch.callbacks.Callback):
+    def on_train_begin(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+@each_method
+def test_callback_may_stop_before_all_epochs(method, images):
+    model = shrunk(method, callbacks=[StoppingAtOnce()]).fit(images)
+    assert model.n_iter_ == 0
+    assert np.isfinite(model.transform(images)).all()
 
 
 class InterruptedCallback(skorch.callbacks.Callback):
@@ -468,12 +501,14 @@ def test_progress_bar_shows_loss_speed_and_time_left(images, capsys):
 
 
 @pytest.mark.slow
-def test_compiled_objective_trains_and_pickles(images, monkeypatch):
+@each_method
+def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
     import pickle
 
     asked, compile_module = [], torch.compile
     monkeypatch.setattr(torch, "compile", lambda m: asked.append(m) or compile_module(m))
-    small = partial(simclr, backbone=nn.Sequential(nn.Flatten(), nn.Linear(64, 8)))
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
+    small = partial(shrunk, method, backbone=backbone, max_epochs=2)
     plain, compiled = small().fit(images), small(compile=True).fit(images)
     assert compiled._objective in asked
     assert plain._objective not in asked

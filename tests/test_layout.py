@@ -21,7 +21,7 @@ ARROWS = {
     "vision_transformers": set(),
     "layers": set(),
     "views": {"views"},
-    "base": {"_sklearn", "engine", "inputs", "backbones", "optimizers", "views"},
+    "base": {"_sklearn", "engine", "inputs", "backbones", "optimizers"},
     "methods": {"_sklearn", "base", "engine", "layers", "views", "vision_transformers"},
     "discovery": {"base", "methods"},
     "inspection": set(),

@@ -181,6 +181,10 @@ def test_dino_passes_views_of_a_size_together():
     assert seen == [(10, 3, 8, 8), (10, 3, 8, 8), (15, 3, 4, 4)]
     with pytest.raises(ValueError, match="two views or more; the view recipe gave 1"):
         objective([large[0]])
+    with pytest.raises(
+        ValueError, match=r"of one size; the view recipe gave \(8, 8\) and \(4, 4\)"
+    ):
+        objective([large[0], small[0]])
 
 
 def test_dino_center_teacher_and_temperature_move():
@@ -205,6 +209,8 @@ def test_dino_center_teacher_and_temperature_move():
     student_head.data += 1
     objective.after_step(1.0)  # the momentum has risen to 1
     torch.testing.assert_close(objective.head.prototypes, head)
+    objective.after_step(1.2)  # beyond the planned end it is what it was at first
+    torch.testing.assert_close(objective.head.prototypes, head + 0.1 * (student_head - head))
 
 
 def test_dino_clips_each_gradient_and_freezes_the_prototypes():
@@ -338,7 +344,7 @@ def test_deepcluster_last_clustering_keeps_the_numbers_and_judging_uses_them():
     objective, features = deepcluster_objective(n_clusters=6), blobs()
     rng = np.random.default_rng(0)
     epoch = objective.before_epoch(lambda: features, rng)
-    objective.after_training(lambda: features + 0.01, rng)
+    objective.after_training(lambda: features + 0.01, rng, unfinished=False)
     assert len(objective.assignments) == 2
     assert (objective.assignments[0] == objective.assignments[1]).mean() > 0.9
     weight = objective.classify.weight.detach().clone()
@@ -374,6 +380,13 @@ def test_deepcluster_splits_the_largest_cluster():
     np.testing.assert_array_equal(split[2], centers[2])
     nearest = np.linalg.norm(points[:, None] - split, axis=2).argmin(axis=1)
     assert min(np.bincount(nearest, minlength=3)) >= 5
+    # The largest cluster has equal samples alone: the next one is split.
+    equal = np.concatenate([np.ones((60, 4), "f4"), points[:40]])
+    labels = np.repeat([0, 2], [60, 40])
+    centers = np.stack([np.ones(4), np.full(4, 99.0), points[:40].mean(0)]).astype("f4")
+    split = split_largest(equal, centers, labels)
+    np.testing.assert_array_equal(split[0], np.ones(4))
+    assert np.abs(split[1:]).max() < 5
     same = np.ones((4, 3), "f4")  # equal samples cannot be split
     np.testing.assert_array_equal(
         split_largest(same, np.ones((2, 3), "f4"), np.zeros(4, int)), np.ones((2, 3))
@@ -387,10 +400,32 @@ def test_deepcluster_of_fewer_distinct_samples_than_clusters():
     epoch = objective.before_epoch(lambda: features, rng)
     assert objective.n_empty == [3]
     assert len(epoch.order) == 20
-    objective.after_training(lambda: features, rng)
+    objective.after_training(lambda: features, rng, unfinished=False)
     labels = objective.assignments[-1]
     np.testing.assert_array_equal(np.unique(labels), np.arange(5))  # without gaps
     np.testing.assert_array_equal(objective.assign(features), labels)
+
+
+def test_deepcluster_of_equal_features():
+    """A dead encoder gives nothing to cluster, and no error."""
+    objective = deepcluster_objective(n_clusters=3)
+    features = np.ones((20, 5), "f4")
+    epoch = objective.before_epoch(lambda: features, np.random.default_rng(0))
+    assert set(epoch.targets.tolist()) == {epoch.targets[0].item()}
+    assert np.isfinite(objective.centers).all()
+
+
+def test_deepcluster_forgets_an_epoch_that_was_stopped():
+    objective, features = deepcluster_objective(), blobs()
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        last = objective.before_epoch(lambda: features, rng)
+    objective.after_training(lambda: features, rng, unfinished=True)
+    assert [len(x) for x in (objective.assignments, objective.n_empty, objective.nmi)] == [2, 2, 1]
+    np.testing.assert_array_equal(objective.assignments[-1], last.targets)  # where it starts from
+    untrained = deepcluster_objective()
+    untrained.after_training(lambda: features, rng, unfinished=False)  # stopped before all epochs
+    assert len(untrained.assignments) == 1
 
 
 def test_objectives_decide_nothing_about_an_epoch_unless_they_say_so():

@@ -21,8 +21,6 @@ from sklearn_ssl.engine import Epoch, Objective, full_precision
 from sklearn_ssl.layers import wide
 from sklearn_ssl.views import ImageViews, RowViews
 
-FINAL_LR = 1.0  # of lr: constant after the warm-up
-
 
 class DeepClusterObjective(Objective):
     """Cross entropy of a linear classifier with the clusters that k-means found."""
@@ -57,50 +55,61 @@ class DeepClusterObjective(Objective):
             renewed=tuple(self.classify.parameters()),
         )
 
-    def after_training(self, embed, rng):
+    def after_training(self, embed, rng, unfinished):
         """Cluster what the trained encoder gives, from the means of the last epoch's clusters.
 
         So they keep their numbers, which the classifier has learned.
         """
-        self.cluster(embed(), rng, start=self.assignments[-1])
+        start = self.assignments[-1] if self.assignments else None
+        if unfinished:
+            self.forget_last()
+        self.cluster(embed(), rng, start)
+        self.is_final = True
+        # What is still empty, as samples are equal, goes.
+        full, labels = np.unique(self.assignments[-1], return_inverse=True)
+        self.centers, self.classes = self.centers[full], self.classes[full]
+        self.assignments[-1] = labels.astype(self.assignments[-1].dtype)
 
     def cluster(self, features, rng, start=None):
-        """Whiten, normalise and cluster features; return the class of each sample."""
+        """Whiten, normalise and cluster features, from an earlier clustering if one is given."""
         if self.is_final:  # the epoch to come takes its place
-            del self.assignments[-1], self.n_empty[-1], self.nmi[-1:]
+            self.forget_last()
+            self.is_final = False
         if self.assignments and len(self.assignments[-1]) != len(features):
             self.assignments, self.n_empty, self.nmi = [], [], []  # X is another one
         seed = int(rng.integers(2**31))
+        self.mean = features.mean(axis=0)
         n_components = min(self.n_components, len(features) - 1, features.shape[1])
-        pca = PCA(n_components, random_state=seed).fit(features)
+        with np.errstate(invalid="ignore"):  # of features that are all equal
+            pca = PCA(n_components, random_state=seed).fit(features - self.mean)
         variance = pca.explained_variance_
-        kept = variance > 1e-6 * variance[0]  # whitening would blow up the noise of the others
-        self.mean = pca.mean_
+        kept = variance >= 1e-6 * variance[0]  # whitening would blow up the noise of the others
         self.axes = pca.components_[kept].T / np.sqrt(np.maximum(variance[kept], 1e-12))
         points = self.project(features)
-        k = min(self.classify.out_features, len(points))
-        self.classes = np.arange(k)
-        init = "k-means++" if k <= 256 else "random"  # k-means++ takes minutes for thousands
+        self.classes = np.arange(min(self.classify.out_features, len(points)))
+        # k-means++ takes ten times as long as all iterations for a thousand clusters.
+        init = "k-means++" if len(self.classes) <= 256 else "random"
         if start is not None:
-            self.classes = np.unique(start)
+            self.classes = np.unique(start).astype(np.intp)
             init = np.stack([points[start == label].mean(axis=0) for label in self.classes])
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
             # Fewer distinct samples than clusters: some are empty.
             model = KMeans(len(self.classes), init=init, n_init=1, max_iter=20, random_state=seed)
             self.centers = model.fit(points).cluster_centers_
         labels = pairwise_distances_argmin(points, self.centers)
-        self.n_empty.append(len(self.centers) - len(np.unique(labels)))
-        if self.n_empty[-1]:
+        n_empty = len(self.centers) - len(np.unique(labels))
+        if n_empty:
             self.centers = split_largest(points, self.centers, labels)
             labels = pairwise_distances_argmin(points, self.centers)
-        self.is_final = start is not None
-        if self.is_final:  # what is still empty, as samples are equal, goes
-            full, labels = np.unique(labels, return_inverse=True)
-            self.centers, self.classes = self.centers[full], self.classes[full]
+        self.n_empty.append(n_empty)
         if self.assignments:
             self.nmi.append(normalized_mutual_info_score(self.assignments[-1], labels))
-        self.assignments.append(labels.astype(np.min_scalar_type(k)))
-        return self.classes[labels]
+        self.assignments.append(labels.astype(np.min_scalar_type(len(self.classes))))
+        return labels
+
+    def forget_last(self):
+        """Forget the assignment of a clustering that counts as no epoch's any more."""
+        del self.assignments[-1], self.n_empty[-1], self.nmi[-1:]
 
     def project(self, features):
         """Return the whitened features on the unit sphere, (n, n_components)."""
@@ -122,20 +131,21 @@ class DeepClusterObjective(Objective):
 
 
 def split_largest(points, centers, labels):
-    """Return centers in which each empty cluster takes half of the largest one."""
+    """Return centers in which each empty cluster takes half of the largest one that has halves."""
     centers, labels = centers.copy(), labels.copy()
     sizes = np.bincount(labels, minlength=len(centers))
     signs = np.where(np.arange(points.shape[1]) % 2, -1, 1).astype(points.dtype)
     for empty in np.flatnonzero(sizes == 0):
-        largest = sizes.argmax()
-        members = np.flatnonzero(labels == largest)
-        # Both centers move off the old one a little, in opposite directions.
-        side = (points[members] - points[members].mean(axis=0)) @ signs > 0
-        if side.any() and not side.all():
-            labels[members[side]] = empty
-            for cluster in (empty, largest):
-                centers[cluster] = points[labels == cluster].mean(axis=0)
-            sizes = np.bincount(labels, minlength=len(centers))
+        for largest in np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes > 1)]:
+            members = np.flatnonzero(labels == largest)
+            # Both centers move off the old one a little, in opposite directions.
+            side = (points[members] - points[members].mean(axis=0)) @ signs > 0
+            if side.any() and not side.all():
+                labels[members[side]] = empty
+                for cluster in (empty, largest):
+                    centers[cluster] = points[labels == cluster].mean(axis=0)
+                sizes = np.bincount(labels, minlength=len(centers))
+                break
     return centers
 
 
@@ -151,8 +161,8 @@ def uniform_over_clusters(labels, rng):
 class DeepClusterEstimator(ClusterMixin, SSLTransformer):
     """Cluster samples and learn features at once: k-means on the features gives their labels.
 
-    Use it to find groups in samples, or as a method that asks for no pairs of views. More
-    clusters than there are classes give better features: five to ten times as many.
+    Use it to find groups in samples, or for features where one view of a sample is all there is.
+    The paper found that features are better with more clusters than there are classes.
 
     Parameters
     ----------
@@ -180,17 +190,19 @@ class DeepClusterEstimator(ClusterMixin, SSLTransformer):
 
     assignments_ : ndarray of shape (n_iter_ + 1, n_samples)
         Cluster of each sample in the clustering at the start of each epoch, and at last
-        ``labels_``. An epoch's numbers have nothing to do with those of the epoch before. Epochs
-        on another number of samples are left out.
+        ``labels_``. An epoch's numbers have nothing to do with those of the epoch before. After
+        partial_fit, epochs on another number of samples are left out; of other samples of the
+        same number, rows cannot be compared.
 
     nmi_curve_ : ndarray of shape (n_iter_,)
         Normalised mutual information of each assignment with the one before: 1 if nothing
-        changed. It rises, and levels off where training has settled. The last value is higher
+        changed. In the paper it rises and then levels off. The last value is higher
         than the others would be: the last clustering starts from the clusters of the last epoch,
         and the others start anew.
 
     n_empty_clusters_ : ndarray of shape (n_iter_ + 1,)
-        Number of clusters that k-means left empty, each of which took half of the largest one.
+        Number of clusters that k-means left empty, each of which took half of the largest one
+        whose samples are not all equal.
 
     cluster_sizes_ : ndarray of shape (n_iter_ + 1, n_clusters_)
         Number of samples in each cluster.
@@ -199,7 +211,13 @@ class DeepClusterEstimator(ClusterMixin, SSLTransformer):
 
     Notes
     -----
-    TUNING
+    k-means is scikit-learn's, with at most 20 iterations, from k-means++ up to 256 clusters and
+    from random samples above. The learning rate stays where the warm-up took it, since every
+    epoch has a new classifier to train. As the paper's networks see edges instead of colours, its
+    views change no colours; here they do. An epoch draws about as many samples as X has, the same
+    number from each cluster. On processors with more than two threads, scikit-learn's k-means adds
+    up numbers in the order in which threads finish, so that a sample between two clusters may
+    change sides from fit to fit.
 
     References
     ----------
@@ -230,23 +248,21 @@ class DeepClusterEstimator(ClusterMixin, SSLTransformer):
 
     def _resolve_training(self, *args):
         # The new classifier of each epoch has to learn, in the last one as well.
-        return replace(super()._resolve_training(*args), final_lr=FINAL_LR)
+        return replace(super()._resolve_training(*args), final_lr=1.0)
 
     def _make_objective(self, encoder, n_features, training):
-        n = training.n_samples
-        n_clusters, n_components = self.n_clusters, self.n_components
-        if training.first_epoch:
-            n_clusters = self.n_clusters_
-        elif n_clusters == "auto":
-            n_clusters = min(100, max(2, n // 20))
+        n, n_clusters, n_components = training.n_samples, self.n_clusters, self.n_components
+        for name, limit in {"n_clusters": n, "n_components": min(n - 1, n_features)}.items():
+            if getattr(self, name) != "auto" and getattr(self, name) > limit:
+                warnings.warn(
+                    f"{name}={getattr(self, name)} is more than {limit}, the most that {n} samples "
+                    f"with {n_features} features can have. There will be {limit}.",
+                    stacklevel=6,  # where fit was called
+                )
+        if n_clusters == "auto":  # as many as before where training goes on
+            n_clusters = self.n_clusters_ if training.first_epoch else min(100, max(2, n // 20))
         if n_components == "auto":
             n_components = min(64, max(2, n // 10))
-        if n_clusters > n:
-            warnings.warn(
-                f"n_clusters={n_clusters} is more than the {n} samples in X. There will be at "
-                "most as many clusters as samples.",
-                stacklevel=2,
-            )
         return DeepClusterObjective(encoder, n_features, n_clusters, n_components)
 
     def _fitted(self, objective):
@@ -274,5 +290,10 @@ class DeepClusterEstimator(ClusterMixin, SSLTransformer):
         labels : ndarray of shape (n_samples,)
             Index of the nearest center in ``cluster_centers_``.
         """
-        features = self._map(X, "_objective", lambda objective, x: objective.encoder(x))
-        return self._objective.assign(features)
+        return self._objective.assign(self._map(X, "_objective.encoder"))
+
+    def __sklearn_tags__(self):
+        """Return scikit-learn's tags: a clusterer that also is a transformer to float32."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags

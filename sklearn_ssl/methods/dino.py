@@ -1,5 +1,6 @@
 """DINO: say of every crop what a slowly moving teacher says of the whole sample."""
 
+import copy
 from dataclasses import replace
 from numbers import Integral, Real
 
@@ -12,7 +13,6 @@ from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.engine import Objective, full_precision
 from sklearn_ssl.layers import (
     clip_each_gradient,
-    frozen_copy,
     move_teacher,
     short_run_momentum,
     teacher_momentum,
@@ -47,21 +47,26 @@ class DINOObjective(Objective):
 
     def __init__(self, encoder, head, *, momentum, student_temperature, teacher_temperatures,
                  temperature_warmup, center_momentum, gradient_clip, frozen_until):  # fmt: skip
-        super().__init__(frozen_copy(encoder))
-        self.head = frozen_copy(head)
+        super().__init__(copy.deepcopy(encoder))  # the teacher's
+        self.head = copy.deepcopy(head)
         self.student, self.student_head = encoder, head
         self.momentum, self.center_momentum = momentum, center_momentum
         self.student_temperature = student_temperature
         self.teacher_temperatures = teacher_temperatures
         self.temperature_warmup = temperature_warmup
         self.gradient_clip, self.frozen_until = gradient_clip, frozen_until
-        self.register_buffer("teacher_temperature", torch.tensor(teacher_temperatures[0]))
+        self.register_buffer("teacher_temperature", torch.tensor(float(teacher_temperatures[0])))
         self.register_buffer("center", torch.zeros(len(head.prototypes)))
 
     def forward(self, views):
         """Return the loss of a batch of views, two global ones first."""
         if len(views) < N_GLOBAL:
             raise ValueError(f"DINO needs two views or more; the view recipe gave {len(views)}.")
+        if views[0].shape != views[1].shape:
+            raise ValueError(
+                "DINO's first two views are the large ones, of one size; the view recipe gave "
+                f"{tuple(views[0].shape[2:])} and {tuple(views[1].shape[2:])}."
+            )
         with torch.no_grad():
             teacher = self.head(self.encoder(torch.cat(views[:N_GLOBAL])))
         # Views of one size pass together: sizes differ in what batch norm sees.
@@ -113,18 +118,19 @@ def dino_loss(targets, logits, temperature):
 class DINOTransformer(SSLTransformer):
     """Learn features from which small crops of a sample say what a teacher says of large ones.
 
-    Use it for vision transformers, whose attention it teaches to follow objects
-    (``attention_maps``), and where SimCLR's batches would be too small: it needs no other samples
-    to compare with. The teacher is a running mean of the trained network, and what ``transform``
-    uses. On rows each view is the row with another random part of its features replaced.
+    Use it for vision transformers, whose attention ``attention_maps`` shows. It tells no samples
+    apart, as SimCLR does, but sorts all into prototypes. The teacher is a running mean of the
+    trained network, and what ``transform`` uses. On rows each view is the row with another random
+    part of its features replaced.
 
     Parameters
     ----------
-    n_local_crops : int, default=4
+    n_local_crops : int or "auto", default="auto"
         Number of views that only the student sees: of images, small crops of half the image's
-        height and width. 0 is the fastest.
+        height and width. "auto" is 4 for rows and for images of at least 24 pixels, and 0 for
+        smaller ones, of which such crops show nothing. Not used if ``views`` is set.
 
-    n_prototypes : int, default=1024
+    n_prototypes : int, default=512
         Number of outputs of the head, into which teacher and student sort samples.
 
     head_hidden_dim : int, default=512
@@ -161,7 +167,7 @@ class DINOTransformer(SSLTransformer):
 
     final_weight_decay : float or "auto", default="auto"
         What the weight decay becomes in the course of training, by half a cosine. "auto" is 0.04
-        for "adamw", and for other optimizers the weight decay of the start.
+        if ``weight_decay`` is "auto" and the optimizer "adamw", else what it was at the start.
 
     {shared_parameters}
 
@@ -171,7 +177,12 @@ class DINOTransformer(SSLTransformer):
 
     Notes
     -----
-    TUNING
+    Sizes and temperatures are not the published ones, which are for large networks and long
+    training: there are 65,536 prototypes, and the teacher's temperature rises from 0.04 to 0.07.
+    With those temperatures the outputs became uniform on scikit-learn's digits, with a loss of
+    log(n_prototypes). ``history_`` shows such a collapse: ``teacher_entropy``, the mean entropy
+    of the teacher's outputs, is near log(n_prototypes). Both large crops are drawn alike here,
+    without solarisation.
 
     References
     ----------
@@ -182,16 +193,16 @@ class DINOTransformer(SSLTransformer):
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sklearn_ssl import DINOTransformer
-    >>> images = load_digits().images[:200]
+    >>> images = load_digits().images[:100]
     >>> dino = DINOTransformer(backbone="small_vit", max_epochs=1, random_state=0).fit(images)
     >>> dino.transform(images).shape
-    (200, 128)
-    >>> dino.attention_maps(images).shape  # four heads, a patch a pixel
-    (200, 4, 8, 8)
+    (100, 128)
+    >>> dino.attention_maps(images).shape  # four heads, patches of two by two pixels
+    (100, 4, 4, 4)
     """
 
-    n_local_crops: int = 4
-    n_prototypes: int = 1024
+    n_local_crops: int | str = "auto"
+    n_prototypes: int = 512
     head_hidden_dim: int = 512
     bottleneck_dim: int = 128
     student_temperature: float = 0.1
@@ -206,7 +217,7 @@ class DINOTransformer(SSLTransformer):
 
     _parameter_constraints = {
         **SSLTransformer._parameter_constraints,
-        "n_local_crops": [Interval(Integral, 0, None, closed="left")],
+        "n_local_crops": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "n_prototypes": [Interval(Integral, 2, None, closed="left")],
         "head_hidden_dim": [Interval(Integral, 1, None, closed="left")],
         "bottleneck_dim": [Interval(Integral, 1, None, closed="left")],
@@ -229,16 +240,19 @@ class DINOTransformer(SSLTransformer):
         "rows": RowViews(keep_first=False),
     }
 
-    def _default_views(self, kind):
-        if self.n_local_crops == 0:
-            return self.default_views[kind]
-        local = replace(self.local_views[kind], n_views=self.n_local_crops)
-        return CombinedViews((self.default_views[kind], local))
+    def _default_views(self, source):
+        views, n_local_crops = super()._default_views(source), self.n_local_crops
+        if n_local_crops == "auto":
+            n_local_crops = 0 if source.is_image and min(source.shape[1:]) < 24 else 4
+        if n_local_crops == 0:
+            return views
+        return CombinedViews((views, replace(self.local_views[source.kind], n_views=n_local_crops)))
 
     def _resolve_training(self, *args):
         training, final = super()._resolve_training(*args), self.final_weight_decay
         if final == "auto":
-            final = 0.04 if training.optimizer == "adamw" else training.weight_decay
+            rises = self.weight_decay == "auto" and training.optimizer == "adamw"
+            final = 0.04 if rises else training.weight_decay
         return replace(training, final_weight_decay=final)
 
     def _make_objective(self, encoder, n_features, training):

@@ -85,7 +85,12 @@ class RotationTransformer(SSLTransformer):
 
     Notes
     -----
-    LAYERS
+    In the paper the features of a middle layer do better than the last ones, which care for the
+    rotation alone: try ``layer``. Of the default "small_convnet" with its three stages the last
+    is better: a linear model of CIFAR-10's classes had .568 there and .533 at "stage2", 20
+    neighbours .490 and .449; on Fashion-MNIST .876 and .834, .866 and .787
+    (``benchmarks/README.md``). Like the published views, these crop and flip and change no
+    colours. All copies of an image are in one batch, so that batch norm tells nothing.
 
     References
     ----------
@@ -110,11 +115,16 @@ class RotationTransformer(SSLTransformer):
         **SSLTransformer._parameter_constraints,
         "transformations": [StrOptions(set(TRANSFORMATIONS))],
     }
-    default_views = {"image": ImageViews(square=True, n_views=1)}
+    default_views = {
+        "image": ImageViews(
+            crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, square=True, n_views=1
+        )
+    }
 
-    def _default_views(self, kind):
-        flipped = self.transformations == "rotations_and_flips"  # a flip would be a wrong label
-        return replace(self.default_views[kind], flip=0.0) if flipped else self.default_views[kind]
+    def _default_views(self, source):
+        views = super()._default_views(source)
+        flips = self.transformations == "rotations_and_flips"
+        return replace(views, flip=0.0) if flips else views  # a flip would be a wrong label
 
     def _make_objective(self, encoder, n_features, training):
         return RotationObjective(encoder, n_features, self.transformations)

@@ -31,7 +31,8 @@ class CombinedViews:
     recipes: tuple
 
     def __post_init__(self):
-        kinds = {type(recipe) for recipe in self.recipes}
+        several = isinstance(self.recipes, tuple | list)
+        kinds = {type(recipe) for recipe in self.recipes} if several else set()
         if kinds not in ({ImageViews}, {RowViews}):
             raise ValueError(
                 "recipes must be a tuple of ImageViews, or of RowViews. "

@@ -124,7 +124,7 @@ class ImageViews:
                 continue
             if isinstance(value, str) or not 0 <= value <= high:
                 raise ValueError(f"{name} must be in [0, {high}]{or_auto}. Got {value!r} instead.")
-        if not 0 < self.size <= 1:
+        if isinstance(self.size, str) or not 0 < self.size <= 1:
             raise ValueError(f"size must be in (0, 1]. Got {self.size!r} instead.")
         low, high = self.crop_area
         if not 0 < low <= high <= 1:
@@ -141,7 +141,7 @@ class ImageViews:
 
     def for_images(self, height, width, channels):
         """Return the recipe with what images of this shape decide filled in."""
-        if self.quarter_turn and height != width and not self.square:
+        if self.quarter_turn and height != width:
             raise ValueError(
                 f"quarter_turn={self.quarter_turn} needs square images, not {height} x {width} "
                 "pixels. Crop them, or set it to 0."
