@@ -1,11 +1,15 @@
 """What the embedding is good for: probes on real images, beside raw pixels, PCA and no training.
 
     python benchmarks/quality.py DATA_DIR [--datasets fashion_mnist cifar10] [--methods SimCLR...]
+        [--minutes 7] [--add]
 
 DATA_DIR holds fashion_mnist.npz and cifar10.npz with X_train, y_train, X_test and y_test. Each
-method trains with default parameters, without labels, on the first 10,000 training images.
-Then, with 1, 10, 100 and all labels a class, a linear probe and 20 nearest neighbours are
-trained on the embeddings and judged on the full test set.
+method trains with default parameters, without labels, on the first 10,000 training images; with
+--minutes for as many epochs as fit into the time, by the seconds that a fit of two epochs takes.
+--add leaves the rows in the JSON file that this run does not make anew.
+
+Then, with 1, 10, 100 and all labels a class, a linear probe and 20 nearest neighbours are trained
+on the embeddings and judged on the full test set.
 
 linear       LogisticRegression on features that are centred and divided by one number, their
              mean deviation. C is 1 for fewer than 100 labels a class, else the best of 0.001,
@@ -13,25 +17,28 @@ linear       LogisticRegression on features that are centred and divided by one 
 neighbours   the 20 nearest by cosine, or as many as there are, weighted by exp(similarity / 0.07)
 
 Numbers for few labels are means over draws of the labels, the same for all. "untrained" is the
-encoder of the first method with its random weights: trained for an epoch at a learning rate of
-1e-12, which only sets the statistics of its batch norms.
+encoder of all methods, which begin with the same random weights: trained by SimCLR for an epoch at
+a learning rate of 1e-12, which only sets the statistics of its batch norms. "stage2" is the same
+trained network, read at its second of three stages, for the methods named by --stage2.
 """
 
 import argparse
+import json
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import write
+from common import RESULTS, write
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 
-from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl.backbones import encoder_at
 from sklearn_ssl.discovery import all_methods
 
 DRAWS = {1: 10, 10: 5, 100: 3, "all": 1}
@@ -86,6 +93,38 @@ def evaluate(features, y, test, y_test):
     return accuracies
 
 
+def fit(model, X, minutes):
+    """Fit a model, for some minutes or for its own number of epochs; return the minutes it took."""
+    if minutes is not None:
+        start = time.perf_counter()
+        model.set_params(max_epochs=2).fit(X)
+        epoch = (time.perf_counter() - start) / 2
+        model.set_params(max_epochs=max(1, int(60 * minutes / epoch)))
+    start = time.perf_counter()
+    model.fit(X)
+    return (time.perf_counter() - start) / 60
+
+
+def rows(data, options):
+    """Give name, embeddings of training and test images, minutes and epochs, row by row."""
+    X, X_test = data["X_train"][: options.train], data["X_test"]
+    flat, flat_test = (a.reshape(len(a), -1).astype(np.float32) / 255 for a in (X, X_test))
+    settings = {"random_state": options.seed, "device": options.device}
+    if not options.add:
+        yield "raw pixels", flat, flat_test, {}
+        pca = PCA(256, random_state=0)
+        yield "PCA, 256", pca.fit_transform(flat), pca.transform(flat_test), {}
+        untrained = SimCLRTransformer(max_epochs=1, lr=1e-12, **settings).fit(X)
+        yield "untrained", untrained.transform(X), untrained.transform(X_test), {}
+    for name in options.methods:
+        model = all_methods()[name](**settings)
+        about = {"fit minutes": fit(model, X, options.minutes), "epochs": model.n_iter_}
+        yield name, model.transform(X), model.transform(X_test), about
+        if name in options.stage2:
+            model.encoder_ = encoder_at(model._objective.encoder, "stage2").eval()
+            yield f"{name}, stage2", model.transform(X), model.transform(X_test), {}
+
+
 def main():
     """Run the benchmark."""
     warnings.simplefilter("ignore", ConvergenceWarning)
@@ -93,6 +132,9 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("--datasets", nargs="+", default=["fashion_mnist", "cifar10"])
     parser.add_argument("--methods", nargs="+", default=list(all_methods()))
+    parser.add_argument("--stage2", nargs="*", default=["RotationTransformer"])
+    parser.add_argument("--minutes", type=float, help="of training, instead of default epochs")
+    parser.add_argument("--add", action="store_true", help="keep the file's other rows")
     parser.add_argument("--train", type=int, default=10_000, help="number of training images")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
@@ -101,50 +143,38 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    results = {}
+    results, settings = {}, vars(options) | {"data": None, "draws": DRAWS}
+    if options.add:
+        before = json.loads((RESULTS / f"{options.name}.json").read_text())
+        results, settings = before["results"], before["settings"] | {"added": settings}
     for dataset in options.datasets:
-        with np.load(options.data / f"{dataset}.npz") as data:
-            X, y = data["X_train"][: options.train], data["y_train"][: options.train]
-            X_test, y_test = data["X_test"], data["y_test"]
-        flat, flat_test = (a.reshape(len(a), -1).astype(np.float32) / 255 for a in (X, X_test))
-        methods = [all_methods()[name] for name in options.methods]
-        settings = {"random_state": options.seed, "device": options.device}
-        rows = {
-            "raw pixels": None,
-            "PCA, 256": PCA(256, random_state=0),
-            "untrained": methods[0](max_epochs=1, lr=1e-12, **settings),
-        } | {method.__name__: method(**settings) for method in methods}
-        results[dataset] = {}
-        for name, model in rows.items():
-            images = isinstance(model, SSLTransformer)
-            train, test = (X, X_test) if images else (flat, flat_test)
-            start, minutes = time.perf_counter(), 0.0
-            if model is not None:
-                model.fit(train)
-                minutes = (time.perf_counter() - start) / 60
-                train, test = model.transform(train), model.transform(test)
+        with np.load(options.data / f"{dataset}.npz") as file:
+            data = dict(file)
+        y, y_test = data["y_train"][: options.train], data["y_test"]
+        for name, train, test, about in rows(data, options):
             accuracies = evaluate(train, y, test, y_test)
-            results[dataset][name] = {"fit minutes": minutes, "accuracy": accuracies}
-            if images:
-                results[dataset][name]["epochs"] = model.n_iter_
-            print(f"{dataset}: {name}, fitted in {minutes:.1f} minutes", flush=True)
+            results.setdefault(dataset, {})[name] = about | {"accuracy": accuracies}
+            print(f"{dataset}: {name}", about, flush=True)
             print(
                 "   ",
                 "  ".join(f"{k}: {m:.3f} ± {s:.3f}" for k, (m, s) in accuracies.items()),
                 flush=True,
             )
-    for dataset, rows in results.items():
-        print(f"\n{dataset}\n\n{table(rows)}\n")
-    write(options.name, vars(options) | {"data": None, "draws": DRAWS}, results)
+            write(options.name, settings, results)
+    for dataset, found in results.items():
+        print(f"\n{dataset}\n\n{table(found)}\n")
 
 
 def table(rows):
     """Return a dataset's accuracies as a Markdown table."""
     columns = list(next(iter(rows.values()))["accuracy"])
-    lines = ["| | " + " | ".join(columns) + " | fit |", "|---" * (len(columns) + 2) + "|"]
+    head = ["", *columns, "fit", "epochs"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, row in rows.items():
         cells = [f"{mean:.3f}" for mean, _ in row["accuracy"].values()]
-        lines.append(f"| {name} | {' | '.join(cells)} | {row['fit minutes']:.1f} min |")
+        minutes = row.get("fit minutes")
+        cells += [f"{minutes:.1f} min" if minutes else "", str(row.get("epochs", ""))]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
