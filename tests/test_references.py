@@ -127,6 +127,16 @@ def test_dino():
     torch.testing.assert_close(ours, torch.autograd.grad(expected, b))
 
 
+def test_dino_head_gives_cosines():
+    torch.manual_seed(0)
+    head = DINOHead(3, 8, 5, 6)
+    head.prototypes.data *= 3
+    features = torch.randn(4, 3)
+    projections = head.project(features)
+    expected = torch.cosine_similarity(projections[:, None], head.prototypes, dim=2)
+    torch.testing.assert_close(head(features), expected)
+
+
 def test_dino_of_uniform_outputs_is_at_chance():
     uniform = torch.full((2, 3, 8), 1 / 8)
     assert dino_loss(uniform, torch.zeros(4, 3, 8), 0.1).item() == pytest.approx(math.log(8))

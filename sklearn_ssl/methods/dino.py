@@ -112,7 +112,8 @@ def dino_loss(targets, logits, temperature):
     """
     log_probabilities = log_softmax(logits / temperature, dim=2)
     pairs = -torch.einsum("gnk,vnk->gv", targets, log_probabilities) / targets.shape[1]
-    return (pairs.sum() - pairs.diagonal().sum()) / (pairs.numel() - len(pairs))
+    same = torch.eye(*pairs.shape, device=pairs.device, dtype=torch.bool)
+    return pairs.masked_fill(same, 0).sum() / (pairs.numel() - len(pairs))
 
 
 class DINOTransformer(SSLTransformer):
