@@ -1,6 +1,7 @@
 """How well groups are found without labels: ten clusters of digits and of Fashion-MNIST.
 
     python benchmarks/clustering.py DATA_DIR [--datasets digits] [--seeds 5] [--digits-epochs 30]
+        [--rows "DeepCluster, own labels" --add]
 
 The digits are all 1,797 of scikit-learn; DATA_DIR holds fashion_mnist.npz with X_train and y_train,
 of which the first 10,000 images are taken. Clusters are found in the images that training saw, and
@@ -19,18 +20,21 @@ ARI   adjusted Rand index
 Means ± standard deviations over seeds, which are the random_state of all that is random. Seconds
 are those until the clusters are there: training, embedding and KMeans.
 
+--rows makes some rows alone, and --add keeps the file's others.
+
 Views are the defaults, but for digits: no flips, since a mirrored digit is another one or none,
 crops from half of the area, and rotations up to 15 degrees.
 """
 
 import argparse
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import write
+from common import RESULTS, write
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
@@ -92,6 +96,8 @@ def main():
     parser.add_argument("--train", type=int, default=10_000, help="images of Fashion-MNIST")
     parser.add_argument("--digits-epochs", type=int, default=30)
     parser.add_argument("--fashion-epochs", type=int, default=10)
+    parser.add_argument("--rows", nargs="+", help="their names; all without it")
+    parser.add_argument("--add", action="store_true", help="keep the file's other rows")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="clustering", help="name of the JSON file")
@@ -100,7 +106,10 @@ def main():
     epochs = {"digits": options.digits_epochs, "fashion_mnist": options.fashion_epochs}
 
     header = f"| | {' | '.join(SCORES)} |\n{'|---' * (len(SCORES) + 1)}|"
-    results = {}
+    results, settings = {}, vars(options) | {"data": None}
+    if options.add:
+        before = json.loads((RESULTS / f"{options.name}.json").read_text())
+        results, settings = before["results"], before["settings"] | {"added": settings}
     for dataset in options.datasets:
         if dataset == "digits":
             X, y = load_digits().images, load_digits().target
@@ -108,8 +117,8 @@ def main():
             with np.load(options.data / f"{dataset}.npz") as data:
                 X, y = data["X_train"][: options.train], data["y_train"][: options.train]
         print(f"\n{dataset}, {len(X)} images\n\n{header}", flush=True)
-        results[dataset] = {}
-        for name in ways(dataset, epochs[dataset], 0, options.device):
+        results.setdefault(dataset, {})
+        for name in options.rows or ways(dataset, epochs[dataset], 0, options.device):
             runs = []
             for seed in range(options.seeds):
                 find = ways(dataset, epochs[dataset], seed, options.device)[name]
@@ -123,7 +132,7 @@ def main():
             scores = dict(zip(SCORES, zip(means, deviations, strict=True), strict=True))
             results[dataset][name] = scores
             print(row(name, scores), flush=True)
-        write(options.name, vars(options) | {"data": None}, results)
+        write(options.name, settings, results)
     for dataset, rows in results.items():
         print(f"\n{dataset}\n\n{header}")
         print("\n".join(row(name, scores) for name, scores in rows.items()))

@@ -69,9 +69,9 @@ class TimedObjective(deepcluster.DeepClusterObjective):
         """Cluster all samples."""
         return super().before_epoch(timed("features", embed), rng)
 
-    def after_training(self, embed, rng):
+    def after_training(self, embed, rng, unfinished):
         """Cluster all samples a last time."""
-        super().after_training(timed("features", embed), rng)
+        super().after_training(timed("features", embed), rng, unfinished)
 
 
 settings = {"max_epochs": options.epochs, "device": options.device, "random_state": 0}

@@ -12,6 +12,7 @@ from torch import nn
 
 from sklearn_ssl import DeepClusterEstimator, DINOTransformer, RotationTransformer
 from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
+from sklearn_ssl.vision_transformers import attention_maps
 
 
 @pytest.mark.parametrize("backbone", ["small_convnet", "small_vit", "resnet18", "vit_b_16"])
@@ -29,6 +30,9 @@ def test_dino_local_crops_are_small_parts(photos):
     assert small.crop_area[1] <= large.crop_area[0]
     whole = shrunk(DINOTransformer, n_local_crops=0).fit(photos[:20])
     assert len(whole.views_(torch.rand(2, 3, 32, 32))) == 2
+    assert len(shrunk(DINOTransformer).fit(photos[:20]).views_(torch.rand(2, 3, 32, 32))) == 6
+    tiny = shrunk(DINOTransformer).fit(photos[:20, :23, :23])  # whose crops would show nothing
+    assert len(tiny.views_(torch.rand(2, 3, 23, 23))) == 2
     rows = shrunk(DINOTransformer, n_local_crops=3).fit(photos[:20].reshape(20, -1)[:, :50])
     views = rows.views_(torch.rand(30, 50))
     assert len(views) == 5
@@ -96,6 +100,12 @@ def test_attention_maps_add_up_and_are_of_the_teacher(photos):
     assert ((sums > 0.5) & (sums <= 1)).all()
     np.testing.assert_allclose(model.attention_maps(photos[3:5]), maps[3:5], atol=1e-6)
     assert np.abs(maps[0] - maps[1]).max() > 1e-6
+    batch = torch.from_numpy(photos[:20]).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        teacher = attention_maps(model._objective.encoder, batch).numpy()
+        student = attention_maps(model._objective.student, batch).numpy()
+    np.testing.assert_allclose(maps, teacher, atol=1e-6)
+    assert np.abs(maps - student).max() > 1e-4
     middle = shrunk(
         DINOTransformer, backbone="small_vit", layer="encoder.layers.encoder_layer_1"
     ).fit(photos[:20])
@@ -176,7 +186,7 @@ def test_deepcluster_labels_are_what_predict_says(kind, images):
     np.testing.assert_array_equal(
         shrunk(DeepClusterEstimator, n_clusters=7, max_epochs=3).fit_predict(X), model.labels_
     )
-    assert model.cluster_centers_.shape == (7, 20)
+    assert model.cluster_centers_.shape == (7, 7)
     points = model._objective.project(model._map(X, "encoder_"))
     nearest = np.linalg.norm(points[:, None] - model.cluster_centers_, axis=2).argmin(axis=1)
     np.testing.assert_array_equal(nearest, model.labels_)
@@ -208,6 +218,12 @@ def test_deepcluster_curves(images):
     assert (model.cluster_sizes_.sum(axis=1) == 200).all()
 
 
+def test_deepcluster_keeps_its_learning_rate(images):
+    """Each epoch has a new classifier, which has to learn in the last one as well."""
+    model = shrunk(DeepClusterEstimator, max_epochs=5).fit(images)
+    assert [row["lr"] for row in model.history_[1:]] == [model.lr_] * 4
+
+
 def test_deepcluster_goes_on(images):
     """An epoch more takes the place of the last assignment, which no epoch had trained on."""
     model = shrunk(DeepClusterEstimator, n_clusters=7)
@@ -224,7 +240,11 @@ def test_deepcluster_goes_on(images):
 
 
 def test_deepcluster_numbers_of_clusters(images):
-    assert shrunk(DeepClusterEstimator).fit(images).n_clusters_ == 10
+    model = shrunk(DeepClusterEstimator).fit(images)
+    assert model.n_clusters_ == 10
+    for n_clusters, n_components in ((1, 2), (5, 5), (30, 20)):
+        model.set_params(n_clusters=n_clusters).fit(images)
+        assert model.cluster_centers_.shape == (n_clusters, n_components)
     small = shrunk(DeepClusterEstimator)
     small.partial_fit(images).partial_fit(images[:60])
     assert small.n_clusters_ == 10  # that of the first fit
@@ -247,6 +267,21 @@ def test_deepcluster_of_equal_samples_has_labels_without_gaps(images):
     assert model.n_empty_clusters_[0] == 3
     np.testing.assert_array_equal(np.unique(model.labels_), np.arange(len(model.cluster_centers_)))
     np.testing.assert_array_equal(model.predict(X), model.labels_)
+
+
+def still(batch):
+    return [batch]
+
+
+def test_deepcluster_score_is_of_the_clusters_that_predict_gives(images):
+    model = shrunk(DeepClusterEstimator, n_clusters=7, max_epochs=5, views=still).fit(images)
+    objective, unseen = model._objective, digits()[0][200:300]
+    with torch.no_grad():
+        features = objective.encoder(torch.from_numpy(unseen[:, None]).float() / 16)
+        scores = objective.classify(features)
+    clusters = torch.from_numpy(objective.classes[model.predict(unseen)])
+    expected = nn.functional.cross_entropy(scores, clusters).item()
+    assert model.score(unseen) == pytest.approx(-expected, rel=1e-3)
 
 
 def test_deepcluster_judges_hundreds_of_clusters():

@@ -413,7 +413,51 @@ def test_deepcluster_of_fewer_distinct_samples_than_clusters():
     objective.after_training(lambda: features, rng, unfinished=False)
     labels = objective.assignments[-1]
     np.testing.assert_array_equal(np.unique(labels), np.arange(5))  # without gaps
+    objective.classes = objective.classes + 3  # as if the classifier's first three were empty
+    judged = objective.eval().before_epoch(lambda: features, rng)
+    np.testing.assert_array_equal(judged.targets, labels + objective.classes[0])
     np.testing.assert_array_equal(objective.assign(features), labels)
+
+
+def test_deepcluster_whitens_no_noise():
+    """Directions that hardly vary would come out as large as the others."""
+    objective, rng = deepcluster_objective(), np.random.default_rng(0)
+    features = np.hstack([blobs()[:, :2], 1e-6 * blobs()[:, :3]])
+    objective.before_epoch(lambda: features, rng)
+    assert objective.axes.shape == (5, 2)
+
+
+def test_deepcluster_fills_clusters_that_k_means_left_empty(monkeypatch):
+    def fit(self, points):
+        self.cluster_centers_ = np.stack([points[0], np.full_like(points[0], 99.0), points[1]])
+        return self
+
+    monkeypatch.setattr(KMeans, "fit", fit)
+    objective = deepcluster_objective()
+    epoch = objective.before_epoch(lambda: blobs(), np.random.default_rng(0))
+    assert objective.n_empty == [1]
+    assert min(np.bincount(epoch.targets, minlength=3)) > 0
+
+
+def test_deepcluster_last_clustering_has_no_gaps():
+    """Also where samples that were in three clusters have become equal."""
+    objective, rng = deepcluster_objective(), np.random.default_rng(0)
+    objective.before_epoch(blobs, rng)
+    objective.after_training(lambda: np.ones((60, 5), "f4"), rng, unfinished=False)
+    assert len(objective.centers) == len(objective.classes) == 1
+    assert set(objective.assignments[-1]) == {0}
+
+
+def test_deepcluster_state_is_not_shared():
+    """A fit that fails leaves the clusterings of the one before alone."""
+    before, after = deepcluster_objective(), deepcluster_objective()
+    rng = np.random.default_rng(0)
+    before.before_epoch(blobs, rng)
+    before.after_training(blobs, rng, unfinished=False)
+    after.load_state_dict(before.state_dict())
+    after.before_epoch(blobs, rng)
+    after.before_epoch(blobs, rng)
+    assert (len(before.assignments), len(after.assignments)) == (2, 3)
 
 
 def test_deepcluster_of_equal_features():
