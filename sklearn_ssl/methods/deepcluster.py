@@ -292,7 +292,8 @@ class DeepClusterEstimator(ClusterMixin, SSLTransformer):
         labels : ndarray of shape (n_samples,)
             Index of the nearest center in ``cluster_centers_``.
         """
-        return self._objective.assign(self._map(X, "_objective.encoder"))
+        features = self._map(X, "_objective.encoder")  # checks first that there is a fit
+        return self._objective.assign(features)
 
     def __sklearn_tags__(self):
         """Return scikit-learn's tags: a clusterer that also is a transformer to float32."""
