@@ -42,16 +42,16 @@ class DeepClusterObjective(Objective):
 
     def before_epoch(self, embed, rng):
         """Cluster all samples and begin a new classifier; for judging, only assign them."""
-        features = embed()
-        if self.training:
-            labels = self.cluster(features, rng)
-            nn.init.normal_(self.classify.weight, std=0.01)
-            nn.init.zeros_(self.classify.bias)
-        else:
-            labels = self.classes[self.assign(features)]
+        device = self.classify.weight.device
+        if not self.training:
+            labels = self.classes[self.assign(embed())]
+            return Epoch(targets=torch.from_numpy(labels).to(device))
+        labels = self.cluster(embed(), rng)
+        nn.init.normal_(self.classify.weight, std=0.01)
+        nn.init.zeros_(self.classify.bias)
         return Epoch(
             order=uniform_over_clusters(labels, rng),
-            targets=torch.from_numpy(labels).to(self.classify.weight.device),
+            targets=torch.from_numpy(labels).to(device),
             renewed=tuple(self.classify.parameters()),
         )
 

@@ -31,7 +31,7 @@ class RotationObjective(Objective):
 
     def forward(self, views):
         """Return the loss of a batch of views, each in all transformations at once."""
-        scores = torch.cat([self.classify(self.encoder(self.transformed(v))) for v in views])
+        scores = torch.cat([self.scores(self.transformed(view)) for view in views])
         n = len(views[0])
         applied = torch.arange(len(self.transformations), device=scores.device)
         applied = applied.repeat_interleave(n).repeat(len(views))
@@ -39,6 +39,10 @@ class RotationObjective(Objective):
             loss = cross_entropy(wide(scores), applied)
         accuracy = (scores.argmax(dim=1) == applied).float().mean()
         return {"loss": loss, "pretext_accuracy": accuracy}
+
+    def scores(self, images):
+        """Return the scores of what may have been done to each image, (n, transformations)."""
+        return self.classify(self.encoder(images))
 
     def transformed(self, images):
         """Return all transformations of the images, those of the first transformation first.
@@ -143,7 +147,7 @@ class RotationTransformer(SSLTransformer):
             Its index: the number of quarter turns to the left for "rotations", 1 for a half turn,
             and for "rotations_and_flips" 4 more where the image was mirrored before.
         """
-        scores = self._map(X, "_objective", lambda o, x: o.classify(o.encoder(square(x))))
+        scores = self._map(X, "_objective", lambda o, x: o.scores(square(x)))
         return scores.argmax(axis=1)
 
     def score_pretext(self, X, y=None):
@@ -165,7 +169,7 @@ class RotationTransformer(SSLTransformer):
         """
 
         def scores(objective, images):
-            copies = objective.classify(objective.encoder(objective.transformed(images)))
+            copies = objective.scores(objective.transformed(images))
             return copies.unflatten(0, (-1, len(images))).argmax(dim=2).T  # (n, transformations)
 
         told = self._map(X, "_objective", scores)
