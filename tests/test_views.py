@@ -1,11 +1,29 @@
 """What the views do to images and rows, not their shapes alone."""
 
+import colorsys
+
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ks_2samp, kstest
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
-from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
-from sklearn_ssl.views.image import LUMA, blur, change_colors, draw_placement, resample
+from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl.views import CombinedViews, ImageViews, PerSampleViews, RowViews
+from sklearn_ssl.views.image import (
+    LUMA,
+    Crop,
+    blur_lines,
+    change_colors,
+    draw_angle,
+    draw_blur,
+    draw_crop,
+    erase,
+    resize,
+)
+
+CPU = torch.device("cpu")
 
 STILL = ImageViews(
     crop_area=(1.0, 1.0),
@@ -22,6 +40,20 @@ STILL = ImageViews(
 
 def change(**settings):
     return ImageViews(**(vars(STILL) | settings))
+
+
+def columns(images):
+    return images.permute(0, 3, 2, 1).contiguous()
+
+
+def whole(images):
+    n, _, height, width = images.shape
+    return Crop(*(torch.full((n,), side) for side in (0, 0, height, width)))
+
+
+def factors_of(before, after):
+    """The factors by which the images' values were spread out, each around its mean luma."""
+    return luma(after).std((1, 2)) / luma(before).std((1, 2))
 
 
 def luma(images):
@@ -82,42 +114,85 @@ def test_quarter_turns_are_exact(batch):
 
 
 def test_rotation_turns_by_at_most_its_angle():
-    placement = draw_placement(torch.zeros(2000, 3, 32, 32), change(rotation=30.0))
-    angle = torch.atan2(placement[:, 1, 0], placement[:, 0, 0]) * 180 / torch.pi
+    torch.manual_seed(0)
+    angle = draw_angle(2000, change(rotation=30.0), CPU) * 180 / torch.pi
     assert angle.abs().max() <= 30.001
-    assert angle.min() < -25
-    assert angle.max() > 25
+    assert kstest(angle.numpy(), "uniform", (-30, 60)).pvalue > 0.01
+    quarter = draw_angle(2000, change(quarter_turn=0.6), CPU) * 2 / torch.pi
+    assert 0.35 < (quarter == 0).float().mean() < 0.45
+    assert set(quarter.round().tolist()) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("size", [(32, 32), (24, 48)])
-def test_crops_keep_to_area_aspect_and_image(size):
-    recipe = change(crop_area=(0.2, 0.8), crop_aspect=(0.75, 4 / 3))
-    placement = draw_placement(torch.zeros(4000, 3, *size), recipe)
-    width, height = placement[:, 0, 0].abs(), placement[:, 1, 1].abs()  # shares of the sides
-    area = width * height
-    assert area.min() >= 0.2 - 1e-4
-    assert area.max() <= 0.8 + 1e-4
-    assert 0.2 < area.quantile(0.05) < 0.27  # uniform, not bunched
-    aspect = width * size[1] / (height * size[0])
-    assert 0.75 - 1e-4 <= aspect.min() < 0.78
-    assert 1.28 < aspect.max() <= 4 / 3 + 1e-4
-    assert (placement[:, 0, 2].abs() + width <= 1 + 1e-4).all()
-    assert (placement[:, 1, 2].abs() + height <= 1 + 1e-4).all()
+def test_rotation_turns_the_way_of_its_matrix():
+    """A bright spot right of the middle goes around it, at its distance."""
+    torch.manual_seed(0)
+    spot = torch.zeros(200, 1, 33, 33)
+    spot[:, :, 15:18, 20:23] = 1
+    (view,) = change(rotation=180.0)(spot)
+    place = torch.arange(33.0) - 16
+    x, y = (view.sum(dim=(1, axis)) @ place / 9 for axis in (2, 3))
+    distance = (x**2 + y**2).sqrt()
+    torch.testing.assert_close(distance, torch.full((200,), 5.0), atol=0.3, rtol=0)
+    assert x.min() < -4.5
+    assert y.abs().max() > 4.5
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 48), (200, 150)])
+@pytest.mark.parametrize("areas", [(0.08, 1.0), (0.2, 0.8)])
+def test_crops_are_drawn_as_torchvision_draws_them(size, areas):
+    torch.manual_seed(0)
+    crop, _ = draw_crop(3000, size, areas, (3 / 4, 4 / 3), CPU)
+    assert (crop.top >= 0).all()
+    assert (crop.left >= 0).all()
+    assert (crop.top + crop.height <= size[0]).all()
+    assert (crop.left + crop.width <= size[1]).all()
+    theirs = v2.RandomResizedCrop(8, scale=areas, ratio=(3 / 4, 4 / 3))
+    drawn = [theirs.make_params([torch.zeros(3, *size)]) for _ in range(3000)]
+    their = {k: np.array([d[k] for d in drawn]) for k in ("top", "left", "height", "width")}
+    for quantity in (
+        lambda c: c["height"] * c["width"],
+        lambda c: c["width"] / c["height"],
+        lambda c: c["top"] + c["height"] / 2,
+        lambda c: c["left"],
+    ):
+        ours = quantity({k: v.numpy() for k, v in crop._asdict().items()})
+        assert ks_2samp(ours, quantity(their)).pvalue > 0.001
 
 
 def test_crop_that_never_fits_is_the_largest_allowed():
-    placement = draw_placement(torch.zeros(4, 3, 10, 100), change(crop_aspect=(0.75, 4 / 3)))
-    torch.testing.assert_close(placement[:, 1, 1], torch.ones(4))
-    torch.testing.assert_close(placement[:, 0, 0], torch.full((4,), 10 * 4 / 3 / 100))
+    crop, fits = draw_crop(40, (10, 100), (0.2, 1.0), (0.75, 4 / 3), CPU)
+    assert not fits.any()
+    assert set(crop.height.tolist()) == {10}
+    assert set(crop.width.tolist()) == {13}
+    assert len(crop.left.unique()) > 10
+    tiny, _ = draw_crop(40, (3, 3), (0.001, 0.001), (1.0, 1.0), CPU)  # never less than a pixel
+    assert tiny.height.min() >= 1
 
 
-def test_crop_shows_the_part_that_was_drawn():
-    ramp = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
-    half = torch.tensor([[[0.5, 0, -0.5], [0, 1, 0]]])  # the left half
-    view = resample(ramp, half, (32, 32))
-    torch.testing.assert_close(
-        view[0, 0, 5, 4:-4], torch.linspace(0, 15.5 / 31, 32)[4:-4], atol=0.02, rtol=0
-    )
+@pytest.mark.parametrize("sides", [(32, 32), (16, 16), (5, 9), (48, 40)], ids=str)
+def test_resized_crops_are_those_of_torchvision(batch, sides):
+    torch.manual_seed(0)
+    crop, _ = draw_crop(len(batch), (32, 32), (0.1, 1.0), (0.5, 2.0), CPU)
+    flipped = torch.arange(len(batch)) % 2 == 1
+    ours = resize(columns(batch), crop, flipped, sides)
+    for i, box in enumerate(zip(*(values.tolist() for values in crop), strict=True)):
+        theirs = functional.resized_crop(batch[i], *box, sides, antialias=True)
+        theirs = theirs.flip(2) if flipped[i] else theirs
+        torch.testing.assert_close(ours[i], theirs, atol=1e-5, rtol=0)
+
+
+def test_what_is_made_smaller_is_antialiased():
+    stripes = (torch.arange(64) % 2.0).expand(4, 1, 64, 64)
+    whole_image = {"crop_area": (1.0, 1.0), "crop_aspect": (1.0, 1.0), "size": 0.25}
+    (view,) = change(**whole_image)(stripes)
+    assert (view - 0.5).abs().max() < 0.07  # pixels looked up without it are 0 or 1
+    (view,) = change(**whole_image, quarter_turn=1.0)(stripes)
+    assert (view - 0.5).abs().max() < 0.07
+    wide = (torch.arange(128) % 2.0).expand(4, 1, 96, 128)  # columns of which a third is too much
+    for rotation in (0.0, 1e-6):
+        (view,) = change(crop_aspect=(4 / 3, 4 / 3), square=True, rotation=rotation)(wide)
+        assert view.shape == (4, 1, 96, 96)
+        assert view.std() < 0.15  # looked up without it: 0.27
 
 
 def test_brightness_and_contrast_match_their_definition(batch):
@@ -135,6 +210,46 @@ def test_brightness_and_contrast_match_their_definition(batch):
     assert 1.16 < ratio.max() < 1.2 + 1e-3
 
 
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_single_changes_are_those_of_torchvision(batch, name):
+    """With the factors that were drawn, read off the images, which nothing clips."""
+    torch.manual_seed(0)
+    dim = batch * 0.4 + 0.3
+    others = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+    changed = change_colors(dim, change(jitter=1.0, **(others | {name: 0.4})))
+    if name == "brightness":
+        factors = changed.mean((1, 2, 3)) / dim.mean((1, 2, 3))
+    elif name == "contrast":
+        factors = factors_of(dim, changed)
+    else:
+        color, before = changed - luma(changed)[:, None], dim - luma(dim)[:, None]
+        factors = (color * before).sum((1, 2, 3)) / (before**2).sum((1, 2, 3))
+    adjust = getattr(functional, f"adjust_{name}")
+    for image, view, factor in zip(dim, changed, factors.tolist(), strict=True):
+        torch.testing.assert_close(view, adjust(image, factor), atol=1e-3, rtol=0)
+    theirs = [v2.ColorJitter(**{name: 0.4}).make_params([])[f"{name}_factor"] for _ in range(500)]
+    assert ks_2samp(factors.numpy(), np.array(theirs, float)).pvalue > 0.001
+
+
+def test_hue_turns_colours_as_far_as_torchvision_does():
+    """In HSV, of colours of middle saturation, and to the same side as often."""
+    torch.manual_seed(0)
+    hues = torch.rand(3000)
+    colors = torch.tensor([colorsys.hsv_to_rgb(hue, 0.4, 0.6) for hue in hues.tolist()])
+    images = colors[:, :, None, None].expand(-1, -1, 2, 2)
+    recipe = change(jitter=1.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.1)
+    ours = change_colors(images, recipe)[:, :, 0, 0]
+    theirs = torch.stack([v2.ColorJitter(hue=0.1)(image) for image in images])[:, :, 0, 0]
+
+    def shifts(changed):
+        new = torch.tensor([colorsys.rgb_to_hsv(*color)[0] for color in changed.tolist()])
+        return ((new - hues + 0.5) % 1 - 0.5).numpy()
+
+    levels = np.linspace(0.05, 0.95, 10)
+    difference = np.quantile(shifts(ours), levels) - np.quantile(shifts(theirs), levels)
+    assert np.abs(difference).max() < 0.02
+
+
 def test_saturation_and_hue_keep_the_luma(batch):
     dim = batch * 0.3 + 0.35
     for settings in ({"hue": 0.0}, {"saturation": 0.0}):
@@ -142,9 +257,14 @@ def test_saturation_and_hue_keep_the_luma(batch):
         torch.testing.assert_close(luma(change_colors(dim, recipe)), luma(dim), atol=2e-3, rtol=0)
 
 
-def test_gray_has_equal_channels_and_the_luma(batch):
+def test_gray_is_that_of_torchvision_with_its_probability(batch):
     gray = change_colors(batch, change(gray=1.0))
-    torch.testing.assert_close(gray, luma(batch)[:, None].expand_as(gray), atol=2e-3, rtol=0)
+    theirs = functional.rgb_to_grayscale(batch, num_output_channels=3)
+    torch.testing.assert_close(gray, theirs, atol=2e-3, rtol=0)
+    torch.manual_seed(0)
+    some = change_colors(batch.repeat(4, 1, 1, 1), change(gray=0.2))
+    grayed = (some.amax(1) - some.amin(1)).amax((1, 2)) < 1e-3
+    assert 70 < grayed.sum() < 140  # of 512
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
@@ -163,19 +283,113 @@ def test_jitter_has_its_probability(batch):
     assert 20 < changed.sum() < 60  # of 128
 
 
-def test_blur_smooths_with_its_probability_and_keeps_the_mean():
+@pytest.mark.parametrize("side", [40, 96])
+def test_blur_is_that_of_torchvision(side):
+    torch.manual_seed(0)
+    images = torch.rand(12, 3, side, side + 7)
+    samples, kernels = draw_blur(12, 1.0, (side, side + 7), CPU)
+    still = torch.zeros(12, dtype=torch.bool)
+    ours = resize(columns(images), whole(images), still, images.shape[2:], (samples, kernels))
+    size = 2 * round(side / 20) + 1
+    assert kernels.shape == (12, size)
+    ratio = kernels[:, size // 2 + 1] / kernels[:, size // 2]
+    for i, sigma in enumerate((-0.5 / ratio.log()).sqrt().tolist()):
+        theirs = functional.gaussian_blur(images[i], [size, size], [sigma, sigma])
+        torch.testing.assert_close(ours[i], theirs, atol=1e-4, rtol=0)
+
+
+def test_blur_has_its_probability_and_strengths():
     torch.manual_seed(0)
     noise = torch.rand(400, 3, 96, 96)
-    view = blur(noise, 0.5)
+    (view,) = change(blur=0.5)(noise)
     smoother = view.std((2, 3)).mean(1) / noise.std((2, 3)).mean(1)
     assert 150 < (smoother < 0.999).sum() < 250
     assert (smoother <= 1 + 1e-4).all()
     assert smoother.min() < 0.25
     torch.testing.assert_close(view.mean((2, 3)), noise.mean((2, 3)), atol=0.02, rtol=0)
-    torch.testing.assert_close(blur(noise[:, :, :1], 1.0), noise[:, :, :1])  # one pixel high
-    impulse = torch.zeros(1, 1, 41, 41)
-    impulse[0, 0, 20, 20] = 1
-    torch.testing.assert_close(blur(impulse, 1.0).sum(), torch.tensor(1.0))
+    _, kernels = draw_blur(2000, 1.0, (200, 200), CPU)
+    ratio = kernels[:, 11] / kernels[:, 10]
+    sigma = (-0.5 / ratio.log()).sqrt()[ratio > 1e-30]
+    assert kstest(sigma.numpy(), "uniform", (0.1, 1.9)).pvalue > 0.001
+
+
+def test_blur_of_tiny_images_and_of_single_points():
+    torch.manual_seed(0)
+    flat = torch.rand(20, 3, 1, 96)
+    (view,) = change(blur=1.0, crop_aspect=(96.0, 96.0))(flat)
+    torch.testing.assert_close(view, flat)  # one pixel high
+    lines = torch.rand(6, 9, 5)
+    point = torch.tensor([[0.0, 1.0, 0.0]]).expand(6, 3)  # what a GPU gives those not drawn
+    torch.testing.assert_close(blur_lines(lines.clone(), (torch.arange(6), point)), lines)
+
+
+def test_erasing_paints_a_rectangle_in_the_mean_colour():
+    torch.manual_seed(0)
+    images = torch.rand(600, 3, 32, 48)
+    recipe = change(erase=0.5, erase_area=(0.1, 0.3))
+    erased = erase(images, recipe)
+    painted = (erased != images).any(dim=1)  # (n, h, w)
+    drawn = painted.any(dim=(1, 2))
+    assert 240 < drawn.sum() < 360
+    rows, cols = painted.any(dim=2), painted.any(dim=1)
+    assert torch.equal(painted, rows[:, :, None] & cols[:, None])  # rectangles
+    areas = painted[drawn].float().mean(dim=(1, 2))
+    assert areas.min() > 0.09
+    assert areas.max() < 0.31
+    for image, view, where in zip(images[drawn], erased[drawn], painted[drawn], strict=True):
+        expected = image.mean(dim=(1, 2))[:, None].expand(3, int(where.sum()))
+        torch.testing.assert_close(view[:, where], expected)
+    theirs = v2.RandomErasing(1.0, scale=(0.1, 0.3))
+    their = [theirs.make_params([images[0]]) for _ in range(600)]
+    shape = rows[drawn].sum(1) / cols[drawn].sum(1)
+    assert ks_2samp(shape.numpy(), [p["h"] / p["w"] for p in their]).pvalue > 0.001
+    (view,) = change(erase=1.0, crop_aspect=(1.5, 1.5))(images)
+    assert ((view - images).abs().amax(1) > 1e-3).any(dim=(1, 2)).all()
+    dots = torch.rand(50, 1, 3, 3)  # in which no rectangle is this small
+    assert torch.equal(erase(dots, change(erase=1.0, erase_area=(0.02, 0.02))), dots)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_gives_nearly_the_same_views(batch, dtype):
+    recipe = ImageViews(blur=0.5, solarize=0.0, erase=0.3, rotation=0.0)
+    torch.manual_seed(0)
+    expected = recipe(batch)
+    torch.manual_seed(0)
+    for view, wide in zip(recipe(batch.to(dtype)), expected, strict=True):
+        assert view.dtype == dtype
+        torch.testing.assert_close(view.float(), wide, atol=0.03, rtol=0)
+    large = torch.rand(4, 3, 160, 160)
+    recipe = change(rotation=20.0, crop_area=(0.5, 1.0))
+    torch.manual_seed(0)
+    (wide,) = recipe(large)
+    torch.manual_seed(0)
+    (view,) = recipe(large.to(dtype))
+    assert view.dtype == dtype
+    torch.testing.assert_close(view.float(), wide, atol=0.01, rtol=0)
+
+
+def test_default_number_type_does_not_matter(batch):
+    torch.manual_seed(0)
+    expected = ImageViews(blur=0.5, erase=0.5, rotation=5.0)(batch)
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.manual_seed(0)
+        views = ImageViews(blur=0.5, erase=0.5, rotation=5.0)(batch)
+    finally:
+        torch.set_default_dtype(before)
+    assert {view.dtype for view in views} == {torch.float32}
+    assert views[0].shape == expected[0].shape
+
+
+def test_views_of_bytes_as_stored_are_those_of_planes(batch):
+    """What fit hands over, channels last in memory, gives what channels first gives."""
+    stored = batch.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    torch.manual_seed(0)
+    expected = ImageViews()(batch)
+    torch.manual_seed(0)
+    for view, other in zip(ImageViews()(stored), expected, strict=True):
+        torch.testing.assert_close(view, other)
 
 
 def test_defaults_follow_the_images():
@@ -200,6 +414,8 @@ def test_defaults_follow_the_images():
         ({"size": 0}, r"size must be in \(0, 1\]. Got 0"),
         ({"size": 1.5}, r"size must be in \(0, 1\]. Got 1.5"),
         ({"crop_area": (0.5, 0.2)}, r"crop_area must be two shares.*Got \(0.5, 0.2\)"),
+        ({"erase_area": (0.0, 0.2)}, r"erase_area must be two shares.*Got \(0.0, 0.2\)"),
+        ({"erase": 2}, r"erase must be in \[0, 1\]. Got 2"),
         ({"crop_aspect": (0, 1)}, "crop_aspect must be two ratios"),
         ({"n_views": 0}, "n_views must be at least 1"),
     ],
@@ -272,10 +488,11 @@ def test_square_views_do_not_stretch():
 
 def test_small_views_show_their_crop():
     ramp = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
-    half = torch.tensor([[[0.5, 0, -0.5], [0, 1, 0]]])  # the left half
-    view = resample(ramp, half, (8, 8))
+    half = Crop(*(torch.tensor([side]) for side in (0, 0, 32, 16)))  # the left half
+    view = resize(columns(ramp), half, torch.tensor([False]), (8, 8))
+    # Inside, the mean of the two pixels below each; at the edges the triangle is cut off.
     expected = torch.linspace(0, 31, 32)[:16].view(8, 2).mean(1) / 31
-    torch.testing.assert_close(view[0, 0, 3], expected, atol=0.005, rtol=0)
+    torch.testing.assert_close(view[0, 0, 3, 1:-1], expected[1:-1], atol=0.005, rtol=0)
 
 
 def test_solarize_inverts_what_is_bright_with_its_probability():
@@ -300,7 +517,47 @@ def test_combined_views_come_in_order_and_are_resolved():
     assert (views.kind, rows.kind) == ("image", "rows")
 
 
-@pytest.mark.parametrize("recipes", [(), (ImageViews(), RowViews()), (len,)])
+@pytest.mark.parametrize("recipes", [(), (ImageViews(), RowViews()), (len,), (ImageViews,)])
 def test_bad_combinations(recipes):
-    with pytest.raises(ValueError, match="recipes must be a tuple of ImageViews, or of RowViews"):
+    with pytest.raises(ValueError, match="recipes must be a tuple of view recipes, all for images"):
         CombinedViews(recipes)
+
+
+def test_transforms_of_torchvision_are_drawn_for_each_image(batch):
+    same = batch[:1].expand(16, -1, -1, -1)
+    views = PerSampleViews(v2.RandomResizedCrop(24), n_views=3)(same)
+    assert [view.shape for view in views] == [(16, 3, 24, 24)] * 3
+    assert len(torch.unique(torch.cat(views).flatten(1), dim=0)) > 40
+    both = CombinedViews((ImageViews(n_views=1), PerSampleViews(v2.RandomCrop(8), n_views=2)))
+    assert [v.shape[2] for v in both.for_images(32, 32, 3)(batch)] == [32, 8, 8]
+
+
+def test_transforms_may_change_their_image_in_place(batch):
+    before = batch.clone()
+    views = PerSampleViews(v2.RandomErasing(1.0, scale=(0.2, 0.2), inplace=True))(batch)
+    assert torch.equal(batch, before)
+    for view in views:
+        assert (view != batch).any(1).float().mean() < 0.25
+
+
+def test_transforms_of_torchvision_train_reproducibly(photos):
+    transform = v2.Compose([v2.RandomResizedCrop(32), v2.ColorJitter(0.4, 0.4, 0.4, 0.1)])
+    model = SimCLRTransformer(views=PerSampleViews(transform), max_epochs=1, random_state=0)
+    first, second = (model.fit(photos[:64]).loss_curve_ for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (v2.ToPILImage(), "must return a tensor. It returned <class 'PIL"),
+        (lambda image: image[:, : 5 + int(1e4 * image.mean()) % 20], "views of one shape"),
+        ("crop", "transform must be callable. Got 'crop'"),
+    ],
+    ids=["image", "shapes", "text"],
+)
+def test_bad_transforms(batch, transform, message):
+    with pytest.raises(ValueError, match=message):
+        PerSampleViews(transform)(batch)
+    with pytest.raises(ValueError, match="n_views must be at least 1"):
+        PerSampleViews(len, n_views=0)

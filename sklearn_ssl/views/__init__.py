@@ -2,6 +2,7 @@
 
 from sklearn_ssl.views.combined import CombinedViews
 from sklearn_ssl.views.image import ImageViews
+from sklearn_ssl.views.per_sample import PerSampleViews
 from sklearn_ssl.views.rows import RowViews
 
-__all__ = ["CombinedViews", "ImageViews", "RowViews"]
+__all__ = ["CombinedViews", "ImageViews", "PerSampleViews", "RowViews"]

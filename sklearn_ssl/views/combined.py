@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-from sklearn_ssl.views.image import ImageViews
-from sklearn_ssl.views.rows import RowViews
-
 
 @dataclass(frozen=True)
 class CombinedViews:
@@ -15,8 +12,8 @@ class CombinedViews:
 
     Parameters
     ----------
-    recipes : tuple of ImageViews, or tuple of RowViews
-        The recipes, in the order of their views.
+    recipes : tuple of view recipes
+        Recipes of this package, all for images or all for rows, in the order of their views.
 
     Examples
     --------
@@ -32,10 +29,14 @@ class CombinedViews:
 
     def __post_init__(self):
         several = isinstance(self.recipes, tuple | list)
-        kinds = {type(recipe) for recipe in self.recipes} if several else set()
-        if kinds not in ({ImageViews}, {RowViews}):
+        kinds = (
+            {None if isinstance(r, type) else getattr(r, "kind", None) for r in self.recipes}
+            if several
+            else set()
+        )
+        if kinds not in ({"image"}, {"rows"}):
             raise ValueError(
-                "recipes must be a tuple of ImageViews, or of RowViews. "
+                "recipes must be a tuple of view recipes, all for images or all for rows. "
                 f"Got {self.recipes!r} instead."
             )
 
@@ -46,7 +47,8 @@ class CombinedViews:
 
     def for_images(self, height, width, channels):
         """Return the recipes with what images of this shape decide filled in."""
-        recipes = (recipe.for_images(height, width, channels) for recipe in self.recipes)
+        shape = height, width, channels
+        recipes = (r.for_images(*shape) if hasattr(r, "for_images") else r for r in self.recipes)
         return replace(self, recipes=tuple(recipes))
 
     def __call__(self, batch):

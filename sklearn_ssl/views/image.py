@@ -1,31 +1,35 @@
 """Random views of images: crop, flip, turn, colours, blur, drawn for each image on its own.
 
 torchvision's random transforms draw once for a whole batch; here one resampling and one colour
-matrix serve the batch, and every image has draws of its own.
+matrix serve the batch, and every image has draws of its own. No step looks at a single image:
+crop, flip, resizing and blur are weighted sums of the lines of all images together.
 """
 
 import functools
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
-from torch.nn.functional import affine_grid, conv2d, grid_sample, pad
+from torch.nn.functional import affine_grid, embedding_bag, grid_sample
 
 # Rec. 601 luma, the weights of torchvision's and Pillow's conversion to gray.
 LUMA = (0.299, 0.587, 0.114)
 # RGB to luma and two axes of colour, the plane in which hues are turned.
 YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 CROP_TRIES = 10
+ERASE_ASPECT = (0.3, 3.3)
 
 
 @dataclass(frozen=True)
 class ImageViews:
-    """Random views of each image: crop and resize, flip, rotate, change colours, blur, solarise.
+    """Random views of each image: crop, flip, rotate, change colours, blur, solarise, erase.
 
     Use it as the ``views`` of an estimator, to say which changes of an image the embedding shall
-    not notice. Images are float tensors of shape (n, c, h, w) with values in [0, 1]; so are the
-    views, of the same height and width unless ``size`` or ``square`` says otherwise. Saturation,
-    hue and gray need the three channels of colour images and leave others as they are.
+    not notice. Images are float tensors of shape (n, c, h, w) with values in [0, 1], in single or
+    half precision; so are the views, but for rounding, of the same height and width unless
+    ``size`` or ``square`` says otherwise. What is made smaller is antialiased. Saturation, hue and
+    gray need the three channels of colour images and leave others as they are.
 
     Parameters
     ----------
@@ -68,6 +72,12 @@ class ImageViews:
     solarize : float, default=0.0
         Probability that values of at least one half are inverted.
 
+    erase : float, default=0.0
+        Probability that a rectangle is painted in the view's mean colour (cutout, random erasing).
+
+    erase_area : tuple of two floats, default=(0.02, 0.33)
+        Smallest and largest area of that rectangle, as shares of the view's area, in (0, 1].
+
     size : float, default=1.0
         Sides of the views, as a share of the image's sides, in (0, 1]: 0.5 makes views of 16
         pixels from images of 32.
@@ -80,10 +90,13 @@ class ImageViews:
 
     Notes
     -----
-    Two things differ from torchvision's transforms. Brightness, contrast, saturation, hue and
+    Four things differ from torchvision's transforms. Brightness, contrast, saturation, hue and
     gray follow each other in this order and not in a random one, so that together they are one
     matrix for each image; values are clipped to [0, 1] once, at the end. Hue turns the colours
-    around the gray axis, which keeps the luma, instead of passing through HSV.
+    around the gray axis, which keeps the luma, instead of passing through HSV. Blur comes before
+    the colours, with which it could be exchanged but for the clipping, as it shares the pass that
+    crops and resizes. Where ten tries found no crop inside the image, the largest one allowed
+    lies anywhere, not in the middle.
 
     Examples
     --------
@@ -107,6 +120,8 @@ class ImageViews:
     gray: float = 0.2
     blur: float | str = "auto"
     solarize: float = 0.0
+    erase: float = 0.0
+    erase_area: tuple = (0.02, 0.33)
     size: float = 1.0
     square: bool = False
     n_views: int = 2
@@ -114,7 +129,7 @@ class ImageViews:
     kind = "image"
 
     def __post_init__(self):
-        shares = ("flip", "quarter_turn", "jitter", "gray", "blur", "solarize")
+        shares = ("flip", "quarter_turn", "jitter", "gray", "blur", "solarize", "erase")
         bounds = dict.fromkeys(shares, 1)
         bounds |= dict.fromkeys(("brightness", "contrast", "saturation", "rotation"), math.inf)
         for name, high in (bounds | {"hue": 0.5}).items():
@@ -126,11 +141,12 @@ class ImageViews:
                 raise ValueError(f"{name} must be in [0, {high}]{or_auto}. Got {value!r} instead.")
         if isinstance(self.size, str) or not 0 < self.size <= 1:
             raise ValueError(f"size must be in (0, 1]. Got {self.size!r} instead.")
-        low, high = self.crop_area
-        if not 0 < low <= high <= 1:
-            raise ValueError(
-                f"crop_area must be two shares, 0 < low <= high <= 1. Got {self.crop_area} instead."
-            )
+        for name in ("crop_area", "erase_area"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high <= 1:
+                raise ValueError(
+                    f"{name} must be two shares, 0 < low <= high <= 1. Got {(low, high)} instead."
+                )
         low, high = self.crop_aspect
         if not 0 < low <= high:
             raise ValueError(
@@ -159,81 +175,214 @@ class ImageViews:
     def __call__(self, images):
         """Return the views of a batch of images, shape (n, c, h', w') each, values in [0, 1]."""
         recipe = self.for_images(*images.shape[2:], images.shape[1])
-        return [_view(images, recipe) for _ in range(self.n_views)]
+        columns = images.permute(0, 3, 2, 1).contiguous()  # (n, w, h, c), once for all views
+        return [_view(columns, recipe) for _ in range(self.n_views)]
 
 
-def _view(images, recipe):
-    height, width = images.shape[2:]
+def _view(columns, recipe):
+    n, width, height, _ = columns.shape
+    device = columns.device
+    crop, _ = draw_crop(n, (height, width), recipe.crop_area, recipe.crop_aspect, device)
+    flipped = draw(n, recipe.flip, device)
+    if recipe.rotation or recipe.quarter_turn:
+        # Turned views cannot be made of rows and columns. They are looked up at the image's own
+        # size, which shrinks nothing, and resized from there if they shall be smaller.
+        images = columns.permute(0, 3, 2, 1)
+        angle = draw_angle(n, recipe, device)
+        images = turned(images, crop, flipped, angle)
+        columns = images.permute(0, 3, 2, 1).contiguous()
+        crop = Crop(*(torch.full((n,), side, device=device) for side in (0, 0, height, width)))
+        flipped = torch.zeros_like(flipped)
     if recipe.square:
         height = width = min(height, width)
-    sides = [max(1, round(side * recipe.size)) for side in (height, width)]
-    images = resample(images, draw_placement(images, recipe), sides)
+    sides = tuple(max(1, round(side * recipe.size)) for side in (height, width))
+    images = resize(columns, crop, flipped, sides, draw_blur(n, recipe.blur, sides, device))
     if recipe.jitter or recipe.gray:
         images = change_colors(images, recipe)
-    if recipe.blur:
-        images = blur(images, recipe.blur)
     if recipe.solarize:
-        drawn = torch.rand(len(images), 1, 1, 1, device=images.device) < recipe.solarize
+        drawn = draw(n, recipe.solarize, device)[:, None, None, None]
         images = torch.where(drawn & (images >= 0.5), 1 - images, images)
-    return images
+    return erase(images, recipe) if recipe.erase else images
 
 
 def uniform(n, low, high, device):
     """Draw n values, one a sample, uniformly between low and high."""
-    return torch.empty(n, device=device).uniform_(low, high)
+    return torch.empty(n, dtype=torch.float32, device=device).uniform_(low, high)
 
 
-def draw_placement(images, recipe):
-    """Draw for each image the affine map, shape (n, 2, 3), from a view's positions to the image's.
+def draw(n, probability, device):
+    """Draw for each of n samples whether a change is made."""
+    return torch.rand(n, device=device) < probability
 
-    Positions run from -1 to 1 along each side, as in :func:`torch.nn.functional.affine_grid`.
+
+class Crop(NamedTuple):
+    """Rectangles, one for each image: tensors of whole numbers, shape (n,), in pixels."""
+
+    top: torch.Tensor
+    left: torch.Tensor
+    height: torch.Tensor
+    width: torch.Tensor
+
+
+def draw_crop(n, sides, areas, aspects, device):
+    """Draw for each of n images of these sides a rectangle of random area, aspect and place.
+
+    Where none fits, it is the largest one whose aspect is allowed. Return whether one fits, too.
     """
-    n, _, height, width = images.shape
-    device = images.device
-    # Ten tries for a crop that lies inside the image, as torchvision makes them, all at once.
-    area = uniform((n, CROP_TRIES), *recipe.crop_area, device) * height * width
-    low, high = (math.log(ratio) for ratio in recipe.crop_aspect)
-    aspect = uniform((n, CROP_TRIES), low, high, device).exp()
-    crop_widths, crop_heights = (area * aspect).sqrt(), (area / aspect).sqrt()
-    inside = (crop_widths <= width) & (crop_heights <= height)
-    first = inside.float().argmax(dim=1, keepdim=True)  # the first try that fits
-    crop_width, crop_height = (t.gather(1, first)[:, 0] for t in (crop_widths, crop_heights))
-    # Where none fits, the largest crop whose aspect is allowed.
-    aspect = min(max(width / height, recipe.crop_aspect[0]), recipe.crop_aspect[1])
-    fits = inside.any(dim=1)
-    crop_width = torch.where(fits, crop_width, min(width, height * aspect))
-    crop_height = torch.where(fits, crop_height, min(height, width / aspect))
-    x = uniform(n, -1, 1, device) * (1 - crop_width / width)
-    y = uniform(n, -1, 1, device) * (1 - crop_height / height)
+    height, width = sides
+    # Ten tries for a rectangle that lies inside the image, as torchvision makes them, all at once.
+    area = uniform((n, CROP_TRIES), *areas, device) * height * width
+    aspect = uniform((n, CROP_TRIES), *(math.log(ratio) for ratio in aspects), device).exp()
+    widths, heights = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fitting = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
+    first = fitting.float().argmax(dim=1, keepdim=True)  # the first try that fits
+    aspect = min(max(width / height, aspects[0]), aspects[1])
+    largest = round(min(height, width / aspect)), round(min(width, height * aspect))
+    fits = fitting.any(dim=1)
+    chosen = [
+        torch.where(fits, tries.gather(1, first)[:, 0], max(1, side))
+        for tries, side in zip((heights, widths), largest, strict=True)
+    ]
+    places = [
+        (torch.rand(n, device=device) * (side - taken + 1)).floor()
+        for side, taken in zip(sides, chosen, strict=True)
+    ]
+    return Crop(*(values.long() for values in (*places, *chosen))), fits
 
+
+def draw_angle(n, recipe, device):
+    """Draw for each of n images an angle, in radians."""
     angle = uniform(n, -recipe.rotation, recipe.rotation, device) * (math.pi / 180)
-    if recipe.quarter_turn:
-        quarters = torch.randint(1, 4, (n,), device=device)
-        turned = torch.rand(n, device=device) < recipe.quarter_turn
-        angle = angle + torch.where(turned, quarters * (math.pi / 2), 0.0)
-    side = torch.where(torch.rand(n, device=device) < recipe.flip, -1.0, 1.0)
+    quarters = torch.randint(1, 4, (n,), device=device) * (math.pi / 2)
+    return angle + torch.where(draw(n, recipe.quarter_turn, device), quarters, 0.0)
+
+
+def turned(images, crop, flipped, angle):
+    """Look up crops turned around their middles; what lies outside is the image mirrored."""
+    height, width = images.shape[2:]
     cos, sin = angle.cos(), angle.sin()
-    return torch.stack(
+    mirror = torch.where(flipped, -1.0, 1.0)
+    x, y = (2 * crop.left + crop.width - width), (2 * crop.top + crop.height - height)
+    # The affine map from a view's positions to the image's, both from -1 to 1 along each side.
+    placement = torch.stack(
         [
-            torch.stack([side * crop_width * cos, -crop_height * sin, x * width], 1) / width,
-            torch.stack([side * crop_width * sin, crop_height * cos, y * height], 1) / height,
+            torch.stack([mirror * crop.width * cos, -crop.height * sin, x], 1) / width,
+            torch.stack([mirror * crop.width * sin, crop.height * cos, y], 1) / height,
         ],
         dim=1,
     )
+    grid = affine_grid(placement.float(), images.shape, align_corners=False)
+    # In single precision: places of half precision are whole pixels off, and some outside.
+    views = grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
+    return views.to(images.dtype)
 
 
-def resample(images, placement, sides):
-    """Look up each view's pixels in its image; what lies outside is the image mirrored."""
-    grid = affine_grid(placement, [*images.shape[:2], *sides], align_corners=False)
-    grid = grid.to(images.dtype)
-    return grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+def resize(columns, crop, flipped, sides, blur=None):
+    """Crop, flip, resize and blur in two passes, one over columns, one over rows.
+
+    A column of the result is a weighted sum of a few columns of the image, and a row of a few
+    rows. ``columns`` holds the images as (n, w, h, c); the result has the shape (n, c, h', w').
+    Where an image shrinks the weights are those of a wider triangle, which is antialiasing.
+    """
+    height, width = sides
+    n_columns, n_rows = columns.shape[1:3]
+    columns = mix(columns, *lines(crop.left, crop.width, flipped, n_columns, width))
+    columns = blur_lines(columns, blur)
+    rows = columns.transpose(1, 2).contiguous()  # (n, h, w', c)
+    rows = mix(rows, *lines(crop.top, crop.height, None, n_rows, height))
+    return blur_lines(rows, blur).permute(0, 3, 1, 2)
+
+
+def mix(images, indices, weights, samples=None):
+    """Return weighted sums of lines of each image, (n, n_out, ...) of (n, n_lines, ...).
+
+    ``indices`` and ``weights`` say of which lines, (n, n_out, n_terms). ``samples`` are the
+    numbers of the images that are meant, by default all.
+    """
+    n, n_lines = images.shape[:2]
+    if samples is None:
+        samples = torch.arange(n, device=images.device)
+    indices = indices + (samples * n_lines)[:, None, None]
+    bags = indices.flatten(0, 1)
+    sums = embedding_bag(
+        bags,
+        images.reshape(n * n_lines, -1),
+        mode="sum",
+        per_sample_weights=weights.to(images.dtype).reshape(bags.shape),
+    )
+    return sums.view(*indices.shape[:2], *images.shape[2:])
+
+
+def lines(start, length, flipped, n_in, n_out):
+    """Return indices and weights with which ``mix`` resizes a part of n_in lines to n_out.
+
+    They are those of torchvision's bilinear resizing with antialiasing, of the part alone.
+    """
+    start, length = start[:, None, None], length[:, None, None]
+    scale = length / n_out
+    support = scale.clamp(min=1)  # half the width of the triangle of weights
+    middle = (torch.arange(n_out, device=start.device)[:, None] + 0.5) * scale
+    if flipped is not None:
+        middle = torch.where(flipped[:, None, None], length - middle, middle)
+    n_terms = math.ceil(2 * max(1, n_in / n_out))
+    term = torch.arange(n_terms, device=start.device)
+    index = (middle - support + 0.5).floor() + term  # (n, n_out, n_terms)
+    weight = (1 - ((index + 0.5 - middle) / support).abs()).clamp_(min=0)
+    weight = weight.where((index >= 0) & (index < length), 0)
+    index = index.clamp(min=0).minimum(length - 1).long() + start
+    return index, weight / weight.sum(dim=2, keepdim=True)
+
+
+def draw_blur(n, probability, sides, device):
+    """Draw which images are blurred, and with which kernels: (m,) and (m, k), or None."""
+    if not probability:
+        return None
+    drawn = draw(n, probability, device)
+    side = min(sides)
+    radius = min(max(1, round(side / 20)), side - 1)  # a kernel of about a tenth of the side
+    sigma = uniform(n, 0.1, 2.0, device)
+    position = torch.arange(-radius, radius + 1, device=device)
+    kernels = torch.softmax(-(position**2) / (2 * sigma[:, None] ** 2), dim=1)
+    if device.type == "cpu":
+        samples = drawn.nonzero()[:, 0]
+        return samples, kernels[samples]
+    # To find them would wait for the device: all are blurred, the others with a single point.
+    kernels = torch.where(drawn[:, None], kernels, (position == 0).float())
+    return torch.arange(n, device=device), kernels
+
+
+def blur_lines(images, blur):
+    """Blur across the lines (n, n_lines, ...) of the images that ``draw_blur`` drew."""
+    if blur is None:
+        return images
+    samples, kernels = blur
+    radius, last = kernels.shape[1] // 2, images.shape[1] - 1
+    positions = torch.arange(last + 1, device=images.device)
+    positions = positions[:, None] + torch.arange(-radius, radius + 1, device=images.device)
+    positions = last - (last - positions.abs()).abs()  # mirrored at both ends
+    weights = kernels[:, None].expand(-1, *positions.shape)
+    blurred = mix(images, positions.expand_as(weights), weights, samples)
+    return images.index_copy_(0, samples, blurred)
+
+
+def erase(images, recipe):
+    """Paint a rectangle of the images that draw it in their mean colour."""
+    n, _, height, width = images.shape
+    device = images.device
+    box, fits = draw_crop(n, (height, width), recipe.erase_area, ERASE_ASPECT, device)
+    drawn = draw(n, recipe.erase, device) & fits
+    y, x = (torch.arange(side, device=device) for side in (height, width))
+    rows = (y >= box.top[:, None]) & (y < (box.top + box.height)[:, None]) & drawn[:, None]
+    columns = (x >= box.left[:, None]) & (x < (box.left + box.width)[:, None])
+    inside = (rows[:, :, None] & columns[:, None])[:, None]  # (n, 1, h, w)
+    return torch.where(inside, images.mean(dim=(2, 3), keepdim=True), images)
 
 
 def change_colors(images, recipe):
     """Change brightness and contrast and, of colour images, saturation, hue and gray."""
     n, channels = images.shape[:2]
     device = images.device
-    jittered = torch.rand(n, device=device) < recipe.jitter
+    jittered = draw(n, recipe.jitter, device)
 
     def factor(change):
         return torch.where(jittered, uniform(n, max(0, 1 - change), 1 + change, device), 1.0)
@@ -249,7 +398,7 @@ def change_colors(images, recipe):
 
     saturation = factor(recipe.saturation)
     hue = torch.where(jittered, uniform(n, -recipe.hue, recipe.hue, device), 0.0)
-    grayed = torch.rand(n, device=device) < recipe.gray
+    grayed = draw(n, recipe.gray, device)
     # Gray is a saturation of 0: both scale the two colour axes, which hue turns.
     saturation = torch.where(grayed, 0.0, saturation)
     cos, sin = saturation * (2 * math.pi * hue).cos(), saturation * (2 * math.pi * hue).sin()
@@ -268,21 +417,3 @@ def _color_axes(device):
     """Return YIQ and its inverse on a device, made once: making them waits for the device."""
     to_yiq = torch.tensor(YIQ, dtype=torch.float32)
     return to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)
-
-
-def blur(images, probability):
-    """Blur the images that draw it, each with a strength of its own."""
-    n, channels, height, width = images.shape
-    device = images.device
-    side = min(height, width)
-    radius = min(max(1, round(side / 20)), side - 1)  # a kernel of about a tenth of the side
-    sigma = uniform(n, 0.1, 2.0, device)
-    position = torch.arange(-radius, radius + 1, device=device)
-    kernel = torch.softmax(-(position**2) / (2 * sigma[:, None] ** 2), dim=1)
-    drawn = torch.rand(n, device=device) < probability
-    kernel = torch.where(drawn[:, None], kernel, (position == 0).float()).to(images.dtype)
-    kernel = kernel.repeat_interleave(channels, dim=0)[:, None]  # (n * c, 1, k)
-    padded = pad(images, [radius] * 4, mode="reflect")
-    flat = padded.reshape(1, n * channels, *padded.shape[2:])
-    flat = conv2d(flat, kernel[:, :, None, :], groups=n * channels)
-    return conv2d(flat, kernel[:, :, :, None], groups=n * channels).view(images.shape)

@@ -1,0 +1,68 @@
+"""Views made one image after the other, by a transform that knows single images only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class PerSampleViews:
+    """Views by any random transform of a single image, as those of ``torchvision.transforms.v2``.
+
+    Use it for changes that :class:`~sklearn_ssl.views.ImageViews` has not. torchvision's random
+    transforms draw once for whatever they are given; here they are given one image at a time, so
+    that every image has draws of its own. That takes many times as long as ``ImageViews``.
+
+    Parameters
+    ----------
+    transform : callable
+        Turns a float image, a tensor of shape (c, h, w) with values in [0, 1], into a view of it,
+        a tensor of one shape for all images. It is reproducible if it draws from torch's default
+        generator, as torchvision's transforms do.
+
+    n_views : int, default=2
+        Number of views.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ssl.views import PerSampleViews
+    >>> from torchvision.transforms import v2
+    >>> transform = v2.Compose([v2.RandomResizedCrop(32), v2.RandAugment()])
+    >>> first, second = PerSampleViews(transform)(torch.rand(8, 3, 32, 32))
+    >>> first.shape
+    torch.Size([8, 3, 32, 32])
+    """
+
+    transform: Callable
+    n_views: int = 2
+
+    kind = "image"
+
+    def __post_init__(self):
+        if not callable(self.transform):
+            raise ValueError(f"transform must be callable. Got {self.transform!r} instead.")
+        if self.n_views < 1:
+            raise ValueError(f"n_views must be at least 1. Got {self.n_views} instead.")
+
+    def __call__(self, images):
+        """Return the views of a batch of images."""
+        return [
+            self._stack([self.transform(image.clone()) for image in images])  # it may change it
+            for _ in range(self.n_views)
+        ]
+
+    def _stack(self, views):
+        wrong = next((v for v in views if not isinstance(v, torch.Tensor)), None)
+        if wrong is not None:
+            raise ValueError(
+                f"transform={self.transform!r} must return a tensor. It returned {type(wrong)}."
+            )
+        shapes = sorted({tuple(view.shape) for view in views})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"transform={self.transform!r} must return views of one shape. It returned shapes "
+                f"such as {shapes[0]} and {shapes[1]}. End it with a resize or a crop."
+            )
+        return torch.stack(views)
