@@ -27,22 +27,33 @@ class LARS(torch.optim.Optimizer):
     def step(self, closure=None):
         """Take one step."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                update = weight.grad
-                if weight.ndim > 1:
-                    weight_norm, grad_norm = weight.norm(), update.norm()
-                    decay = group["weight_decay"]
-                    ratio = group["trust"] * weight_norm / (grad_norm + decay * weight_norm + 1e-8)
-                    ratio = torch.where((weight_norm > 0) & (grad_norm > 0), ratio, 1.0)
-                    update = ratio * update.add(weight, alpha=decay)
-                state = self.state[weight]
-                if "velocity" not in state:
-                    state["velocity"] = torch.zeros_like(weight)
-                velocity = state["velocity"]
-                velocity.mul_(group["momentum"]).add_(update)
-                weight.sub_(velocity, alpha=group["lr"])
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            # Tensors of more than one dimension first, as far as this matters.
+            weights.sort(key=lambda weight: weight.ndim <= 1)
+            n_scaled = sum(weight.ndim > 1 for weight in weights)
+            updates = [weight.grad for weight in weights]
+            if n_scaled:
+                updates[:n_scaled] = self._scaled(weights[:n_scaled], updates[:n_scaled], group)
+            for weight in weights:
+                if "velocity" not in self.state[weight]:
+                    self.state[weight]["velocity"] = torch.zeros_like(weight)
+            if weights:
+                velocities = [self.state[weight]["velocity"] for weight in weights]
+                torch._foreach_mul_(velocities, group["momentum"])
+                torch._foreach_add_(velocities, updates)
+                torch._foreach_add_(weights, velocities, alpha=-group["lr"])
+
+    @staticmethod
+    def _scaled(weights, gradients, group):
+        """Return gradients with weight decay, scaled to the size of their weights."""
+        decay = group["weight_decay"]
+        weight_norm = torch.stack(torch._foreach_norm(weights))
+        norm = torch.stack(torch._foreach_norm(gradients))
+        ratio = group["trust"] * weight_norm / (norm + decay * weight_norm + 1e-8)
+        ratio = torch.where((weight_norm > 0) & (norm > 0), ratio, 1.0)
+        updates = torch._foreach_add(gradients, weights, alpha=decay)
+        torch._foreach_mul_(updates, list(ratio.unbind()))
+        return updates
 
 
 def make_optimizer(name, parameters, lr, weight_decay):
