@@ -34,8 +34,8 @@ class Encoder(nn.Module):
 
     def forward(self, samples):
         """Return the features of a batch."""
-        if self.mean.numel():
-            samples = (samples - self.mean) / self.std
+        if self.mean.numel():  # in one pass
+            samples = torch.addcmul(-self.mean / self.std, samples, 1 / self.std)
         features = self.backbone(samples)
         if features.ndim == 4:  # a map (n, d, h, w)
             return features.mean(dim=(2, 3))

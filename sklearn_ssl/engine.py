@@ -4,6 +4,8 @@ import contextlib
 import copy
 import dis
 import math
+import os
+import threading
 import time
 from dataclasses import dataclass
 
@@ -121,13 +123,31 @@ class StopTraining(Exception):  # noqa: N818
     """Raised inside the loop to end training after the current epoch."""
 
 
+# torch's random states and default dtype belong to the process, and a fit takes all its cores.
+_alone = threading.RLock()
+
+
+def _forget_owner():
+    """Begin anew in a forked process, which has not the thread that may hold the lock."""
+    global _alone
+    _alone = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_owner)
+
+
 @contextlib.contextmanager
 def isolated(device):
-    """Leave the process as it was: random states, default dtype, grad and inference modes."""
-    dtype = torch.get_default_dtype()
+    """Leave the process as it was: random states, default dtype, grad and inference modes.
+
+    Other threads wait, as those of joblib's threading backend; a thread that waits for another
+    one's fit inside of its own, as a callback could, would wait for ever.
+    """
     devices = [device] if device.type == "cuda" else []
     # Leaving inference mode turns gradients on as well, where the caller had turned them off.
-    with torch.random.fork_rng(devices), torch.inference_mode(False):
+    with _alone, torch.random.fork_rng(devices), torch.inference_mode(False):
+        dtype = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)
         try:
             yield
@@ -144,12 +164,17 @@ def seed_torch(device, *key):
         torch.cuda.default_generators[device.index].manual_seed(seed)
 
 
+def autocast(device, precision):
+    """Context in which a network's products have a precision, whatever the caller's have."""
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "float32")
+
+
 def full_precision(device):
     """Context in which autocast is off on a device, whatever the caller's is.
 
     Losses need it: exponentials at low temperatures, softmax over many negatives, covariances.
     """
-    return torch.autocast(device.type, enabled=False)
+    return autocast(device, "float32")
 
 
 def split(order, batch_size):
@@ -214,7 +239,7 @@ class SSLNet(NeuralNet):
         targets = None if plan.targets is None else plan.targets[batches]
         self.unfinished, steps = True, []
         self.module_.train()
-        for i, indices in enumerate(batches):
+        for i, batch in enumerate(iterator.batches(batches, t.device)):
             done = (0 if t.anneal else t.first_epoch) + len(self.history) - 1
             done += (i + 0.5) / len(batches)
             horizon = t.max_epochs if t.anneal else None
@@ -227,7 +252,6 @@ class SSLNet(NeuralNet):
                 decay = t.weight_decay + (t.final_weight_decay - t.weight_decay) * rise
                 self.optimizer_.param_groups[0]["weight_decay"] = decay
             seed_torch(t.device, t.seed, epoch, i)
-            batch = iterator.batch(indices, t.device)
             self.notify("on_batch_begin", batch=batch, training=True)
             views = self.make_views(batch)
             step = step_fn((views,) if targets is None else (views, targets[i]))
@@ -254,9 +278,7 @@ class SSLNet(NeuralNet):
     def train_step(self, batch, **fit_params):
         """Take a step on a batch's views, and its targets; nothing is read from the device."""
         t = self.training
-        with torch.autocast(
-            t.device.type, PRECISIONS[t.precision], enabled=t.precision != "float32"
-        ):
+        with autocast(t.device, t.precision):
             step = self.module_(*batch)
         self.optimizer_.zero_grad()
         self.scaler_.scale(step["loss"]).backward()
@@ -347,10 +369,10 @@ def train(
 ):
     """Train an objective in place; return a dict of records an epoch, and the optimizer's moments.
 
-    ``source`` has a length and ``batch(indices, device)``; ``make_views`` turns a batch into its
-    views; ``embed`` is what the objective's hooks get. ``epoch_task(records)`` gives a context
-    around each epoch, which may raise StopTraining at its end. Any other exception leaves the
-    objective wherever it was.
+    ``source`` has a length and ``batches(order, device)``, which yields the samples of each row of
+    an array of indices; ``make_views`` turns a batch into its views; ``embed`` is what the
+    objective's hooks get. ``epoch_task(records)`` gives a context around each epoch, which may
+    raise StopTraining at its end. Any other exception leaves the objective wherever it was.
     """
     for callback in callbacks:
         if not hasattr(callback[-1] if isinstance(callback, tuple) else callback, "on_epoch_end"):

@@ -1,6 +1,7 @@
 """What X may be: its checks, its layout, and batches of it on a device."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -15,6 +16,8 @@ from sklearn_ssl._sklearn import _check_feature_names
 
 # Samples are looked over in parts of about this many values: 16 MB as float32.
 CHUNK_VALUES = 2**22
+# All are kept on a GPU where they take at most this share of its free memory.
+DEVICE_SHARE = 0.25
 # The number types of NumPy that torch computes with; others become float32, batch by batch.
 TORCH_TYPES = ["uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
 
@@ -55,21 +58,75 @@ class ArraySource:
 
     def batch(self, indices, device="cpu"):
         """Return the samples of these indices (an array or a slice) on a device."""
+        return self._as_seen(self._stored(indices, device).to(device, non_blocking=True))
+
+    def _stored(self, indices, device):
+        """Return samples as stored, in a number type that torch computes with, to be copied."""
         samples = np.asarray(self.array[indices])
         if samples.dtype.name not in TORCH_TYPES or not samples.dtype.isnative:
             short = samples.dtype.itemsize <= 2 or samples.dtype.name == "float32"
             samples = samples.astype(np.float32 if short else np.float64)
         elif isinstance(indices, slice):
             samples = samples.copy()  # torch shares memory, which must be writable and in order
-        samples = torch.from_numpy(samples).to(device, non_blocking=True)
+        samples = torch.from_numpy(samples)
+        if torch.device(device).type == "cuda":
+            samples = samples.pin_memory()  # else the copy would wait for all that runs there
+        return samples
+
+    def _as_seen(self, samples):
+        """Return samples as stored in the shape that networks see."""
         samples = samples.reshape(len(samples), *self.sample_shape)
         if self.is_image and self.channel_axis is None:
             return samples[:, None]
         return samples.permute(0, 3, 1, 2) if self.channel_axis == 2 else samples
 
+    def batches(self, order, device):
+        """Yield the samples of each row of indices, the next fetched while these are in use."""
+        with ThreadPoolExecutor(1) as fetcher:
+            fetched = (fetcher.submit(self._stored, indices, device) for indices in order)
+            for samples in one_behind(fetched):
+                # Copied by the thread that uses them: streams of a GPU belong to threads.
+                yield self._as_seen(samples.result().to(device, non_blocking=True))
+
+    def near(self, device, verbose=0):
+        """Return the source to train from: one on a GPU that has room for all samples there."""
+        if device.type == "cpu":
+            return self
+        size = len(self) * self._stored(slice(1), "cpu").nbytes
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + cached
+        fits = size <= DEVICE_SHARE * free
+        if verbose:
+            what = f"lies on {device}" if fits else f"is copied to {device} batch by batch"
+            print(f"X {what}: it takes {size / 1e9:.3g} GB, {free / 1e9:.3g} GB are free there.")
+        return self.moved(device) if fits else self
+
+    def moved(self, device):
+        """Return a source of the same samples that lie on a device."""
+        first = self._stored(slice(1), "cpu")
+        samples = first.new_empty((len(self), *first.shape[1:]), device=device)
+        for part in self.parts():
+            samples[part] = self._stored(part, device)
+        return DeviceSource(self._as_seen(samples), self.sample_shape, self.channel_axis)
+
     def parts(self):
         """Slices that cover the samples in order, each small beside the memory."""
         return gen_batches(len(self), max(1, CHUNK_VALUES // math.prod(self.sample_shape)))
+
+
+@dataclass(frozen=True)
+class DeviceSource(ArraySource):
+    """The same where all samples lie on a device, in a tensor of the shape that networks see."""
+
+    array: torch.Tensor
+
+    def batch(self, indices, device=None):
+        """Return the samples of these indices (a tensor on the device, or a slice)."""
+        return self.array[indices]
+
+    def batches(self, order, device=None):
+        """Yield the samples of each row of indices, which are copied to the device at once."""
+        yield from (self.array[row] for row in torch.as_tensor(order).to(self.array.device))
 
 
 @dataclass(frozen=True)
@@ -89,7 +146,14 @@ class Scaling:
         """Return the map as a function of batches on a device."""
         if self.offset.ndim == 0:  # images; numbers leave the type of a batch as it is
             offset, scale = self.offset.item(), self.scale.item()
-            return lambda batch: (_floating(batch).sub(offset).mul_(scale)).float()
+
+            def scaled(batch):
+                wide = _floating(batch)
+                if wide is batch or offset:  # else it is a copy, which may be changed in place
+                    wide = wide - offset
+                return wide.mul_(scale).float()
+
+            return scaled
         # Rows of large values and small spread need float64 until the offset is gone.
         offset, scale = (torch.as_tensor(v, device=device) for v in (self.offset, self.scale))
         return lambda batch: ((batch - offset) * scale).float()
@@ -99,6 +163,16 @@ def _floating(batch):
     """Return a batch in float32, or float64 where float32 would lose digits."""
     wide = batch.dtype in (torch.float64, torch.int32, torch.int64)
     return batch.double() if wide else batch.float()
+
+
+def one_behind(items):
+    """Yield items in their order, each when the one after it has been made."""
+    waiting = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting
 
 
 def learn_scaling(source):

@@ -1,4 +1,5 @@
 import os
+import signal
 
 # scikit-learn skips its array API check without this; it must be set before SciPy is imported.
 os.environ["SCIPY_ARRAY_API"] = "1"
@@ -7,6 +8,8 @@ import pytest
 import torch
 from common import digits, photo_patches
 
+# A shell that starts tests in the background has them ignore Ctrl-C, which some of them send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Two threads gain little on fits this small, and lose much on a busy machine.
 torch.set_num_threads(1)
 

@@ -3,6 +3,7 @@
 import math
 import random
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.callback import ProgressBar
 from torch import nn
 
 from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl.base import _in_batches
 from sklearn_ssl.engine import (
     Epoch,
     Objective,
@@ -318,6 +320,33 @@ def test_low_precision_trains_and_embeds_in_float32(images, precision):
     assert seen[-1] is False
     assert embedding.dtype == np.float32
     assert all(p.dtype == torch.float32 for p in model.encoder_.parameters())
+
+
+@pytest.mark.parametrize("backbone", ["small_convnet", "resnet18"])
+def test_embedding_in_bfloat16_is_near_that_in_float32(photos, backbone):
+    """As a GPU computes it, on the processor; transform itself stays with float32 there."""
+    photos = photos[:16]
+    model = simclr(backbone=backbone, precision="bfloat16").fit(photos)
+    exact, source = model.transform(photos), ArraySource(photos, photos.shape[1:], 2)
+    parts = source, model._scaling.on(torch.device("cpu")), torch.device("cpu")
+    rough = _in_batches(lambda x: model.encoder_(x).float(), *parts, "bfloat16")
+    error = np.linalg.norm(rough - exact) / np.linalg.norm(exact)
+    assert 1e-6 < error < 1e-2
+    assert rough.dtype == np.float32
+    assert model._resolve_precision(torch.device("cuda")) == "bfloat16"
+    assert (
+        model.set_params(precision="float32")._resolve_precision(torch.device("cuda")) == "float32"
+    )
+
+
+def test_fits_in_threads_do_not_disturb_each_other(images):
+    expected = simclr().fit_transform(images)
+    before = process_state()
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda _: simclr().fit_transform(images), range(4)))
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
+    assert process_state() == before
 
 
 def process_state():

@@ -11,7 +11,7 @@ import torch
 from common import METHODS, shrunk
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.inputs import learn_scaling, read_samples
+from sklearn_ssl.inputs import ArraySource, DeviceSource, learn_scaling, one_behind, read_samples
 
 
 def source_of(X, image_shape=None):
@@ -312,4 +312,73 @@ def test_images_are_not_copied(call, dtype):
     done = subprocess.run(
         [sys.executable, "-c", PEAK, call, dtype], capture_output=True, text=True, check=True
     )
-    assert float(done.stdout) < 80
+    assert float(done.stdout) < 100
+
+
+def test_the_next_batch_is_fetched_while_one_is_in_use(images):
+    fetched = []
+
+    class Watched(ArraySource):
+        def _stored(self, indices, device):
+            fetched.append(int(indices[0]))
+            return super()._stored(indices, device)
+
+    source = Watched(images, images.shape[1:])
+    order = np.arange(12).reshape(4, 3)
+    seen = []
+    for batch in source.batches(order, torch.device("cpu")):
+        seen.append(batch)
+        while len(fetched) < min(4, len(seen) + 1):  # by a thread; a hang means that it is not
+            pass
+        assert len(fetched) <= len(seen) + 1  # and no earlier
+    assert fetched == [0, 3, 6, 9]
+    torch.testing.assert_close(torch.cat(seen), source.batch(np.arange(12)))
+    with pytest.raises(IndexError):
+        list(source.batches(np.array([[0, 1], [2, 10_000]]), torch.device("cpu")))
+    assert list(one_behind([])) == []
+    assert list(one_behind(iter("abc"))) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_samples_on_a_device_are_the_same(photos, layout):
+    change, image_shape = LAYOUTS[layout]
+    source = source_of(change(photos), image_shape)
+    moved = source.moved(torch.device("cpu"))
+    assert (len(moved), moved.shape, moved.kind) == (len(source), source.shape, source.kind)
+    order = np.random.default_rng(0).permutation(120).reshape(6, 20)
+    pairs = zip(moved.batches(order), source.batches(order, torch.device("cpu")), strict=True)
+    for there, here in pairs:
+        torch.testing.assert_close(there, here)
+    torch.testing.assert_close(moved.batch(slice(3, 9)), source.batch(slice(3, 9)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_from_a_device_is_the_same(method, photos, monkeypatch):
+    X = (photos / 255).astype(np.float32)
+    expected = shrunk(method).fit_transform(X)
+    moved = []
+    monkeypatch.setattr(
+        ArraySource, "near", lambda self, *_: moved.append(self.moved("cpu")) or moved[-1]
+    )
+    np.testing.assert_array_equal(shrunk(method).fit_transform(X), expected)
+    assert type(moved[0]) is DeviceSource
+    # Nothing that happens to a batch happens to the samples.
+    torch.testing.assert_close(moved[0].array.permute(0, 2, 3, 1), torch.from_numpy(X))
+
+
+@pytest.mark.parametrize(("free", "fits"), [(4, True), (3.9, False)])
+def test_samples_lie_on_a_gpu_that_has_room(photos, free, fits, monkeypatch, capsys):
+    source, gpu = source_of(photos), torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: ((free - 1) * photos.nbytes, None))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda gpu: 3 * photos.nbytes)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda gpu: 2 * photos.nbytes)
+    monkeypatch.setattr(ArraySource, "moved", lambda self, device: (self, device))
+    assert source.near(gpu) == ((source, gpu) if fits else source)
+    assert capsys.readouterr().out == ""
+    source.near(gpu, verbose=1)
+    told = capsys.readouterr().out
+    place = "lies on cuda:0" if fits else "is copied to cuda:0 batch by batch"
+    assert told.startswith(f"X {place}: it takes 0.000393 GB, 0.001")
+    wide = source_of(photos.astype(np.uint16))  # becomes float32
+    assert wide.near(gpu) is wide
+    assert source.near(torch.device("cpu"), verbose=1) is source

@@ -1,0 +1,103 @@
+"""Memory stays with the process while a network computes, and no longer."""
+
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from sklearn_ssl import heap
+from sklearn_ssl.engine import isolated
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc"
+    or (HUGE_PAGES.exists() and "[always]" in HUGE_PAGES.read_text()),
+    reason="only glibc is told anything, and huge pages cause no faults to count",
+)
+
+FAULTS = """
+import resource
+import torch
+torch.set_num_threads(1)
+from sklearn_ssl.heap import kept_heap
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24) + 1  # twice 64 MB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def kept():
+    with open("/proc/self/status") as status:
+        return int(next(line for line in status if line.startswith("RssAnon")).split()[1]) // 1024
+
+counts = [faults()]
+before = kept()
+with kept_heap():
+    with kept_heap():
+        faults()
+    counts.append(faults())  # the inner one has not ended it
+    within = kept() - before
+print(*counts, faults(), within, kept() - before)
+"""
+
+
+def run(**settings):
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=own | settings,
+    )
+    return map(int, done.stdout.split())
+
+
+@glibc
+def test_pages_are_kept_inside_and_given_back_after():
+    usual, inside, after, within, left = run()
+    assert inside < usual / 20
+    assert after > usual / 4
+    assert within > 100  # MB
+    assert left < 20
+
+
+@glibc
+def test_settings_of_the_environment_are_left_alone():
+    usual, inside, *_ = run(MALLOC_TRIM_THRESHOLD_="1000000")
+    assert inside > usual / 2
+
+
+def test_forked_processes_begin_anew():
+    """While another thread holds the locks, of which no thread is left in the new process."""
+    with heap.kept_heap(), isolated(torch.device("cpu")):
+        context = multiprocessing.get_context("fork")
+        with ThreadPoolExecutor(1) as threads, context.Pool(1) as pool:
+            done = threads.submit(pool.apply, inside)
+            assert done.result(timeout=30) == 1
+
+
+def inside():
+    """Return how many contexts are open inside of one."""
+    with heap.kept_heap(), isolated(torch.device("cpu")):
+        return heap._users
+
+
+def test_nothing_is_done_where_it_is_not_wanted(monkeypatch):
+    monkeypatch.setattr(heap, "_set", lambda *args: pytest.fail("told glibc"))
+    with heap.kept_heap(False):
+        pass
+
+
+def test_other_systems_are_left_alone(monkeypatch):
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(heap, "_set", lambda *args: pytest.fail("told another C library"))
+    with heap.kept_heap():
+        pass
