@@ -1,13 +1,20 @@
-"""What every benchmark says about itself: machine, versions, repetitions, and a JSON file."""
+"""What benchmarks share: their data and cases, and what each says about itself in a JSON file."""
 
+import contextlib
+import copy
 import json
 import os
 import platform
+import random
 import statistics
+import subprocess
+import sys
+import time
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 RESULTS = Path(__file__).parent / "results"
@@ -30,13 +37,64 @@ def machine():
         described["gpu"] = torch.cuda.get_device_name()
     for package in ("torch", "torchvision", "scikit-learn", "skorch", "numpy"):
         described[package] = version(package)
+    for package in ("lightly", "kornia"):
+        with contextlib.suppress(PackageNotFoundError):
+            described[package] = version(package)
     return described
+
+
+def interleaved(cases, repetitions, warm_up=0):
+    """Call all cases once a repetition, in random order; return what each gave, by its name."""
+    rng = random.Random(0)
+    given = {name: [] for name in cases}
+    for repetition in range(warm_up + repetitions):
+        for name in rng.sample(list(cases), len(cases)):
+            value = cases[name]()
+            if repetition >= warm_up:
+                given[name].append(value)
+    return given
+
+
+def in_subprocess(case, *more):
+    """Run this script anew for one case; return the JSON in the last line that it prints."""
+    command = [sys.executable, *sys.argv, "--case", case, *more]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def spread(values):
     """Return the median of repeated measurements, their quartiles and their number."""
-    low, middle, high = statistics.quantiles(values, n=4)
+    low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
     return {"median": middle, "quartiles": [low, high], "repetitions": len(values)}
+
+
+def compared(measured, pairs):
+    """Return the spread of each case, and of pairs the median ratio within a repetition."""
+    results = {name: spread(values) for name, values in measured.items()}
+    for one, other in pairs:
+        ratios = (a / b for a, b in zip(measured[one], measured[other], strict=True))
+        results[f"{one} / {other}"] = statistics.median(ratios)
+    return results
+
+
+def quoted(value):
+    """Return a number, a median with its quartiles, or a list of numbers as text."""
+    if isinstance(value, list):
+        return ", ".join(map(quoted, value))
+    if isinstance(value, dict):
+        low, high = value["quartiles"]
+        return f"{quoted(value['median'])} ({quoted(low)} to {quoted(high)})"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def show(results, indent=""):
+    """Print results, those of a group below its name."""
+    for name, value in results.items():
+        if isinstance(value, dict) and "median" not in value:
+            print(f"{indent}{name}")
+            show(value, indent + "  ")
+        else:
+            print(f"{indent}{name:32} {quoted(value)}")
 
 
 def write(name, settings, results):
@@ -49,3 +107,61 @@ def write(name, settings, results):
         json.dumps({"machine": about, "settings": settings, "results": results}, indent=1) + "\n"
     )
     print("written:", path.relative_to(Path(__file__).parent.parent))
+
+
+def load_images(folder, n, side=32):
+    """Return n images, (n, side, side, 3) bytes, and labels: CIFAR-10's, or random ones for None.
+
+    Images larger than those of the file, (32, 32), are enlarged with bilinear interpolation.
+    """
+    if folder is None:
+        rng = np.random.default_rng(0)
+        return rng.integers(0, 256, (n, side, side, 3), np.uint8), np.arange(n) % 10
+    with np.load(folder / "cifar10.npz") as data:
+        X, y = data["X_train"][:n], data["y_train"][:n]
+    if len(X) < n:
+        raise ValueError(f"{folder / 'cifar10.npz'} holds {len(X)} training images, not {n}.")
+    if X.shape[1] != side:
+        from PIL import Image
+
+        resized = [Image.fromarray(x).resize((side, side), Image.Resampling.BILINEAR) for x in X]
+        X = np.stack([np.asarray(image) for image in resized])
+    return X, y
+
+
+def now(device):
+    """Return the time, with nothing left to do on the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def batch_maker(X, device):
+    """Return the function by which fit makes a float batch on the device from indices of X."""
+    from sklearn_ssl.inputs import ArraySource, learn_scaling
+
+    source = ArraySource(X, X.shape[1:], 2)
+    scale = learn_scaling(source).on(device)
+    return lambda indices: scale(source.batch(indices, device))
+
+
+def step_maker(model, device):
+    """Return a function that takes a training step, on views, as fit did with this estimator."""
+    from sklearn_ssl.engine import PRECISIONS
+    from sklearn_ssl.optimizers import make_optimizer
+
+    objective = copy.deepcopy(model._objective).to(device).train()
+    parameters = objective.parameters()
+    optimizer = make_optimizer(model.optimizer_, parameters, model.lr_, model.weight_decay_)
+    autocast = torch.autocast(
+        device.type, PRECISIONS[model.precision_], enabled=model.precision_ != "float32"
+    )
+
+    def step(views):
+        with autocast:
+            loss = objective(views)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step

@@ -1,5 +1,6 @@
 """The benchmarks that cannot run everywhere, on a tiny scale."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -21,8 +22,17 @@ def result():
 
 
 def run(script, *options, cwd):
-    command = [sys.executable, BENCHMARKS / script, cwd, *options, "--name", "trial"]
+    command = [sys.executable, BENCHMARKS / script, *options]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
+
+
+def numbers(results):
+    """Give all numbers in results, except that of repetitions."""
+    for name, value in results.items():
+        if isinstance(value, dict):
+            yield from numbers(value)
+        elif name != "repetitions":
+            yield from value if isinstance(value, list) else [value]
 
 
 @pytest.mark.slow
@@ -30,7 +40,8 @@ def test_full_cifar_10_goes_on_where_it_was(tmp_path, result):
     """In two stretches: no epoch begins in the first, all are made in the second."""
     X, y = photo_patches(120), np.arange(120) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X[:20], y_test=y[:20])
-    options = ["--epochs", "1", "--backbone", "small_convnet", "--batch-size", "60"]
+    options = [tmp_path, "--epochs", "1", "--backbone", "small_convnet", "--batch-size", "60"]
+    options += ["--name", "trial"]
     assert "run the same command again" in run(
         "cifar10.py", *options, "--minutes", "0", cwd=tmp_path
     )
@@ -39,3 +50,54 @@ def test_full_cifar_10_goes_on_where_it_was(tmp_path, result):
     assert set(found) == {method.__name__ for method in METHODS}
     assert all(0 <= row["accuracy"] <= 1 for row in found.values())
     assert len(list((tmp_path / "checkpoints").glob("*.joblib"))) == len(METHODS)
+
+
+PEERS = [name for name in ("lightly", "kornia") if importlib.util.find_spec(name)]
+# Script and options, a group of its results, and the ratios that are in it.
+TRIALS = [
+    ("step.py --batch-size 8 --steps 2", None, ["fit / bare", "fit / floor"]),
+    (
+        f"views.py DATA --ways ours torchvision {' '.join(PEERS)} --sides 40 --batch-sizes 8 "
+        "--batches 2 --seconds 0 --step-repetitions 0",
+        "40 px",
+        [f"ours / {peer}" for peer in ("torchvision", *PEERS)],
+    ),
+    (
+        "embed.py DATA --networks small_convnet-40 --n-images 20",
+        "small_convnet-40",
+        ["transform / plain", "folded / transform"],
+    ),
+    ("memory.py --n-images 128 --megabytes 2", None, ["transform / transform, quarter"]),
+    pytest.param(
+        "train_throughput.py DATA --backbones small_convnet --n-images 32 --batch-size 16",
+        "small_convnet",
+        ["ours / lightly", "ours / floor"],
+        marks=pytest.mark.skipif("lightly" not in PEERS, reason="compares with lightly"),
+    ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "group", "ratios"),
+    TRIALS,
+    ids=["step", "views", "embed", "memory", "train_throughput"],
+)
+def test_speed_is_measured(command, group, ratios, tmp_path, result):
+    X, y = photo_patches(64), np.arange(64) % 2
+    np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y)
+    options = [tmp_path if word == "DATA" else word for word in command.split()]
+    repetitions = "2" if command.startswith(("step", "views")) else "1"
+    run(*options, "--repetitions", repetitions, "--name", "trial", cwd=tmp_path)
+    found = json.loads(result.read_text())["results"]
+    found = found if group is None else found[group]
+    assert set(ratios) <= set(found)
+    assert all(np.isfinite(list(numbers(found))))
+    assert all(found[ratio] > 0 for ratio in ratios)
+    if "difference, transform" in found:  # transform gives what the plain pass gives
+        assert max(found["difference, transform"], found["difference, folded"]) < 1e-3
+
+
+def test_the_table_of_speed_names_every_goal(tmp_path):
+    table = run("speed.py", tmp_path, "--quick", "--table-only", cwd=tmp_path)
+    assert table.count("| at least ") + table.count("| at most ") == 18

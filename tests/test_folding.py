@@ -33,9 +33,9 @@ def lived_in(network, *shape):
     ["small_convnet", "small_resnet", "resnet18", "densenet121", "mobilenet_v3_small", "googlenet"],
 )
 def test_folded_networks_give_the_same(name):
-    network = lived_in(make_encoder(name, (3, 64, 64), [0.5] * 3, [0.2] * 3).backbone, 3, 64, 64)
+    network = lived_in(make_encoder(name, (3, 72, 72), [0.5] * 3, [0.2] * 3).backbone, 3, 72, 72)
     before = copy.deepcopy(network.state_dict())
-    samples = torch.rand(4, 3, 64, 64)
+    samples = torch.rand(4, 3, 72, 72)
     with torch.inference_mode():
         other = folded(network, samples[:2])
         given, expected = other(samples), network(samples)
