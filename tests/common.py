@@ -46,8 +46,8 @@ class RowsAsImages(ArraySource):
         side = max(8, math.ceil(math.sqrt(self.sample_shape[0])))
         return (1, side, side)
 
-    def batch(self, indices, device="cpu"):
-        rows = super().batch(indices, device).flatten(1)
+    def _as_seen(self, samples):
+        rows = samples.flatten(1)
         pixel = torch.arange(math.prod(self.shape)) % rows.shape[1]
         return rows[:, pixel].reshape(len(rows), *self.shape)
 

@@ -92,7 +92,7 @@ def test_weight_decay_leaves_biases_and_norms_alone(name):
 def test_lars_follows_its_definition():
     torch.manual_seed(0)
     weight, bias = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(4))
-    optimizer = LARS([weight, bias], lr=0.5, weight_decay=0.1)
+    optimizer = LARS([bias, weight], lr=0.5, weight_decay=0.1)
     w, b = weight.detach().clone(), bias.detach().clone()
     v_w, v_b = torch.zeros_like(w), torch.zeros_like(b)
     for _ in range(3):

@@ -121,6 +121,34 @@ def test_what_cannot_be_folded_is_left_alone(network):
             assert other is network
 
 
+class Twice(nn.Module):
+    """A norm that is used again behind the convolution's."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.norm(self.norm(self.convolution(x)) ** 2)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        nn.Sequential(Own(3, 3, 1), nn.BatchNorm2d(3)),
+        nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False)),
+        Twice(),
+    ],
+    ids=["subclass", "no-statistics", "twice"],
+)
+def test_what_cannot_be_folded_leaves_the_rest_to_be(other):
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), other)
+    network, samples = lived_in(network, 3, 6, 6), torch.rand(5, 3, 6, 6)
+    fewer = folded(network, samples)
+    assert count(fewer, NORMS) == 1
+    torch.testing.assert_close(fewer(samples), network(samples))
+
+
 def test_networks_that_branch_are_folded():
     network = lived_in(Branching(), 3, 6, 6)
     samples = torch.rand(5, 3, 6, 6)

@@ -44,7 +44,8 @@ with kept_heap():
         faults()
     counts.append(faults())  # the inner one has not ended it
     within = kept() - before
-print(*counts, faults(), within, kept() - before)
+left = kept() - before
+print(*counts, faults(), within, left)
 """
 
 
@@ -77,11 +78,14 @@ def test_settings_of_the_environment_are_left_alone():
 
 def test_forked_processes_begin_anew():
     """While another thread holds the locks, of which no thread is left in the new process."""
-    with heap.kept_heap(), isolated(torch.device("cpu")):
-        context = multiprocessing.get_context("fork")
-        with ThreadPoolExecutor(1) as threads, context.Pool(1) as pool:
-            done = threads.submit(pool.apply, inside)
-            assert done.result(timeout=30) == 1
+    with heap.kept_heap(), isolated(torch.device("cpu")), ThreadPoolExecutor(1) as threads:
+        assert threads.submit(forked).result() == 1
+
+
+def forked():
+    """Return what ``inside`` does in a forked process."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply_async(inside).get(timeout=30)
 
 
 def inside():

@@ -216,7 +216,7 @@ def draw(n, probability, device):
 
 
 class Crop(NamedTuple):
-    """Rectangles, one for each image: tensors of whole numbers, shape (n,), in pixels."""
+    """Rectangles, one for each image: tensors of shape (n,), in pixels."""
 
     top: torch.Tensor
     left: torch.Tensor
@@ -233,21 +233,21 @@ def draw_crop(n, sides, areas, aspects, device):
     # Ten tries for a rectangle that lies inside the image, as torchvision makes them, all at once.
     area = uniform((n, CROP_TRIES), *areas, device) * height * width
     aspect = uniform((n, CROP_TRIES), *(math.log(ratio) for ratio in aspects), device).exp()
-    widths, heights = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
-    fitting = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
+    # Not whole pixels: of images of a few pixels there would be few crops.
+    widths, heights = (area * aspect).sqrt(), (area / aspect).sqrt()
+    fitting = (widths <= width) & (heights <= height)
     first = fitting.float().argmax(dim=1, keepdim=True)  # the first try that fits
     aspect = min(max(width / height, aspects[0]), aspects[1])
-    largest = round(min(height, width / aspect)), round(min(width, height * aspect))
+    largest = min(height, width / aspect), min(width, height * aspect)
     fits = fitting.any(dim=1)
     chosen = [
-        torch.where(fits, tries.gather(1, first)[:, 0], max(1, side))
+        torch.where(fits, tries.gather(1, first)[:, 0], side)
         for tries, side in zip((heights, widths), largest, strict=True)
     ]
     places = [
-        (torch.rand(n, device=device) * (side - taken + 1)).floor()
-        for side, taken in zip(sides, chosen, strict=True)
+        uniform(n, 0, 1, device) * (side - taken) for side, taken in zip(sides, chosen, strict=True)
     ]
-    return Crop(*(values.long() for values in (*places, *chosen))), fits
+    return Crop(*places, *chosen), fits
 
 
 def draw_angle(n, recipe, device):
@@ -324,12 +324,13 @@ def lines(start, length, flipped, n_in, n_out):
     middle = (torch.arange(n_out, device=start.device)[:, None] + 0.5) * scale
     if flipped is not None:
         middle = torch.where(flipped[:, None, None], length - middle, middle)
+    middle = start + middle
     n_terms = math.ceil(2 * max(1, n_in / n_out))
     term = torch.arange(n_terms, device=start.device)
     index = (middle - support + 0.5).floor() + term  # (n, n_out, n_terms)
     weight = (1 - ((index + 0.5 - middle) / support).abs()).clamp_(min=0)
-    weight = weight.where((index >= 0) & (index < length), 0)
-    index = index.clamp(min=0).minimum(length - 1).long() + start
+    weight = weight.where((index > start - 1) & (index < start + length), 0)
+    index = index.clamp(0, n_in - 1).long()
     return index, weight / weight.sum(dim=2, keepdim=True)
 
 
@@ -370,6 +371,7 @@ def erase(images, recipe):
     n, _, height, width = images.shape
     device = images.device
     box, fits = draw_crop(n, (height, width), recipe.erase_area, ERASE_ASPECT, device)
+    box = Crop(*(values.round() for values in box))  # whole pixels
     drawn = draw(n, recipe.erase, device) & fits
     y, x = (torch.arange(side, device=device) for side in (height, width))
     rows = (y >= box.top[:, None]) & (y < (box.top + box.height)[:, None]) & drawn[:, None]
