@@ -64,7 +64,7 @@ def run(**settings):
 @glibc
 def test_pages_are_kept_inside_and_given_back_after():
     usual, inside, after, within, left = run()
-    assert inside < usual / 20
+    assert inside < usual / 4
     assert after > usual / 4
     assert within > 100  # MB
     assert left < 20
