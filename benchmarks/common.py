@@ -147,18 +147,15 @@ def batch_maker(X, device):
 
 def step_maker(model, device):
     """Return a function that takes a training step, on views, as fit did with this estimator."""
-    from sklearn_ssl.engine import PRECISIONS
+    from sklearn_ssl.engine import autocast
     from sklearn_ssl.optimizers import make_optimizer
 
     objective = copy.deepcopy(model._objective).to(device).train()
     parameters = objective.parameters()
     optimizer = make_optimizer(model.optimizer_, parameters, model.lr_, model.weight_decay_)
-    autocast = torch.autocast(
-        device.type, PRECISIONS[model.precision_], enabled=model.precision_ != "float32"
-    )
 
     def step(views):
-        with autocast:
+        with autocast(device, model.precision_):
             loss = objective(views)["loss"]
         optimizer.zero_grad()
         loss.backward()

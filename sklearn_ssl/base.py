@@ -39,7 +39,7 @@ from sklearn_ssl.optimizers import DEFAULTS
 # Embedding takes batches of about this many pixels, and at most this many samples.
 EMBEDDING_PIXELS = 2**20
 EMBEDDING_BATCH = {"cpu": 256, "cuda": 1024}
-# Folding takes about as long as it saves in this many batches.
+# Folding takes longer than it saves in a few batches.
 FOLDING_BATCHES = 4
 
 
@@ -250,6 +250,11 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _read(self, X, **check):
         """Check X and return the source of its samples."""
         return read_samples(self, X, **check)
+
+    def _read_again(self, X):
+        """Check X beside that of fit; return the source of its samples, and the device."""
+        check_is_fitted(self)
+        return self._read(X, reset=False), resolve_device(self.device)
 
     def _default_views(self, source):
         """Return the method's view recipe for the samples of a source."""
@@ -492,9 +497,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         embedding : ndarray of shape (n_samples, n_features_out), float32
             The embedding. That of a sample does not depend on the others in X, but for rounding.
         """
-        check_is_fitted(self)
-        source = self._read(X, reset=False)
-        device = resolve_device(self.device)
+        source, device = self._read_again(X)
         encoder, scale = self.encoder_, self._scaling.on(device)
         if len(source) > FOLDING_BATCHES * _embedding_batch(source, device):
             few = source.batch(slice(2))
@@ -505,9 +508,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _map(self, X, module, function=lambda module, samples: module(samples)):
         """Return what a function of a fitted module, given by its name, and samples gives for X."""
-        check_is_fitted(self)
-        source = self._read(X, reset=False)
-        device = resolve_device(self.device)
+        source, device = self._read_again(X)
         function = functools.partial(function, _moved(attrgetter(module)(self), device))
         return _in_batches(function, source, self._scaling.on(device), device)
 
@@ -530,9 +531,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         score : float
             Minus the mean loss over batches of about ``batch_size_`` samples.
         """
-        check_is_fitted(self)
-        source = self._read(X, reset=False)
-        device = resolve_device(self.device)
+        source, device = self._read_again(X)
         order = np.random.default_rng(self._seed).permutation(len(source))
         batches = np.array_split(order, max(1, round(len(order) / self.batch_size_)))
         total = 0.0
