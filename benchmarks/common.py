@@ -138,7 +138,7 @@ def now(device):
 
 def batch_maker(X, device):
     """Return the function by which fit makes a float batch on the device from indices of X."""
-    from sklearn_ssl.inputs import ArraySource, learn_scaling
+    from sklearn_ssl.sources import ArraySource, learn_scaling
 
     source = ArraySource(X, X.shape[1:], 2)
     scale = learn_scaling(source).on(device)

@@ -1,5 +1,6 @@
 """Self-supervised learning as scikit-learn estimators."""
 
+from sklearn_ssl.folders import image_paths
 from sklearn_ssl.methods.deepcluster import DeepClusterEstimator
 from sklearn_ssl.methods.dino import DINOTransformer
 from sklearn_ssl.methods.rotation import RotationTransformer
@@ -7,4 +8,10 @@ from sklearn_ssl.methods.simclr import SimCLRTransformer
 
 __version__ = "0.1.0"
 
-__all__ = ["DINOTransformer", "DeepClusterEstimator", "RotationTransformer", "SimCLRTransformer"]
+__all__ = [
+    "DINOTransformer",
+    "DeepClusterEstimator",
+    "RotationTransformer",
+    "SimCLRTransformer",
+    "image_paths",
+]

@@ -33,12 +33,15 @@ from sklearn_ssl.engine import (
 )
 from sklearn_ssl.folding import folded
 from sklearn_ssl.heap import kept_heap
-from sklearn_ssl.inputs import learn_scaling, one_behind, read_samples
+from sklearn_ssl.inputs import read_samples
 from sklearn_ssl.optimizers import DEFAULTS
+from sklearn_ssl.sources import learn_scaling, one_behind
 
 # Embedding takes batches of about this many pixels, and at most this many samples.
 EMBEDDING_PIXELS = 2**20
 EMBEDDING_BATCH = {"cpu": 256, "cuda": 1024}
+# What image_size="auto" is at most: training on larger images takes hours on a processor.
+LARGEST_SIZE = {"cpu": 64, "cuda": 224}
 # Folding takes longer than it saves in a few batches.
 FOLDING_BATCHES = 4
 
@@ -102,6 +105,32 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         For flattened images in the rows of X: their (height, width), (height, width, channels) or
         (channels, height, width), where the channels are the shorter of first and last. None
         takes a two-dimensional X as plain rows. Not used for arrays of images.
+
+    image_size : int or "auto", default="auto"
+        Side in pixels of the squares that images of files, of a data set or of different sizes
+        become: their shorter side is resized to it, a random part along the longer one is taken in
+        each epoch of training, and the middle in ``transform``. Of panoramas the middle is kept,
+        twice as long as wide. An array of images of another size is resized as well, if its
+        values are bytes or from 0 to 1. "auto" leaves arrays as they are; for files it is
+        the median of the shorter sides of 100 of them, rounded down to a multiple of 32, at most
+        64 on the CPU and 224 on a GPU.
+
+    on_error : {"raise", "skip", "warn"}, default="raise"
+        What to do about images that cannot be read. "raise" reads all and then raises one error
+        that counts them, and names the first ten. "skip" trains without them and gives them rows
+        of NaN in ``transform``, and -1 where numbers are whole; "warn" also warns. It may be set
+        anew after fit, for what ``transform`` does.
+
+    cache : str or path, default=None
+        Folder in which decoded images of files are kept, resized, for other calls, estimators and
+        processes, which may share it: a pipeline reads files twice, to train and to embed, and a
+        cross-validation does so for each fold. A file is read again if its size or time of change
+        is another. Nothing is removed from the folder. With None, decoded images are kept during a
+        call: 1 GB in memory, and what is more in a temporary file, in the folder that TMPDIR says.
+
+    n_jobs : int, default=None
+        Number of images that are decoded at once, in threads unless
+        :func:`joblib.parallel_config` says otherwise. None is 1, -1 is as many as there are cores.
 
     max_epochs : int, default=60
         Number of passes over X.
@@ -175,7 +204,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Height, width and channels of the images. Only for images.
 
     n_features_in_ : int
-        Number of features in X; for images the number of values in one.
+        Number of features in X; for an array of images the number of values in one, and 1 for a
+        list or column of them.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where X is a DataFrame whose column names are all strings.
@@ -192,6 +222,10 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     layer: str | None = None
     views: object = "auto"
     image_shape: tuple | None = None
+    image_size: int | str = "auto"
+    on_error: str = "raise"
+    cache: str | PathLike | None = None
+    n_jobs: int | None = None
     max_epochs: int = 60
     batch_size: int | str = "auto"
     optimizer: str = "auto"
@@ -212,6 +246,10 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "layer": [str, None],
         "views": [StrOptions({"auto"}), callable],
         "image_shape": ["array-like", None],
+        "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "on_error": [StrOptions({"raise", "skip", "warn"})],
+        "cache": [str, PathLike, None],
+        "n_jobs": [Integral, None],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "optimizer": [StrOptions({"auto", *DEFAULTS})],
@@ -249,7 +287,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _read(self, X, **check):
         """Check X and return the source of its samples."""
-        return read_samples(self, X, **check)
+        largest_size = LARGEST_SIZE[resolve_device(self.device).type]
+        return read_samples(self, X, largest_size=largest_size, **check)
 
     def _read_again(self, X):
         """Check X beside that of fit; return the source of its samples, and the device."""
@@ -260,7 +299,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Return the method's view recipe for the samples of a source."""
         return self.default_views[source.kind]
 
-    def _fitted(self, objective):
+    def _fitted(self, objective, source):
         """Return the fitted attributes that only this method has."""
         return {}
 
@@ -271,12 +310,20 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or tensor
+        X : array-like, tensor, DataFrame or data set
             Images of shape (n_samples, height, width), (n_samples, height, width, channels) or
             (n_samples, channels, height, width), where the channels are the shorter of the two
             axes; or rows (n_samples, n_features), flattened images if ``image_shape`` is set. Any
             number type and scale: unsigned bytes run from 0 to 255, the range of others is
             learned from X. X is not copied.
+
+            Or a list, array, Series or DataFrame of one column that holds, for each image, the
+            path of its file, the file's bytes, an image of Pillow's, or an array, all of any
+            size; or a data set, with ``__len__`` and ``__getitem__``, of such images, of pairs
+            (image, label) or of dicts with an entry "image", "img", "bytes" or "path". They are
+            turned upright by their EXIF data, put on white where they are transparent, and
+            resized to ``image_size``. If one of them has colours, gray ones get three equal
+            channels.
 
         y : Ignored
             Not used, here for scikit-learn's conventions.
@@ -367,7 +414,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                     "_optimizer_state": optimizer_state,
                     "_scaling": scaling,
                     "_seed": seed,
-                } | self._fitted(objective)
+                } | self._fitted(objective, source)
 
             def finished(rows):
                 """Return a copy of the objective as it would be if training ended here."""
@@ -504,13 +551,18 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             encoder = folded(encoder, self._scaling.on(few.device)(few))
         encoder = _moved(encoder, device)
         precision = self._resolve_precision(device) if device.type == "cuda" else "float32"
-        return _in_batches(lambda x: encoder(x).float(), source, scale, device, precision)
+        embedding = _in_batches(lambda x: encoder(x).float(), source, scale, device, precision)
+        return source.aligned(embedding)
 
-    def _map(self, X, module, function=lambda module, samples: module(samples)):
-        """Return what a function of a fitted module, given by its name, and samples gives for X."""
+    def _map(self, X, module, function=lambda module, samples: module(samples), finish=None):
+        """Return what a function of a fitted module, given by its name, and samples gives for X.
+
+        ``finish``, if given, turns the results of all samples at once into what is returned.
+        """
         source, device = self._read_again(X)
         function = functools.partial(function, _moved(attrgetter(module)(self), device))
-        return _in_batches(function, source, self._scaling.on(device), device)
+        results = _in_batches(function, source, self._scaling.on(device), device)
+        return source.aligned(results if finish is None else finish(results))
 
     def score(self, X, y=None):
         """Return minus the objective on X, so that larger is better.
@@ -532,6 +584,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             Minus the mean loss over batches of about ``batch_size_`` samples.
         """
         source, device = self._read_again(X)
+        check_any(len(source))
         order = np.random.default_rng(self._seed).permutation(len(source))
         batches = np.array_split(order, max(1, round(len(order) / self.batch_size_)))
         total = 0.0
@@ -579,6 +632,12 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
+def check_any(n_samples):
+    """Raise where no image could be read that a score could be of."""
+    if not n_samples:
+        raise ValueError("None of the images in X could be read: there is nothing to score.")
+
+
 def _is_auto(value):
     return isinstance(value, str) and value == "auto"
 
@@ -592,7 +651,8 @@ def _embedding_batch(source, device):
 def _in_batches(function, source, scale, device, precision="float32"):
     """Return what a function of batches on the device gives for all samples, as one array."""
     results = None
-    parts = list(gen_batches(len(source), _embedding_batch(source, device)))
+    size = _embedding_batch(source, device)
+    parts = list(gen_batches(len(source), size)) if len(source) else []
     kept = kept_heap(device.type == "cpu" and len(parts) > 1)
     with torch.inference_mode(), autocast(device, precision), kept:
         computed = ((part, function(scale(source.batch(part, device)))) for part in parts)
@@ -601,6 +661,10 @@ def _in_batches(function, source, scale, device, precision="float32"):
             if results is None:
                 results = np.empty((len(source), *result.shape[1:]), result.dtype)
             results[part] = result
+    if results is None:  # no image could be read
+        blank = torch.zeros(1, *source.shape, dtype=torch.uint8, device=device)
+        with torch.inference_mode():
+            results = function(scale(blank)).cpu().numpy()[:0]
     return results
 
 

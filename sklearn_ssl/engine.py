@@ -239,7 +239,7 @@ class SSLNet(NeuralNet):
         targets = None if plan.targets is None else plan.targets[batches]
         self.unfinished, steps = True, []
         self.module_.train()
-        for i, batch in enumerate(iterator.batches(batches, t.device)):
+        for i, batch in enumerate(iterator.batches(batches, t.device, rng)):
             done = (0 if t.anneal else t.first_epoch) + len(self.history) - 1
             done += (i + 0.5) / len(batches)
             horizon = t.max_epochs if t.anneal else None

@@ -1,228 +1,64 @@
-"""What X may be: its checks, its layout, and batches of it on a device."""
+"""What X may be: its checks, and the source of its samples."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import os
+import warnings
 from numbers import Integral
+from os import PathLike
 
 import numpy as np
 import torch
 from scipy.sparse import issparse
 from sklearn import get_config
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from sklearn_ssl._sklearn import _check_feature_names
-
-# Samples are looked over in parts of about this many values: 16 MB as float32.
-CHUNK_VALUES = 2**22
-# All are kept on a GPU where they take at most this share of its free memory.
-DEVICE_SHARE = 0.25
-# The number types of NumPy that torch computes with; others become float32, batch by batch.
-TORCH_TYPES = ["uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
-
-
-@dataclass(frozen=True)
-class ArraySource:
-    """Samples of an array, batch by batch, in the array's own number type.
-
-    ``array`` is used as it is, never copied. A batch has the shape (n, c, h, w) for images and
-    (n, n_features) for rows.
-    """
-
-    array: np.ndarray
-    sample_shape: tuple  # as stored: (h, w), (h, w, c), (c, h, w) or (n_features,)
-    channel_axis: int | None = None  # of sample_shape; None for rows and gray images
-
-    def __len__(self):
-        return len(self.array)
-
-    @property
-    def is_image(self):
-        """Whether samples are images, and not rows."""
-        return len(self.sample_shape) > 1
-
-    @property
-    def kind(self):
-        """What a sample is: "image" or "rows"."""
-        return "image" if self.is_image else "rows"
-
-    @property
-    def shape(self):
-        """Shape of a sample as networks see it: (c, h, w) for images, (n_features,) for rows."""
-        if self.is_image and self.channel_axis is None:
-            return (1, *self.sample_shape)
-        if self.channel_axis == 2:
-            return (self.sample_shape[2], *self.sample_shape[:2])
-        return self.sample_shape
-
-    def batch(self, indices, device="cpu"):
-        """Return the samples of these indices (an array or a slice) on a device."""
-        return self._as_seen(self._stored(indices, device).to(device, non_blocking=True))
-
-    def _stored(self, indices, device):
-        """Return samples as stored, in a number type that torch computes with, to be copied."""
-        samples = np.asarray(self.array[indices])
-        if samples.dtype.name not in TORCH_TYPES or not samples.dtype.isnative:
-            short = samples.dtype.itemsize <= 2 or samples.dtype.name == "float32"
-            samples = samples.astype(np.float32 if short else np.float64)
-        elif isinstance(indices, slice):
-            samples = samples.copy()  # torch shares memory, which must be writable and in order
-        samples = torch.from_numpy(samples)
-        if torch.device(device).type == "cuda":
-            samples = samples.pin_memory()  # else the copy would wait for all that runs there
-        return samples
-
-    def _as_seen(self, samples):
-        """Return samples as stored in the shape that networks see."""
-        samples = samples.reshape(len(samples), *self.sample_shape)
-        if self.is_image and self.channel_axis is None:
-            return samples[:, None]
-        return samples.permute(0, 3, 1, 2) if self.channel_axis == 2 else samples
-
-    def batches(self, order, device):
-        """Yield the samples of each row of indices, the next fetched while these are in use."""
-        with ThreadPoolExecutor(1) as fetcher:
-            fetched = (fetcher.submit(self._stored, indices, device) for indices in order)
-            for samples in one_behind(fetched):
-                # Copied by the thread that uses them: streams of a GPU belong to threads.
-                yield self._as_seen(samples.result().to(device, non_blocking=True))
-
-    def near(self, device, verbose=0):
-        """Return the source to train from: one on a GPU that has room for all samples there."""
-        if device.type == "cpu":
-            return self
-        size = len(self) * self._stored(slice(1), "cpu").nbytes
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        free = torch.cuda.mem_get_info(device)[0] + cached
-        fits = size <= DEVICE_SHARE * free
-        if verbose:
-            what = f"lies on {device}" if fits else f"is copied to {device} batch by batch"
-            print(f"X {what}: it takes {size / 1e9:.3g} GB, {free / 1e9:.3g} GB are free there.")
-        return self.moved(device) if fits else self
-
-    def moved(self, device):
-        """Return a source of the same samples that lie on a device."""
-        first = self._stored(slice(1), "cpu")
-        samples = first.new_empty((len(self), *first.shape[1:]), device=device)
-        for part in self.parts():
-            samples[part] = self._stored(part, device)
-        return DeviceSource(self._as_seen(samples), self.sample_shape, self.channel_axis)
-
-    def parts(self):
-        """Slices that cover the samples in order, each small beside the memory."""
-        return gen_batches(len(self), max(1, CHUNK_VALUES // math.prod(self.sample_shape)))
+from sklearn_ssl.decoding import channel_axis
+from sklearn_ssl.reading import (
+    KeptImages,
+    listed_images,
+    read_images,
+    typical_size,
+    what_went_wrong,
+)
+from sklearn_ssl.sources import ArraySource, ImagesSource
 
 
-@dataclass(frozen=True)
-class DeviceSource(ArraySource):
-    """The same where all samples lie on a device, in a tensor of the shape that networks see."""
-
-    array: torch.Tensor
-
-    def batch(self, indices, device=None):
-        """Return the samples of these indices (a tensor on the device, or a slice)."""
-        return self.array[indices]
-
-    def batches(self, order, device=None):
-        """Yield the samples of each row of indices, which are copied to the device at once."""
-        yield from (self.array[row] for row in torch.as_tensor(order).to(self.array.device))
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """The affine map from the values in X to those that views and encoder work on.
-
-    Images get values in [0, 1] and keep the mean and standard deviation of their channels, for
-    the encoder to normalise views with. Rows are standardised.
-    """
-
-    offset: np.ndarray  # float64, of shape () for images, (n_features,) for rows
-    scale: np.ndarray
-    mean: np.ndarray  # after scaling, float32 of shape (c,) or (n_features,)
-    std: np.ndarray
-
-    def on(self, device):
-        """Return the map as a function of batches on a device."""
-        if self.offset.ndim == 0:  # images; numbers leave the type of a batch as it is
-            offset, scale = self.offset.item(), self.scale.item()
-
-            def scaled(batch):
-                wide = _floating(batch)
-                if wide is batch or offset:  # else it is a copy, which may be changed in place
-                    wide = wide - offset
-                return wide.mul_(scale).float()
-
-            return scaled
-        # Rows of large values and small spread need float64 until the offset is gone.
-        offset, scale = (torch.as_tensor(v, device=device) for v in (self.offset, self.scale))
-        return lambda batch: ((batch - offset) * scale).float()
-
-
-def _floating(batch):
-    """Return a batch in float32, or float64 where float32 would lose digits."""
-    wide = batch.dtype in (torch.float64, torch.int32, torch.int64)
-    return batch.double() if wide else batch.float()
-
-
-def one_behind(items):
-    """Yield items in their order, each when the one after it has been made."""
-    waiting = []
-    for item in items:
-        waiting.append(item)
-        if len(waiting) > 1:
-            yield waiting.pop(0)
-    yield from waiting
-
-
-def learn_scaling(source):
-    """Learn the scaling from all samples of a source, in one pass."""
-    axes = (0, 2, 3) if source.is_image else (0,)
-    low, high = math.inf, -math.inf
-    count, mean, square = 0, 0.0, 0.0  # of each channel or feature; square: sum of (x - mean)^2
-    for part in source.parts():
-        batch = source.batch(part)
-        low, high = min(low, batch.min().item()), max(high, batch.max().item())
-        variance, part_mean = torch.var_mean(_floating(batch), dim=axes, correction=0)
-        part_mean, variance = part_mean.double().numpy(), variance.double().numpy()
-        # Chan's update of mean and variance by another part's.
-        n, difference = len(batch), part_mean - mean
-        total = count + n
-        square = square + variance * n + difference**2 * (count * n / total)
-        mean, count = mean + difference * (n / total), total
-    std = np.sqrt(square / count)
-    if low == high:
-        raise ValueError(
-            f"Every value in X equals {low}, so there is nothing to learn from. "
-            "Check how X was loaded."
-        )
-    if not np.isfinite(std).all():
-        raise ValueError(
-            f"The values of X, from {low} to {high}, are too large to standardise. Scale them down."
-        )
-    if not source.is_image:
-        return Scaling(mean, 1 / np.where(std > 0, std, 1), np.zeros(0), np.ones(0))
-    if source.array.dtype == np.uint8:
-        low, high = 0, 255
-    elif low >= 0:
-        low = 0  # black stays black
-    else:
-        high = max(high, -low)  # -1..1 and standardised images: 0 becomes middle gray
-        low = -high
-    offset, scale = np.float64(low), np.float64(1 / (high - low))
-    mean, std = (mean - offset) * scale, std * scale
-    std = np.where(std > 0, std, 1)
-    return Scaling(np.asarray(offset), np.asarray(scale), mean.astype("f4"), std.astype("f4"))
-
-
-def read_samples(estimator, X, *, reset, min_samples=1):
+def read_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
     """Check X and return its source; with ``reset`` learn its shape, else compare it with fit's.
 
-    Sets ``n_features_in_`` and, for images, ``image_shape_`` (h, w, c) on the estimator.
+    Sets ``n_features_in_`` and, for images, ``image_shape_`` (h, w, c) on the estimator. Images
+    of files and the like get at most ``largest_size`` where ``image_size`` is "auto".
     """
-    X = _as_array(X)
+    # Whether pixels were and will be read as bytes, in whatever number type they come.
+    listed = not reset and getattr(estimator, "_listed", False)
+    if listed and hasattr(X, "columns"):
+        _check_feature_names(estimator, X, reset=False)
+    images, n_features = listed_images(X, expected=listed), 1  # a column of images
+    if images is None:
+        source = _array_source(estimator, _as_array(X), reset, min_samples)
+        if not _to_be_resized(estimator, source, reset, listed):
+            _check_finite(source)
+            _check_shape(estimator, source, reset)
+            if reset:
+                estimator._listed = False
+            return source
+        images = list(source.array.reshape(len(source), *source.sample_shape))
+        n_features = math.prod(source.sample_shape)
+    source = _images_source(estimator, images, reset, min_samples, largest_size)
+    if reset:
+        _check_shape(estimator, source, reset)
+        _check_feature_names(estimator, X, reset=True)
+        estimator.n_features_in_ = n_features
+        estimator._listed = True
+    return source
+
+
+def _array_source(estimator, X, reset, min_samples):
+    """Check an array, and return the source of its samples."""
     check = {
-        "ensure_all_finite": False,  # done below, with the sample's number
+        "ensure_all_finite": False,  # done later, with the sample's number
         "ensure_min_samples": min_samples,
     }
     ndim = len(X.shape)
@@ -237,15 +73,92 @@ def read_samples(estimator, X, *, reset, min_samples=1):
             raise ValueError(f"X has shape {X.shape}: its images hold no pixels.")
         if reset:
             _check_feature_names(estimator, X, reset=True)  # forget those of an earlier fit
-        source = ArraySource(X, X.shape[1:], _channel_axis(X.shape[1:]))
+        return ArraySource(X, X.shape[1:], channel_axis(X.shape[1:]))
+    X = validate_data(estimator, X, reset=reset, **check)
+    if estimator.image_shape is not None:
+        return _flattened_images(X, tuple(estimator.image_shape))
+    return ArraySource(X, X.shape[1:])
+
+
+def _to_be_resized(estimator, source, reset, listed):
+    """Tell whether the images of an array are to be read one by one, as those of files are."""
+    if not source.is_image or (isinstance(estimator.image_size, str) and not listed):
+        return False
+    size = (estimator.image_size,) * 2 if reset else getattr(estimator, "image_shape_", (0, 0))[:2]
+    if source.shape[1:] == size and (source.array.dtype == np.uint8 or not listed):
+        return False
+    if source.shape[0] not in (1, 3) or source.array.dtype.kind not in "buif":
+        raise ValueError(
+            f"Images of 1 or 3 channels can be resized to image_size. Those of X have "
+            f"{source.shape[0]}, of type {source.array.dtype}. Resize them before."
+        )
+    dtype, low, high = source.array.dtype, source.array.min(), source.array.max()
+    if not 0 <= low <= high <= (1 if dtype.kind == "f" else 65535):
+        raise ValueError(
+            f"Images are resized to image_size as bytes. X holds {dtype} from {low} to {high}, "
+            "neither whole numbers from 0 to 255 nor floats from 0 to 1. Scale them, or resize "
+            "them before."
+        )
+    return True
+
+
+def _images_source(estimator, images, reset, min_samples, largest_size):
+    """Decode images that X lists, and return their source."""
+    if reset:
+        height = width = estimator.image_size
+        if isinstance(height, str):
+            height = width = typical_size(images, largest_size)
+        if estimator.verbose:
+            print(f"The images of X are resized to {height} x {width} pixels (image_size).")
     else:
-        X = validate_data(estimator, X, reset=reset, **check)
-        source = ArraySource(X, X.shape[1:])
-        if estimator.image_shape is not None:
-            source = _flattened_images(X, tuple(estimator.image_shape))
-    _check_finite(source)
-    _check_shape(estimator, source, reset)
-    return source
+        height, width, channels = _shape_of_fit(estimator)
+    blocks, places, bad = read_images(
+        images,
+        height,
+        width,
+        n_jobs=estimator.n_jobs,
+        folder=estimator.cache,
+        verbose=estimator.verbose,
+    )
+    rows = np.flatnonzero(places["block"] >= 0)
+    needed = min_samples if min_samples > 1 else 0  # transform can do without any
+    if len(images) < needed:
+        raise ValueError(f"X lists {len(images)} images; at least {needed} are needed to train on.")
+    if bad and estimator.on_error == "raise":
+        remedy = 'Mend or remove them, or set on_error="skip" to go on without them.'
+        raise ValueError(f"{what_went_wrong(images, bad)}\n{remedy}")
+    if len(rows) < needed:
+        remedy = f"At least {needed} are needed to train on, {len(rows)} are left."
+        raise ValueError(f"{what_went_wrong(images, bad)}\n{remedy}")
+    if bad and estimator.on_error == "warn":
+        warnings.warn(what_went_wrong(images, bad), stacklevel=2)
+    if reset:
+        channels = int(places["shape"][rows, 2].max())
+    kept = KeptImages(blocks, places[rows], (height, width, channels))
+    return ImagesSource(kept, kept.shape_of_one, 2, rows=rows, n_rows=len(images))
+
+
+def _shape_of_fit(estimator):
+    """Return the shape of the images that an estimator was fitted on, if these were bytes."""
+    if getattr(estimator, "image_shape_", None) is None:
+        raise _fitted_on_rows(estimator)
+    scaling = estimator._scaling
+    if scaling.offset != 0 or scaling.scale != 1 / 255:
+        low, high = scaling.offset, scaling.offset + 1 / scaling.scale
+        raise ValueError(
+            f"The images that X lists are read as bytes, from 0 to 255, but "
+            f"{type(estimator).__name__} was fitted on values from {low:g} to {high:g}. Fit it on "
+            "such images, or on an array of bytes."
+        )
+    return estimator.image_shape_
+
+
+def _fitted_on_rows(estimator):
+    """Return the error that says so where images are given."""
+    return ValueError(
+        f"X holds images, but {type(estimator).__name__} was fitted on rows of "
+        f"{estimator.n_features_in_} features. Fit it on images first."
+    )
 
 
 def _flattened_images(X, image_shape):
@@ -262,7 +175,7 @@ def _flattened_images(X, image_shape):
             f"image_shape={image_shape} needs {math.prod(image_shape)} columns, X has {X.shape[1]}."
             " Give the shape that the images in its rows have."
         )
-    return ArraySource(X, image_shape, _channel_axis(image_shape))
+    return ArraySource(X, image_shape, channel_axis(image_shape))
 
 
 def _check_shape(estimator, source, reset):
@@ -279,10 +192,7 @@ def _check_shape(estimator, source, reset):
         return
     name, seen = type(estimator).__name__, getattr(estimator, "image_shape_", None)
     if seen is None and shape is not None:
-        raise ValueError(
-            f"X holds images, but {name} was fitted on rows of {estimator.n_features_in_} "
-            "features. Fit it on images first."
-        )
+        raise _fitted_on_rows(estimator)
     if seen is not None and shape is None:
         raise ValueError(
             f"X holds rows, but {name} was fitted on images of (height, width, channels) = {seen}. "
@@ -297,6 +207,11 @@ def _check_shape(estimator, source, reset):
 
 def _as_array(X):
     """Turn tensors and lists into arrays; raise where X is ragged or holds text."""
+    if isinstance(X, str | PathLike):
+        raise ValueError(
+            f"X is one path, {os.fspath(X)!r}. Give a list of paths: sklearn_ssl.image_paths lists "
+            "those in a folder."
+        )
     if isinstance(X, torch.Tensor):
         X = X.detach().cpu()
         return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
@@ -315,17 +230,10 @@ def _as_array(X):
         ) from error
     if X.size and isinstance(X.flat[0], str | bytes):
         raise ValueError(
-            f"X holds text, {str(X.flat[0])!r} at first, and not numbers. Load files into an "
-            "array of images; encode categories as numbers."
+            f"X holds text, {str(X.flat[0])!r} at first, and not numbers. Encode categories as "
+            "numbers; paths of images go into one column, or a list."
         )
     return X
-
-
-def _channel_axis(shape):
-    """Axis of the channels in a sample: the shorter of first and last, and the last on a tie."""
-    if len(shape) == 2:
-        return None
-    return 2 if shape[2] <= shape[0] else 0
 
 
 def _check_finite(source):

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits, load_sample_images
 from sklearn.feature_extraction.image import extract_patches_2d
 
 from sklearn_ssl.discovery import all_methods
-from sklearn_ssl.inputs import ArraySource
+from sklearn_ssl.sources import ArraySource
 
 METHODS = list(all_methods().values())
 

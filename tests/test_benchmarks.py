@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from common import METHODS, photo_patches
+from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -74,6 +75,12 @@ TRIALS = [
         ["ours / lightly", "ours / floor"],
         marks=pytest.mark.skipif("lightly" not in PEERS, reason="compares with lightly"),
     ),
+    (
+        f"files.py FOLDER --n-images 70 --size 16 --batch-size 16 --epochs 1 --memory 40 "
+        f"{'' if 'lightly' in PEERS else '--without-lightly'}",
+        None,
+        ["later epochs / array, later", "seconds of the first epoch / of the slower floor"],
+    ),
 ]
 
 
@@ -81,12 +88,15 @@ TRIALS = [
 @pytest.mark.parametrize(
     ("command", "group", "ratios"),
     TRIALS,
-    ids=["step", "views", "embed", "memory", "train_throughput"],
+    ids=["step", "views", "embed", "memory", "train_throughput", "files"],
 )
 def test_speed_is_measured(command, group, ratios, tmp_path, result):
     X, y = photo_patches(64), np.arange(64) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y)
-    options = [tmp_path if word == "DATA" else word for word in command.split()]
+    for i, image in enumerate(X):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    folders = ("DATA", "FOLDER")
+    options = [tmp_path if word in folders else word for word in command.split()]
     repetitions = "2" if command.startswith(("step", "views")) else "1"
     run(*options, "--repetitions", repetitions, "--name", "trial", cwd=tmp_path)
     found = json.loads(result.read_text())["results"]

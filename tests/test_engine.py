@@ -26,8 +26,8 @@ from sklearn_ssl.engine import (
     split,
     train,
 )
-from sklearn_ssl.inputs import ArraySource
 from sklearn_ssl.optimizers import LARS, make_optimizer
+from sklearn_ssl.sources import ArraySource
 from sklearn_ssl.views import ImageViews
 
 simclr = partial(shrunk, SimCLRTransformer)

@@ -16,18 +16,25 @@ ARROWS = {
     "_sklearn": set(),
     "optimizers": set(),
     "engine": {"optimizers"},
-    "inputs": {"_sklearn"},
+    "decoding": set(),
+    "cache": set(),
+    "reading": {"cache", "decoding"},
+    "sources": {"reading"},
+    "inputs": {"_sklearn", "decoding", "reading", "sources"},
+    "folders": set(),
     "backbones": {"vision_transformers"},
     "vision_transformers": set(),
     "layers": set(),
     "folding": set(),
     "heap": set(),
     "views": {"views"},
-    "base": {"_sklearn", "engine", "inputs", "backbones", "optimizers", "folding", "heap"},
+    "base": {
+        *("_sklearn", "engine", "inputs", "sources", "backbones", "optimizers", "folding", "heap")
+    },
     "methods": {"_sklearn", "base", "engine", "layers", "views", "vision_transformers"},
     "discovery": {"base", "methods"},
     "inspection": set(),
-    "__init__": {"methods"},
+    "__init__": {"folders", "methods"},
 }
 
 

@@ -267,13 +267,13 @@ class DeepClusterEstimator(ClusterMixin, SSLTransformer):
             n_components = max(2, min(64, n // 10, n_clusters))
         return DeepClusterObjective(encoder, n_features, n_clusters, n_components)
 
-    def _fitted(self, objective):
+    def _fitted(self, objective, source):
         assignments, k = np.stack(objective.assignments), objective.classify.out_features
         return {
             "n_clusters_": k,
-            "labels_": assignments[-1].astype(np.intp),
+            "labels_": source.aligned(assignments[-1].astype(np.intp)),
             "cluster_centers_": objective.centers,
-            "assignments_": assignments,
+            "assignments_": source.aligned(assignments.T).T,
             "nmi_curve_": np.array(objective.nmi),
             "n_empty_clusters_": np.array(objective.n_empty),
             "cluster_sizes_": np.stack([np.bincount(row, minlength=k) for row in assignments]),
@@ -292,8 +292,11 @@ class DeepClusterEstimator(ClusterMixin, SSLTransformer):
         labels : ndarray of shape (n_samples,)
             Index of the nearest center in ``cluster_centers_``.
         """
-        features = self._map(X, "_objective.encoder")  # checks first that there is a fit
-        return self._objective.assign(features)
+
+        def assign(features):  # none where no image could be read
+            return self._objective.assign(features) if len(features) else np.empty(0, np.intp)
+
+        return self._map(X, "_objective.encoder", finish=assign)
 
     def __sklearn_tags__(self):
         """Return scikit-learn's tags: a clusterer that also is a transformer to float32."""

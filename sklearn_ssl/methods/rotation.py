@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sklearn_ssl._sklearn import StrOptions
-from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.base import SSLTransformer, check_any
 from sklearn_ssl.engine import Objective, full_precision
 from sklearn_ssl.layers import wide
 from sklearn_ssl.views import ImageViews
@@ -147,8 +147,7 @@ class RotationTransformer(SSLTransformer):
             Its index: the number of quarter turns to the left for "rotations", 1 for a half turn,
             and for "rotations_and_flips" 4 more where the image was mirrored before.
         """
-        scores = self._map(X, "_objective", lambda o, x: o.scores(square(x)))
-        return scores.argmax(axis=1)
+        return self._map(X, "_objective", lambda o, x: o.scores(square(x)).argmax(dim=1))
 
     def score_pretext(self, X, y=None):
         """Return the accuracy of the pretext task, on all transformations of the images of X.
@@ -173,4 +172,6 @@ class RotationTransformer(SSLTransformer):
             return copies.unflatten(0, (-1, len(images))).argmax(dim=2).T  # (n, transformations)
 
         told = self._map(X, "_objective", scores)
+        told = told[told[:, 0] >= 0]  # without images that could not be read
+        check_any(len(told))
         return float(np.mean(told == np.arange(told.shape[1])))

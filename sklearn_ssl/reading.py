@@ -1,0 +1,230 @@
+"""Images that X lists, as files or otherwise: found, decoded in parallel, and kept."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from numbers import Number
+from os import PathLike
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed, effective_n_jobs
+from scipy.sparse import issparse
+
+from sklearn_ssl.cache import ImageStore, file_key
+from sklearn_ssl.decoding import (
+    UnreadableImage,
+    explained,
+    image_in,
+    is_image,
+    is_missing,
+    read_image,
+    shorter_side,
+)
+
+# Images that are decoded in one task of joblib's, and tasks for each worker between two writes.
+TASK, TASKS = 16, 8
+# The size is chosen by this many images, evenly spread.
+LOOKED_AT = 100
+# Of images that could not be read, an error names this many.
+NAMED = 10
+# Gray of red, green and blue, as Pillow and ITU-R 601 have it.
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class KeptImages:
+    """Decoded images as an array of bytes (n, h, w, c), of which only parts are ever made.
+
+    The images are kept in blocks and may be larger than (h, w): what they give is a window. Gray
+    ones get three equal channels where colour is asked for, coloured ones are made gray.
+    """
+
+    blocks: list  # of bytes, in memory or mapped from files
+    places: np.ndarray  # where in them each image lies
+    shape_of_one: tuple  # (h, w, c)
+    windows: np.ndarray | None = None  # (n, 2): 0 is the top or left end, 1 the other; None is 0.5
+
+    dtype = np.dtype(np.uint8)
+
+    def __len__(self):
+        return len(self.places)
+
+    @property
+    def shape(self):
+        """Shape of the array."""
+        return (len(self), *self.shape_of_one)
+
+    @property
+    def fits(self):
+        """Whether no image is larger than its window."""
+        return bool((self.places["shape"][:, :2] == self.shape_of_one[:2]).all())
+
+    def moved(self, rng):
+        """Return the same images, seen through windows at random places."""
+        return replace(self, windows=rng.random((len(self), 2), np.float32))
+
+    def __getitem__(self, indices):
+        places = self.places[indices]
+        sizes, (height, width, channels) = places["shape"], self.shape_of_one
+        shares = 0.5 if self.windows is None else self.windows[indices]
+        corners = (shares * (sizes[:, :2] - (height, width) + 1 - 1e-3)).astype(int)
+        taken = np.empty((len(places), height, width, channels), np.uint8)
+        lists = (x.tolist() for x in (places["block"], places["offset"], sizes, corners))
+        for window, block, start, (h, w, c), (top, left) in zip(taken, *lists, strict=True):
+            image = self.blocks[block][start : start + h * w * c].reshape(h, w, c)
+            image = image[top : top + height, left : left + width]
+            if c > channels:
+                image = np.rint(image @ LUMINANCE)[:, :, None]
+            window[:] = image  # gray to colour by broadcasting
+        return taken
+
+
+def listed_images(X, expected=False):
+    """Return the images that X lists, to be read by their number, or None if X is an array.
+
+    X may be a list, an array, a column or a data set. Where images are ``expected``, missing
+    values are taken for missing images.
+    """
+    if isinstance(X, Mapping | str | bytes | PathLike) or issparse(X):
+        return None
+    arrays = ("__array__", "__array_namespace__", "__dlpack__")
+    column = X
+    if hasattr(X, "columns"):
+        column = X[X.columns[0]] if len(X.columns) == 1 else None
+    elif any(hasattr(X, name) for name in arrays) and len(getattr(X, "shape", ())) == 2:
+        column = X[:, 0] if X.shape[1] == 1 else None
+    if any(hasattr(column, name) for name in arrays):
+        if len(getattr(column, "shape", ())) != 1:
+            return None
+    elif not isinstance(column, list | tuple):
+        is_set = hasattr(column, "__len__") and hasattr(column, "__getitem__") and len(column)
+        return column if is_set and not _is_row(_fetched(column, 0)) else None
+    first = next((item for item in column if not is_missing(item)), None)
+    if first is None:
+        return list(column) if expected and len(column) else None
+    if isinstance(first, np.ndarray | torch.Tensor) and isinstance(X, list | tuple):
+        shapes = {getattr(item, "shape", None) for item in X}
+        if len(shapes) == 1 and not expected:
+            return None
+    if isinstance(first, list | tuple) and len(first):
+        shapes = [getattr(part, "shape", None) for part in first]
+        if shapes[0] and shapes == shapes[:1] * len(shapes):  # planes of one image
+            return None
+        if isinstance(first, list) and len(first) > 1:  # a row
+            return None
+        first = first[0]
+    if not (is_image(first) or isinstance(first, Mapping)):
+        return None
+    return column if isinstance(column, list | tuple | np.ndarray) else list(column)
+
+
+def typical_size(images, largest):
+    """Return a size for images: the median of their shorter sides, in steps of 32 pixels."""
+    sides = []
+    for row in np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).astype(int).tolist():
+        with contextlib.suppress(UnreadableImage):  # named when all are read
+            sides.append(shorter_side(_fetched(images, row)))
+    size = min(largest, int(np.median(sides))) if sides else largest
+    return size if size < 32 else size - size % 32
+
+
+def read_images(images, height, width, *, n_jobs, folder, verbose):
+    """Decode images that cover height and width; return blocks, places, and what went wrong.
+
+    A place's block is -1 where an image could not be read; why says a dict by row.
+    """
+    store, bad = ImageStore(folder, verbose), {}
+    keys = [b""] * len(images)
+    if folder is not None and _is_list(images):
+        keys = [_key(image, height, width) for image in images]
+    in_folder = np.array(keys, "S16")
+    places = store.find(in_folder)
+    if (places["block"] >= 0).all():
+        return store.blocks, places, bad
+    n_workers = effective_n_jobs(n_jobs)
+    with store.writing(), Parallel(n_jobs, prefer="threads") as parallel:
+        store.blocks.clear()
+        places = store.find(in_folder)  # what another process wrote in the meantime
+        left = np.flatnonzero(places["block"] < 0)
+        for rows in _watched(left, TASKS * TASK * n_workers, verbose):
+            # Asked for by one thread: data sets may read one file.
+            items = [_fetched(images, row) for row in rows]
+            parts = (items[i : i + TASK] for i in range(0, len(items), TASK))
+            decoded = parallel(delayed(_decoded)(part, height, width) for part in parts)
+            for row, result in zip(rows, chain.from_iterable(decoded), strict=True):
+                if isinstance(result, UnreadableImage):
+                    bad[row] = str(result)
+                else:
+                    places[row] = store.add(result, keys[row])
+    return store.blocks, places, bad
+
+
+def _key(image, height, width):
+    """Return the key of a file, and none for what is no file."""
+    with contextlib.suppress(UnreadableImage):
+        image = image_in(image)
+    return file_key(image, height, width) if isinstance(image, str | PathLike) else b""
+
+
+def _fetched(images, row):
+    """Return an item, or why there is none: a data set may raise anything."""
+    try:
+        with explained():
+            return images[row]
+    except UnreadableImage as reason:
+        return reason
+
+
+def _decoded(items, height, width):
+    """Return each image as bytes, or the reason why it cannot be read."""
+    results = []
+    for item in items:
+        try:
+            results.append(read_image(item, height, width))
+        except UnreadableImage as reason:
+            # Without the frames that hold the file.
+            results.append(UnreadableImage(str(reason)))
+    return results
+
+
+def _watched(rows, size, verbose):
+    """Yield rows in parts of a size, with a bar, if wanted, where it takes more than a second."""
+    from tqdm.auto import tqdm
+
+    with tqdm(total=len(rows), desc="Decoding", unit="img", delay=1, disable=not verbose) as bar:
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size].tolist()
+            yield part
+            bar.update(len(part))
+
+
+def what_went_wrong(images, bad):
+    """Say which images could not be read and why, the first ten by name."""
+    lines = [f"{len(bad)} of the {len(images)} images in X could not be read:"]
+    for row in sorted(bad)[:NAMED]:
+        image = None
+        if _is_list(images):
+            with contextlib.suppress(UnreadableImage):
+                image = image_in(images[row])
+        name = f", {os.fspath(image)!r}" if isinstance(image, str | PathLike) else ""
+        lines.append(f"  {row}{name}: {bad[row]}")
+    if len(bad) > NAMED:
+        lines.append(f"  and {len(bad) - NAMED} more")
+    if "no such file" in bad.values():
+        lines.append(f"Paths that are not absolute begin in the working folder, {os.getcwd()!r}.")
+    return "\n".join(lines)
+
+
+def _is_list(images):
+    """Tell whether images are at hand, and not made by a data set when they are asked for."""
+    return isinstance(images, list | tuple | np.ndarray)
+
+
+def _is_row(item):
+    """Tell whether the first item of something is a row of numbers, or a number."""
+    if isinstance(item, list | tuple) and len(item):
+        return isinstance(item[0], Number)
+    return isinstance(item, Number) or getattr(item, "ndim", 2) < 2

@@ -1,0 +1,254 @@
+"""Samples as training and embedding see them: batches on a device, and their scale."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from sklearn.utils import gen_batches
+
+from sklearn_ssl.reading import KeptImages
+
+# Samples are looked over in parts of about this many values: 16 MB as float32.
+CHUNK_VALUES = 2**22
+# All are kept on a GPU where they take at most this share of its free memory.
+DEVICE_SHARE = 0.25
+# The number types of NumPy that torch computes with; others become float32, batch by batch.
+TORCH_TYPES = ["uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Samples of an array, batch by batch, in the array's own number type.
+
+    ``array`` is used as it is, never copied. A batch has the shape (n, c, h, w) for images and
+    (n, n_features) for rows.
+    """
+
+    array: np.ndarray
+    sample_shape: tuple  # as stored: (h, w), (h, w, c), (c, h, w) or (n_features,)
+    channel_axis: int | None = None  # of sample_shape; None for rows and gray images
+
+    def __len__(self):
+        return len(self.array)
+
+    @property
+    def is_image(self):
+        """Whether samples are images, and not rows."""
+        return len(self.sample_shape) > 1
+
+    @property
+    def kind(self):
+        """What a sample is: "image" or "rows"."""
+        return "image" if self.is_image else "rows"
+
+    @property
+    def shape(self):
+        """Shape of a sample as networks see it: (c, h, w) for images, (n_features,) for rows."""
+        if self.is_image and self.channel_axis is None:
+            return (1, *self.sample_shape)
+        if self.channel_axis == 2:
+            return (self.sample_shape[2], *self.sample_shape[:2])
+        return self.sample_shape
+
+    def batch(self, indices, device="cpu"):
+        """Return the samples of these indices (an array or a slice) on a device."""
+        return self._as_seen(self._stored(indices, device).to(device, non_blocking=True))
+
+    def _stored(self, indices, device):
+        """Return samples as stored, in a number type that torch computes with, to be copied."""
+        samples = np.asarray(self.array[indices])
+        if samples.dtype.name not in TORCH_TYPES or not samples.dtype.isnative:
+            short = samples.dtype.itemsize <= 2 or samples.dtype.name == "float32"
+            samples = samples.astype(np.float32 if short else np.float64)
+        elif isinstance(indices, slice):
+            samples = samples.copy()  # torch shares memory, which must be writable and in order
+        samples = torch.from_numpy(samples)
+        if torch.device(device).type == "cuda":
+            samples = samples.pin_memory()  # else the copy would wait for all that runs there
+        return samples
+
+    def _as_seen(self, samples):
+        """Return samples as stored in the shape that networks see."""
+        samples = samples.reshape(len(samples), *self.sample_shape)
+        if self.is_image and self.channel_axis is None:
+            return samples[:, None]
+        return samples.permute(0, 3, 1, 2) if self.channel_axis == 2 else samples
+
+    def batches(self, order, device, rng=None):
+        """Yield the samples of each row of indices, the next fetched while these are in use.
+
+        ``rng``, a NumPy generator, decides what is random about the samples themselves.
+        """
+        with ThreadPoolExecutor(1) as fetcher:
+            fetched = (fetcher.submit(self._stored, indices, device) for indices in order)
+            for samples in one_behind(fetched):
+                # Copied by the thread that uses them: streams of a GPU belong to threads.
+                yield self._as_seen(samples.result().to(device, non_blocking=True))
+
+    def aligned(self, results):
+        """Return results of all samples with one for each row of X."""
+        return results
+
+    def near(self, device, verbose=0):
+        """Return the source to train from: one on a GPU that has room for all samples there."""
+        if device.type == "cpu":
+            return self
+        size = len(self) * self._stored(slice(1), "cpu").nbytes
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + cached
+        fits = size <= DEVICE_SHARE * free
+        if verbose:
+            what = f"lies on {device}" if fits else f"is copied to {device} batch by batch"
+            print(f"X {what}: it takes {size / 1e9:.3g} GB, {free / 1e9:.3g} GB are free there.")
+        return self.moved(device) if fits else self
+
+    def moved(self, device):
+        """Return a source of the same samples that lie on a device."""
+        first = self._stored(slice(1), "cpu")
+        samples = first.new_empty((len(self), *first.shape[1:]), device=device)
+        for part in self.parts():
+            samples[part] = self._stored(part, device)
+        return DeviceSource(self._as_seen(samples), self.sample_shape, self.channel_axis)
+
+    def parts(self):
+        """Slices that cover the samples in order, each small beside the memory."""
+        return gen_batches(len(self), max(1, CHUNK_VALUES // math.prod(self.sample_shape)))
+
+
+@dataclass(frozen=True)
+class DeviceSource(ArraySource):
+    """The same where all samples lie on a device, in a tensor of the shape that networks see."""
+
+    array: torch.Tensor
+
+    def batch(self, indices, device=None):
+        """Return the samples of these indices (a tensor on the device, or a slice)."""
+        return self.array[indices]
+
+    def batches(self, order, device=None, rng=None):
+        """Yield the samples of each row of indices, which are copied to the device at once."""
+        yield from (self.array[row] for row in torch.as_tensor(order).to(self.array.device))
+
+
+@dataclass(frozen=True)
+class ImagesSource(ArraySource):
+    """The same where images were decoded one by one, and some of them could not be.
+
+    A batch holds the middle of each image, and in training another part of it in every epoch.
+    """
+
+    array: KeptImages
+    rows: np.ndarray | None = None  # the images' rows in X
+    n_rows: int = 0  # of X
+
+    def batches(self, order, device, rng=None):
+        """Yield the samples of each row of indices, each cut at a random place of its image."""
+        moved = self if rng is None else replace(self, array=self.array.moved(rng))
+        return ArraySource.batches(moved, order, device)
+
+    def aligned(self, results):
+        """Return results with a row for each row of X, NaN or -1 where there is no image."""
+        if len(self.rows) == self.n_rows:
+            return results
+        if results.dtype.kind == "u":
+            results = results.astype(np.promote_types(results.dtype, np.int8))
+        missing = np.nan if results.dtype.kind == "f" else -1
+        filled = np.full((self.n_rows, *results.shape[1:]), missing, results.dtype)
+        filled[self.rows] = results
+        return filled
+
+    def near(self, device, verbose=0):
+        """Return the source to train from: one on a GPU if it has room and nothing is cut off."""
+        if device.type == "cpu" or self.array.fits:
+            return super().near(device, verbose)
+        if verbose:
+            print(f"X is copied to {device} batch by batch: its images are not squares.")
+        return self
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The affine map from the values in X to those that views and encoder work on.
+
+    Images get values in [0, 1] and keep the mean and standard deviation of their channels, for
+    the encoder to normalise views with. Rows are standardised.
+    """
+
+    offset: np.ndarray  # float64, of shape () for images, (n_features,) for rows
+    scale: np.ndarray
+    mean: np.ndarray  # after scaling, float32 of shape (c,) or (n_features,)
+    std: np.ndarray
+
+    def on(self, device):
+        """Return the map as a function of batches on a device."""
+        if self.offset.ndim == 0:  # images; numbers leave the type of a batch as it is
+            offset, scale = self.offset.item(), self.scale.item()
+
+            def scaled(batch):
+                wide = _floating(batch)
+                if wide is batch or offset:  # else it is a copy, which may be changed in place
+                    wide = wide - offset
+                return wide.mul_(scale).float()
+
+            return scaled
+        # Rows of large values and small spread need float64 until the offset is gone.
+        offset, scale = (torch.as_tensor(v, device=device) for v in (self.offset, self.scale))
+        return lambda batch: ((batch - offset) * scale).float()
+
+
+def _floating(batch):
+    """Return a batch in float32, or float64 where float32 would lose digits."""
+    wide = batch.dtype in (torch.float64, torch.int32, torch.int64)
+    return batch.double() if wide else batch.float()
+
+
+def one_behind(items):
+    """Yield items in their order, each when the one after it has been made."""
+    waiting = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting
+
+
+def learn_scaling(source):
+    """Learn the scaling from all samples of a source, in one pass."""
+    axes = (0, 2, 3) if source.is_image else (0,)
+    low, high = math.inf, -math.inf
+    count, mean, square = 0, 0.0, 0.0  # of each channel or feature; square: sum of (x - mean)^2
+    for part in source.parts():
+        batch = source.batch(part)
+        low, high = min(low, batch.min().item()), max(high, batch.max().item())
+        variance, part_mean = torch.var_mean(_floating(batch), dim=axes, correction=0)
+        part_mean, variance = part_mean.double().numpy(), variance.double().numpy()
+        # Chan's update of mean and variance by another part's.
+        n, difference = len(batch), part_mean - mean
+        total = count + n
+        square = square + variance * n + difference**2 * (count * n / total)
+        mean, count = mean + difference * (n / total), total
+    std = np.sqrt(square / count)
+    if low == high:
+        raise ValueError(
+            f"Every value in X equals {low}, so there is nothing to learn from. "
+            "Check how X was loaded."
+        )
+    if not np.isfinite(std).all():
+        raise ValueError(
+            f"The values of X, from {low} to {high}, are too large to standardise. Scale them down."
+        )
+    if not source.is_image:
+        return Scaling(mean, 1 / np.where(std > 0, std, 1), np.zeros(0), np.ones(0))
+    if source.array.dtype == np.uint8:
+        low, high = 0, 255
+    elif low >= 0:
+        low = 0  # black stays black
+    else:
+        high = max(high, -low)  # -1..1 and standardised images: 0 becomes middle gray
+        low = -high
+    offset, scale = np.float64(low), np.float64(1 / (high - low))
+    mean, std = (mean - offset) * scale, std * scale
+    std = np.where(std > 0, std, 1)
+    return Scaling(np.asarray(offset), np.asarray(scale), mean.astype("f4"), std.astype("f4"))

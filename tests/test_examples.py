@@ -1,0 +1,33 @@
+"""The examples that need a folder of photographs, on a small one. CI runs the others."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from common import photo_patches
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("example", "rows"),
+    [
+        ("imagenette.py", ["untrained encoder", "SimCLR"]),
+        ("photo_column.py", ["numbers", "photographs", "both"]),
+    ],
+)
+def test_examples_on_a_folder(example, rows, tmp_path):
+    photos = tmp_path / "photos"
+    for i, image in enumerate(photo_patches(60, 48)):
+        folder = photos / ("china" if i < 30 else "flower")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i}.jpg")
+    command = [sys.executable, EXAMPLES / example, photos, "--epochs", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = {
+        line[:18].split("  ")[0].strip(): line.split()[-3] for line in done.stdout.splitlines()
+    }
+    assert all(float(lines[row]) > 0.7 for row in rows)
