@@ -205,17 +205,16 @@ def _as_bytes(values):
         return values
     if values.dtype == bool:
         return values * np.uint8(255)
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     low, high = values.min(), values.max()
     if values.dtype.kind == "f" and 0 <= low <= high <= 1:
         return np.rint(values * 255).astype(np.uint8)
-    if values.dtype.kind in "iu" and low >= 0:
-        if high <= 255 and values.dtype.itemsize != 2:
-            return values.astype(np.uint8)
-        if high <= 65535:
-            return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if values.dtype.kind in "iu" and 0 <= low <= high <= 255:
+        return values.astype(np.uint8)
     raise UnreadableImage(
-        f"{values.dtype} from {low} to {high}; pixels are bytes, 16 bits from 0 to 65535, or "
-        "floats from 0 to 1"
+        f"{values.dtype} from {low} to {high}; pixels are whole numbers from 0 to 255, uint16 from "
+        "0 to 65535, or floats from 0 to 1"
     )
 
 

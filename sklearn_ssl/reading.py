@@ -90,13 +90,12 @@ def listed_images(X, expected=False):
     """
     if isinstance(X, Mapping | str | bytes | PathLike) or issparse(X):
         return None
-    arrays = ("__array__", "__array_namespace__", "__dlpack__")
     column = X
     if hasattr(X, "columns"):
         column = X[X.columns[0]] if len(X.columns) == 1 else None
-    elif any(hasattr(X, name) for name in arrays) and len(getattr(X, "shape", ())) == 2:
+    elif _is_array(X) and len(getattr(X, "shape", ())) == 2:
         column = X[:, 0] if X.shape[1] == 1 else None
-    if any(hasattr(column, name) for name in arrays):
+    if _is_array(column):
         if len(getattr(column, "shape", ())) != 1:
             return None
     elif not isinstance(column, list | tuple):
@@ -106,19 +105,26 @@ def listed_images(X, expected=False):
     if first is None:
         return list(column) if expected and len(column) else None
     if isinstance(first, np.ndarray | torch.Tensor) and isinstance(X, list | tuple):
-        shapes = {getattr(item, "shape", None) for item in X}
-        if len(shapes) == 1 and not expected:
+        equal = len({getattr(item, "shape", None) for item in X}) == 1
+        if equal and not expected:
             return None
-    if isinstance(first, list | tuple) and len(first):
-        shapes = [getattr(part, "shape", None) for part in first]
-        if shapes[0] and shapes == shapes[:1] * len(shapes):  # planes of one image
-            return None
-        if isinstance(first, list) and len(first) > 1:  # a row
-            return None
-        first = first[0]
-    if not (is_image(first) or isinstance(first, Mapping)):
+    if not _holds_image(first):
         return None
     return column if isinstance(column, list | tuple | np.ndarray) else list(column)
+
+
+def _is_array(X):
+    return any(hasattr(X, f"__{name}__") for name in ("array", "array_namespace", "dlpack"))
+
+
+def _holds_image(item):
+    """Tell whether an item of a list is an image, a pair with one, or a dict."""
+    if isinstance(item, list | tuple) and len(item):
+        shapes = [getattr(part, "shape", None) for part in item]
+        planes = shapes[0] is not None and shapes == shapes[:1] * len(shapes)
+        row = isinstance(item, list) and len(item) > 1
+        return is_image(item[0]) and not planes and not row
+    return is_image(item) or isinstance(item, Mapping)
 
 
 def typical_size(images, largest):
