@@ -1,6 +1,7 @@
 """Self-supervised learning as scikit-learn estimators."""
 
 from sklearn_ssl.folders import image_paths
+from sklearn_ssl.loading import load
 from sklearn_ssl.methods.deepcluster import DeepClusterEstimator
 from sklearn_ssl.methods.dino import DINOTransformer
 from sklearn_ssl.methods.rotation import RotationTransformer
@@ -14,4 +15,5 @@ __all__ = [
     "RotationTransformer",
     "SimCLRTransformer",
     "image_paths",
+    "load",
 ]

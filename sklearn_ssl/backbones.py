@@ -138,10 +138,12 @@ SMALL = {
 }
 
 
-def make_backbone(backbone, in_shape, *, weights=None):
+def make_backbone(backbone, in_shape, *, weights=None, published=False):
     """Build the backbone for samples of shape (c, h, w) or (n_features,).
 
     ``backbone`` is a name, a factory ``callable(in_shape)``, or a module, which is copied.
+    ``published`` keeps torchvision's networks as pretrained weights need them, for small images
+    too.
     """
     if isinstance(backbone, nn.Module):
         model = copy.deepcopy(backbone).float()
@@ -166,16 +168,16 @@ def make_backbone(backbone, in_shape, *, weights=None):
     elif backbone in SMALL:
         model = SMALL[backbone](*in_shape)
     else:
-        model = _torchvision_model(backbone, in_shape, weights)
+        model = _torchvision_model(backbone, in_shape, weights, published)
         weights = None
     if weights is not None:
         _load(model, _read(weights), weights)
     return model
 
 
-def make_encoder(backbone, in_shape, mean, std, *, weights=None):
+def make_encoder(backbone, in_shape, mean, std, *, weights=None, published=False):
     """Build an encoder for samples of a shape (c, h, w) or (n_features,)."""
-    model = make_backbone(backbone, in_shape, weights=weights)
+    model = make_backbone(backbone, in_shape, weights=weights, published=published)
     if weights is not None and (constants := _pretraining_constants(backbone, weights)):
         mean, std = constants
         if in_shape[0] != 3:  # as gray would have, in every channel
@@ -210,7 +212,7 @@ def encoder_at(encoder, layer):
     return Encoder(_cut(encoder.backbone, layer), encoder.mean, encoder.std)
 
 
-def _torchvision_model(name, in_shape, weights):
+def _torchvision_model(name, in_shape, weights, published=False):
     """Build a torchvision classification model without its classifier, for any channel count."""
     from torchvision import models
 
@@ -222,7 +224,7 @@ def _torchvision_model(name, in_shape, weights):
             + (f" Near names: {', '.join(near)}." if near else "")
             + f' Give "auto", one of {", ".join(SMALL)}, mlp, or a torchvision model\'s name.'
         )
-    small = min(in_shape[1:]) <= SMALL_SIDE
+    small = min(in_shape[1:]) <= SMALL_SIDE and not published
     if weights is None:
         return _headless(_published(name, in_shape, small), in_shape[0])
     pretrained = models.get_model_weights(name)

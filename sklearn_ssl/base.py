@@ -35,6 +35,7 @@ from sklearn_ssl.folding import folded
 from sklearn_ssl.heap import kept_heap
 from sklearn_ssl.inputs import read_samples
 from sklearn_ssl.optimizers import DEFAULTS
+from sklearn_ssl.saving import write_estimator
 from sklearn_ssl.sources import learn_scaling, one_behind
 
 # Embedding takes batches of about this many pixels, and at most this many samples.
@@ -414,6 +415,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                     "_optimizer_state": optimizer_state,
                     "_scaling": scaling,
                     "_seed": seed,
+                    "_n_samples": training.n_samples,
                 } | self._fitted(objective, source)
 
             def finished(rows):
@@ -601,6 +603,49 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 loss = objective(views, *given)["loss"]
                 total += loss.item() * len(indices)
         return -total / len(order)
+
+    def save(self, path):
+        """Write the fitted estimator to a file, which :func:`sklearn_ssl.load` reads.
+
+        The file holds weights, parameters and fitted attributes, in the format of safetensors:
+        loading it runs no code of the file's. What is the user's own code, as a backbone that
+        is a callable or module, is left out and has to be given again to load it.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, for example "encoder.safetensors". It is replaced at once when all is written.
+        """
+        check_is_fitted(self)
+        write_estimator(self, path)
+
+    def _rebuild(self, weights):
+        """Build the networks anew and give them weights; all else of a fit is there."""
+        cpu, shape = torch.device("cpu"), (self.n_features_in_,)
+        if hasattr(self, "image_shape_"):
+            height, width, channels = self.image_shape_
+            shape = (channels, height, width)
+        training = self._resolve_training(self._n_samples, cpu, self._seed, self.n_iter_, True)
+        with isolated(cpu), cpu:
+            for published in (False, True):  # pretrained networks keep their stems
+                encoder = make_encoder(
+                    self.backbone_,
+                    shape,
+                    self._scaling.mean,
+                    self._scaling.std,
+                    published=published,
+                )
+                n_features = count_features(encoder, shape)
+                objective = self._make_objective(encoder, n_features, training).float()
+                objective.to(memory_format=torch.channels_last)  # as training leaves it
+                try:
+                    objective.load_state_dict(weights)
+                    break
+                except RuntimeError:
+                    if published or not isinstance(self.backbone_, str):
+                        raise
+        self._objective, self._optimizer_state = objective.eval(), None
+        self.encoder_ = encoder_at(objective.encoder, self.layer).eval()
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the embedding's features: simclr0, simclr1, ...

@@ -83,9 +83,9 @@ def read_image(item, height, width):
     Raises an :class:`UnreadableImage` for what is no image.
     """
     with explained(), _opened(image_in(item)) as image:
-        if image.format in ("JPEG", "MPO"):  # decoded at a half, a quarter or an eighth of its size
-            scale = max(height, width) / min(image.size)
-            image.draft(None, tuple(math.ceil(side * scale) for side in image.size))
+        # JPEG files are decoded at a half, a quarter or an eighth of their size, if that will do.
+        scale = max(height, width) / min(image.size)
+        image.draft(None, tuple(math.ceil(side * scale) for side in image.size))
         image.load()
         pixels = np.asarray(_covering(_eight_bits(_upright(image)), height, width))
     return pixels if pixels.ndim == 3 else pixels[:, :, None]

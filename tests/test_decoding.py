@@ -173,6 +173,12 @@ def test_large_jpeg_files_are_decoded_at_reduced_scale(photo):
     np.testing.assert_array_equal(pixels, np.asarray(expected))
     full = np.asarray(large.resize((85, 64), Image.Resampling.BILINEAR)).astype(int)
     assert np.abs(pixels - full).mean() < 2
+    # Of a long one it is the shorter side that counts.
+    long = large.resize((1000, 260), Image.Resampling.BICUBIC)
+    pixels = read_image(encoded(long, "JPEG", quality=95), 64, 64).astype(int)
+    full = np.asarray(long.resize((128, 64), Image.Resampling.BILINEAR, box=(240, 0, 760, 260)))
+    assert pixels.shape == (64, 128, 3)
+    assert np.abs(pixels - full).mean() < 2
 
 
 def test_of_animations_the_first_image_is_taken():
@@ -254,8 +260,9 @@ def test_images_that_are_not_read_yet_stay_so(tmp_path, photo):
             assert image.size == (640, 480)
             image.load()
             assert read_image(image, 48, 48).shape == pixels.shape
-    with Image.open(io.BytesIO((tmp_path / "photo.png").read_bytes())) as image:
-        np.testing.assert_array_equal(read_image(image, 48, 48), pixels)
+    with Image.open(io.BytesIO((tmp_path / "photo.jpg").read_bytes())) as image:
+        assert read_image(image, 48, 48).shape == pixels.shape
+        assert image.size == (640, 480)
     frames = [of_one_color("L", gray) for gray in (50, 100)]
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
     with Image.open(tmp_path / "two.gif") as image:

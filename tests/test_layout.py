@@ -22,6 +22,8 @@ ARROWS = {
     "sources": {"reading"},
     "inputs": {"_sklearn", "decoding", "reading", "sources"},
     "folders": set(),
+    "saving": {"sources", "views"},
+    "loading": {"discovery", "saving"},
     "backbones": {"vision_transformers"},
     "vision_transformers": set(),
     "layers": set(),
@@ -29,12 +31,13 @@ ARROWS = {
     "heap": set(),
     "views": {"views"},
     "base": {
-        *("_sklearn", "engine", "inputs", "sources", "backbones", "optimizers", "folding", "heap")
+        *("_sklearn", "engine", "inputs", "sources", "backbones", "optimizers", "folding"),
+        *("heap", "saving"),
     },
     "methods": {"_sklearn", "base", "engine", "layers", "views", "vision_transformers"},
     "discovery": {"base", "methods"},
     "inspection": set(),
-    "__init__": {"folders", "methods"},
+    "__init__": {"folders", "loading", "methods"},
 }
 
 
