@@ -539,7 +539,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, of the same shape, in any layout that fit takes.
+            Samples as in fit, of the same shape, in any layout that fit takes. Images that X lists,
+            as files, get the shape of fit's, and become gray if all of those were.
 
         Returns
         -------
