@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import uuid
 from importlib.metadata import version
 
 import numpy as np
@@ -48,10 +49,11 @@ def write_estimator(estimator, path):
         "parameters": encoded("parameters", estimator.get_params(deep=False)),
         "fitted": encoded("fitted", {k: v for k, v in fitted.items() if k not in REBUILT}),
         "weights": encoded("weights", estimator._objective.state_dict()),
-    } | {"custom": custom}
+        "custom": custom,  # names of what is left out
+    }
     text = json.dumps(about)
     metadata = {"sklearn_ssl": text, "digest": _digest(text, tensors)}
-    part = f"{os.fspath(path)}.part"
+    part = f"{os.fspath(path)}.{uuid.uuid4().hex}.part"
     try:
         save_file(tensors, part, metadata)
         os.replace(part, path)  # never half a file under this name
