@@ -38,6 +38,7 @@ import numpy as np
 import torch
 from common import compared, in_subprocess, interleaved, show, spread, write
 from memory import Peak
+from peers import in_workers, lightly_transform
 
 from sklearn_ssl import SimCLRTransformer, image_paths
 from sklearn_ssl.inputs import read_samples
@@ -126,25 +127,12 @@ def views(options, paths):
 def lightly(options, paths):
     """Images a second of lightly's loader, which wants a folder."""
     from lightly.data import LightlyDataset
-    from lightly.transforms import SimCLRTransform
 
-    transform = SimCLRTransform(
-        input_size=options.size,
-        cj_strength=0.5,
-        min_scale=0.2,
-        gaussian_blur=0.5 if options.size > 32 else 0.0,
-    )
     with tempfile.TemporaryDirectory() as folder:
         for i, path in enumerate(paths):
             os.symlink(os.path.abspath(path), Path(folder, f"{i:08}{Path(path).suffix}"))
-        loader = torch.utils.data.DataLoader(
-            LightlyDataset(folder, transform=transform),
-            batch_size=options.batch_size,
-            shuffle=True,
-            drop_last=True,
-            num_workers=os.cpu_count(),
-            persistent_workers=True,
-        )
+        dataset = LightlyDataset(folder, transform=lightly_transform(options.size))
+        loader = in_workers(dataset, options.batch_size, os.cpu_count())
         for epoch in range(2):
             start = time.perf_counter()
             n_images = sum(len(batch[1]) for batch in loader)

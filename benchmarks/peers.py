@@ -21,30 +21,37 @@ class Pictures(torch.utils.data.Dataset):
         return self.transform(self.images[index])
 
 
-def lightly_loader(X, batch_size, workers, **settings):
-    """Return lightly's way to two views: SimCLRTransform, in the workers of a DataLoader.
-
-    The views are as strong as ours. The workers are kept from epoch to epoch: to start them anew
-    would only slow lightly down.
-    """
+def lightly_transform(side, **settings):
+    """Return lightly's SimCLRTransform for images of a side, with views as strong as ours."""
     from lightly.transforms import SimCLRTransform
 
-    side = X.shape[1]
-    transform = SimCLRTransform(
+    return SimCLRTransform(
         input_size=side,
         cj_strength=0.5,  # of 0.8, 0.8, 0.8 and 0.2
         min_scale=0.2,
         gaussian_blur=0.5 if side > 32 else 0.0,
         **settings,
     )
+
+
+def in_workers(dataset, batch_size, workers):
+    """Return a DataLoader of a data set in workers, which are kept from epoch to epoch.
+
+    To start them anew would only slow lightly down.
+    """
     return torch.utils.data.DataLoader(
-        Pictures(X, transform),
+        dataset,
         batch_size=batch_size,
         shuffle=True,
         drop_last=True,
         num_workers=workers,
         persistent_workers=workers > 0,
     )
+
+
+def lightly_loader(X, batch_size, workers, **settings):
+    """Return lightly's way to two views: SimCLRTransform, in the workers of a DataLoader."""
+    return in_workers(Pictures(X, lightly_transform(X.shape[1], **settings)), batch_size, workers)
 
 
 def kornia_views(X, device):

@@ -113,7 +113,11 @@ class ImageStore:
             lock.release()
 
     def find(self, keys):
-        """Return the places of the images with these keys; the block of one not found is -1."""
+        """Return the places of the images with these keys; the block of one not found is -1.
+
+        The store then holds the blocks of those found, and no others.
+        """
+        self.blocks.clear()
         places = np.zeros(len(keys), PLACE)
         places["block"] = -1
         for path in [] if self.folder is None else sorted(self.folder.glob("*.pixels.npy")):

@@ -19,20 +19,8 @@ import torch
 FORMATS = ["JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF"]
 # Of an image longer than this many times its target, the middle is kept.
 LONGEST = 2
-# EXIF's orientations from 2 on: the names of Pillow's operations that undo them.
-UPRIGHT = (
-    "FLIP_LEFT_RIGHT",
-    "ROTATE_180",
-    "FLIP_TOP_BOTTOM",
-    "TRANSPOSE",
-    "ROTATE_270",
-    "TRANSVERSE",
-    "ROTATE_90",
-)
 # Pillow reads the file of an image when it is first used, and X may hold an image twice.
 _loading = threading.Lock()
-
-
 # Errors that say nothing about a file: no memory, too many open files.
 OF_THE_MACHINE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
@@ -82,12 +70,16 @@ def read_image(item, height, width):
     One side has the length asked for, the other at least that and at most ``LONGEST`` times it.
     Raises an :class:`UnreadableImage` for what is no image.
     """
+    from PIL import ImageOps
+
     with explained(), _opened(image_in(item)) as image:
         # JPEG files are decoded at a half, a quarter or an eighth of their size, if that will do.
         scale = max(height, width) / min(image.size)
         image.draft(None, tuple(math.ceil(side * scale) for side in image.size))
         image.load()
-        pixels = np.asarray(_covering(_eight_bits(_upright(image)), height, width))
+        with contextlib.suppress(Exception):  # broken EXIF data do not make broken pixels
+            ImageOps.exif_transpose(image, in_place=True)
+        pixels = np.asarray(_covering(_eight_bits(image), height, width))
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
@@ -216,19 +208,6 @@ def _as_bytes(values):
         f"{values.dtype} from {low} to {high}; pixels are whole numbers from 0 to 255, uint16 from "
         "0 to 65535, or floats from 0 to 1"
     )
-
-
-def _upright(image):
-    """Return an image turned as its EXIF data say, once it is loaded."""
-    from PIL import Image
-
-    try:
-        orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # broken EXIF data do not make broken pixels
-        return image
-    if orientation not in range(2, 9):
-        return image
-    return image.transpose(Image.Transpose[UPRIGHT[orientation - 2]])
 
 
 def _eight_bits(image):

@@ -152,7 +152,6 @@ def read_images(images, height, width, *, n_jobs, folder, verbose):
         return store.blocks, places, bad
     n_workers = effective_n_jobs(n_jobs)
     with store.writing(), Parallel(n_jobs, prefer="threads") as parallel:
-        store.blocks.clear()
         places = store.find(in_folder)  # what another process wrote in the meantime
         left = np.flatnonzero(places["block"] < 0)
         for rows in _watched(left, TASKS * TASK * n_workers, verbose):
