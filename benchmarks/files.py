@@ -41,7 +41,7 @@ from memory import Peak
 from peers import in_workers, lightly_transform
 
 from sklearn_ssl import SimCLRTransformer, image_paths
-from sklearn_ssl.inputs import read_samples
+from sklearn_ssl.inputs import find_samples
 from sklearn_ssl.sources import learn_scaling
 
 
@@ -69,7 +69,7 @@ def estimator(options, **parameters):
 
 def read(options, paths):
     """Decode all, and return their source."""
-    return read_samples(estimator(options), paths, reset=True)
+    return find_samples(estimator(options), paths, reset=True).read()
 
 
 def decode(options, paths):

@@ -1,48 +1,54 @@
 """What all estimators share: parameters, fit, transform, score and tags."""
 
 import contextlib
-import copy
 import functools
 import inspect
-import math
+import os
 from dataclasses import dataclass
 from numbers import Integral, Real
 from operator import attrgetter
 from os import PathLike
+from pathlib import Path
 from typing import dataclass_transform
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ssl._sklearn import Interval, StrOptions, _check_feature_names_in, _fit_context
+from sklearn_ssl._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    _check_feature_names_in,
+    _fit_context,
+)
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
+from sklearn_ssl.embedding import embedding_batch, in_batches, moved, views_of
 from sklearn_ssl.engine import (
-    StopTraining,
     Training,
-    autocast,
-    finish,
     full_precision,
+    gpu_freed,
     isolated,
     resolve_device,
     seed_torch,
-    train,
 )
+from sklearn_ssl.fingerprint import fingerprint
+from sklearn_ssl.fitting import Fit
 from sklearn_ssl.folding import folded
-from sklearn_ssl.heap import kept_heap
-from sklearn_ssl.inputs import read_samples
+from sklearn_ssl.health import symptoms, warn
+from sklearn_ssl.inputs import find_samples, identified
+from sklearn_ssl.memory import Kept, folder_of, key_of
 from sklearn_ssl.optimizers import DEFAULTS
 from sklearn_ssl.saving import write_estimator
-from sklearn_ssl.sources import learn_scaling, one_behind
 
-# Embedding takes batches of about this many pixels, and at most this many samples.
-EMBEDDING_PIXELS = 2**20
-EMBEDDING_BATCH = {"cpu": 256, "cuda": 1024}
 # What image_size="auto" is at most: training on larger images takes hours on a processor.
 LARGEST_SIZE = {"cpu": 64, "cuda": 224}
+# Parameters that change nothing in the result of a fit, or that its key has in another form.
+NEUTRAL = {"memory", "hash_files", "checkpoint_minutes", "cache", "n_jobs", "verbose"}
+NEUTRAL |= {"device", "precision", "random_state", "warm_start"}
 # Folding takes longer than it saves in a few batches.
 FOLDING_BATCHES = 4
 
@@ -129,6 +135,24 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         is another. Nothing is removed from the folder. With None, decoded images are kept during a
         call: 1 GB in memory, and what is more in a temporary file, in the folder that TMPDIR says.
 
+    memory : str, path or joblib.Memory, default=None
+        Folder in which fits are kept, for this and other processes. A fit of equal samples, by
+        equal parameters and versions, is read back instead of repeated, to the bit; others that
+        want the same one at the same time wait for it. A fit that was interrupted, even killed,
+        goes on from its last checkpoint, and embeddings of a kept fit are kept as well. Samples
+        are told apart by their values, files by path, size and time of change, modules by their
+        weights and code. With ``random_state=None`` the fit that comes first stays. Callbacks of
+        a fit that is read back are not called. ``clear()`` and ``reduce_size(bytes_limit=...)``
+        of a :class:`joblib.Memory` of the same folder remove what is kept.
+
+    hash_files : bool, default=False
+        Whether ``memory`` tells files apart by their content, which takes reading them, so that
+        copies and moved folders count as the same.
+
+    checkpoint_minutes : float, default=10
+        With ``memory``, a fit is written down after each epoch, and within an epoch after this
+        many minutes.
+
     n_jobs : int, default=None
         Number of images that are decoded at once, in threads unless
         :func:`joblib.parallel_config` says otherwise. None is 1, -1 is as many as there are cores.
@@ -157,7 +181,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     device : str or torch.device, default="auto"
         Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one, and is
-        found anew at every call, so an estimator fitted on a GPU works without.
+        found anew at every call, so an estimator fitted on a GPU works without. Of several GPUs it
+        is torch's current one, as "cuda" is; worker processes, as those of joblib and dask, take
+        them in turn.
 
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Number type of the network's products, in training and, on a GPU, in ``transform``, whose
@@ -198,6 +224,14 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     history_ : list of dict
         What was recorded in each epoch: loss, learning rate, seconds.
 
+    health_ : dict of ndarray of shape (n_iter_,)
+        Figures of each epoch that tell whether training goes well: ``embedding_std``, the
+        standard deviation of the vectors that the loss compares, or else of the features, brought
+        to length one, from 0 where all samples are the same to 1; ``effective_rank``, the number
+        of dimensions that they differ in; ``train_loss`` and ``chance_loss``, that of one who
+        guesses; and what the method adds. Where one of them says that something is wrong, fit
+        gives a :class:`~sklearn.exceptions.ConvergenceWarning` that says what to change.
+
     n_iter_ : int
         Number of epochs trained.
 
@@ -226,6 +260,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     image_size: int | str = "auto"
     on_error: str = "raise"
     cache: str | PathLike | None = None
+    memory: object = None
+    hash_files: bool = False
+    checkpoint_minutes: float = 10
     n_jobs: int | None = None
     max_epochs: int = 60
     batch_size: int | str = "auto"
@@ -250,6 +287,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "on_error": [StrOptions({"raise", "skip", "warn"})],
         "cache": [str, PathLike, None],
+        "memory": [str, PathLike, HasMethods(["cache"]), None],
+        "hash_files": ["boolean"],
+        "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
         "n_jobs": [Integral, None],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
@@ -286,15 +326,15 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Return the method's objective on an encoder with this number of features."""
         raise NotImplementedError
 
-    def _read(self, X, **check):
-        """Check X and return the source of its samples."""
+    def _find(self, X, **check):
+        """Check X and return its source, or the images that it lists, which ``read()`` decodes."""
         largest_size = LARGEST_SIZE[resolve_device(self.device).type]
-        return read_samples(self, X, largest_size=largest_size, **check)
+        return find_samples(self, X, largest_size=largest_size, **check)
 
     def _read_again(self, X):
         """Check X beside that of fit; return the source of its samples, and the device."""
         check_is_fitted(self)
-        return self._read(X, reset=False), resolve_device(self.device)
+        return self._find(X, reset=False).read(), resolve_device(self.device)
 
     def _default_views(self, source):
         """Return the method's view recipe for the samples of a source."""
@@ -359,106 +399,70 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         return self._fit(X, y, 1, resume=True, anneal=False)
 
-    def _fit(self, X, y, n_epochs, *, resume, anneal):
-        resume = resume and self.__sklearn_is_fitted__()
-        fit_task = self._init_callback_context(max_subtasks=n_epochs)
-        fit_task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        source = self._read(X, reset=not resume, min_samples=2)
+    def _fit(self, X, y, n_epochs, **how):
         device = resolve_device(self.device)
-        views = self._resolve_views(source)
-        backbone = self._kept_backbone() if resume else self._resolve_backbone(source, device)
-        history = self.history_ if resume else []
-        with isolated(device), kept_heap(device.type == "cpu"):
-            with torch.device("cpu"):  # whatever the process's default device is
-                if resume:
-                    seed, scaling = self._seed, self._scaling
-                    encoder = copy.deepcopy(self._objective.encoder)
-                else:
-                    seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-                    scaling = learn_scaling(source)
-                    seed_torch(device, seed)
-                    encoder = make_encoder(
-                        backbone, source.shape, scaling.mean, scaling.std, weights=self.weights
-                    )
-                n_features = count_features(encoder, source.shape)
-                n_features_out = count_features(encoder_at(encoder, self.layer), source.shape)
-                training = self._resolve_training(len(source), device, seed, len(history), anneal)
-                objective = self._make_objective(encoder, n_features, training).float()
-            if resume:
-                _restore(objective, self._objective)
-            near, scale = source.near(device, self.verbose), scaling.on(device)
-            make_views = _view_maker(views, scale)
-            for shape in {view.shape[1:] for view in make_views(near.batch(slice(2), device))}:
-                if shape != source.shape:
-                    count_features(encoder, shape)
-            goes_on = resume and not anneal and training.optimizer == self.optimizer_
-
-            def fitted(objective, rows, optimizer_state=None):
-                """Return the fitted attributes with these epochs behind."""
-                rows = history + rows
-                return {
-                    "encoder_": encoder_at(objective.encoder, self.layer).eval(),
-                    "history_": rows,
-                    "loss_curve_": [row["train_loss"] for row in rows],
-                    "n_iter_": len(rows),
-                    "backbone_": backbone,
-                    "views_": views,
-                    "batch_size_": training.batch_size,
-                    "optimizer_": training.optimizer,
-                    "lr_": training.lr,
-                    "weight_decay_": training.weight_decay,
-                    "warmup_epochs_": training.warmup_epochs,
-                    "device_": str(device),
-                    "precision_": training.precision,
-                    "_n_features_out": n_features_out,
-                    "_objective": objective,
-                    "_optimizer_state": optimizer_state,
-                    "_scaling": scaling,
-                    "_seed": seed,
-                    "_n_samples": training.n_samples,
-                } | self._fitted(objective, source)
-
-            def finished(rows):
-                """Return a copy of the objective as it would be if training ended here."""
-                copied = copy.deepcopy(objective).cpu()
-                cpu = torch.device("cpu")
-                parts = copied.encoder.eval(), source, scaling.on(cpu), cpu
-                finish(copied, functools.partial(_in_batches, *parts), training, len(rows))
-                return copied.eval()
-
-            @contextlib.contextmanager
-            def epoch_task(rows):
-                """Tell scikit-learn's callbacks of an epoch; stop where one says so."""
-                task = fit_task.subcontext(task_name="epoch")
-                task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-                yield
-                if task.call_on_fit_task_end(
-                    estimator=self,
-                    X=X,
-                    y=y,
-                    reconstruction_attributes=lambda: fitted(finished(rows()), rows()),
-                ):
-                    raise StopTraining
-
-            rows, optimizer_state = train(
-                objective,
-                near,
-                make_views,
-                lambda: _in_batches(objective.encoder.eval(), near, scale, device),
-                training,
-                n_epochs=n_epochs,
-                epoch_task=epoch_task,
-                callbacks=self.callbacks or [],
-                optimizer_state=self._optimizer_state if goes_on else None,
-                unit="img" if source.is_image else "row",
-                verbose=self.verbose,
-            )
-            objective.zero_grad()  # gradients would stay in memory
-            vars(self).update(fitted(objective.cpu().eval(), rows, optimizer_state))
-        fit_task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
+        with gpu_freed(device):  # around a call, whose variables are gone by then
+            self._fit_on(device, X, y, n_epochs, **how)
         return self
 
-    def _kept_backbone(self):
+    def _fit_on(self, device, X, y, n_epochs, *, resume, anneal):
+        resume = resume and self.__sklearn_is_fitted__()
+        task = self._init_callback_context(max_subtasks=n_epochs)
+        task.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        found = self._find(X, reset=not resume, min_samples=2)
+        if resume:
+            seed = self._seed
+        else:
+            seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        root = folder_of(self.memory) if anneal else None
+        kept = None
+        if root is not None:
+            found, content = identified(found, self.hash_files)
+            kept = Kept(root, self._fit_key(content, device, seed, resume), self.verbose)
+        with contextlib.nullcontext() if kept is None else kept.alone():
+            finished = None if kept is None else kept.read("fit")
+            if finished is not None:
+                self._take_over(finished, resume)
+            else:
+                how = {"resume": resume, "anneal": anneal, "kept": kept}
+                fit = Fit(self, found.read(), device, seed, **how)
+                vars(self).update(fit.run(task, n_epochs, X, y))
+                if kept is not None and not fit.stopped_from_outside:
+                    kept.write("fit", self)
+                    kept.remove("checkpoint")
+        task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
+
+    def _fit_key(self, content, device, seed, resume):
+        """Return the key of a fit: of all that its result depends on."""
+        given = {k: v for k, v in self.get_params(deep=False).items() if k not in NEUTRAL}
+        parts = {f"parameter {name}": value for name, value in given.items()} | {
+            "X": content,
+            "class": type(self),
+            "device": device.type,
+            "precision": self._resolve_precision(device),
+            "seed": None if self.random_state is None else seed,
+        }
+        if self.weights is not None and os.path.isfile(self.weights):
+            parts["weights"] = Path(self.weights).read_bytes()
+        if resume:
+            parts["start"] = [self._objective.state_dict(), self.history_]
+        return key_of(parts)
+
+    def _take_over(self, kept, resume):
+        """Become what was kept of a fit like this one."""
+        backbone = self.backbone_ if resume else self.backbone
+        found = "n_features_in_", "feature_names_in_", "_listed"  # in X, which is at hand
+        vars(self).update({k: v for k, v in kept["fitted"].items() if k not in found})
+        # What no file holds, as it is code, was given again.
+        if "backbone_" in kept["custom"]:
+            self.backbone_ = backbone
+        if "views_" in kept["custom"]:
+            self.views_ = self.views
+        self._rebuild(kept["weights"])
+        self._optimizer_state = kept["more"]["optimizer_state"]
+        warn(symptoms(self.history_, self._objective, self.max_epochs))
+
+    def _kept_backbone(self, *_):
         """Return the backbone of the fit before; raise where another one is asked for now."""
         kept = self.backbone_
         same = self.backbone is kept or (isinstance(kept, str) and self.backbone == kept)
@@ -493,10 +497,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 else f"views={views!r} are for images, but X holds rows. Set image_shape if they "
                 "are flattened images."
             )
-        if source.is_image and hasattr(views, "for_images"):
-            channels, height, width = source.shape
-            views = views.for_images(height, width, channels)
-        return views
+        channels, *size = source.shape if source.is_image else (0,)
+        return views.for_images(*size, channels) if size and hasattr(views, "for_images") else views
 
     def _resolve_precision(self, device):
         """Return the number type of a network's products on a device."""
@@ -547,14 +549,32 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         embedding : ndarray of shape (n_samples, n_features_out), float32
             The embedding. That of a sample does not depend on the others in X, but for rounding.
         """
-        source, device = self._read_again(X)
+        check_is_fitted(self)
+        found, device = self._find(X, reset=False), resolve_device(self.device)
+        root = folder_of(self.memory)
+        if root is None or getattr(self, "_kept_as", None) is None:
+            return self._embedding(found.read(), device)
+        found, content = identified(found, self.hash_files)
+        kept = Kept(root, self._kept_as, self.verbose)
+        weights, precision = self.encoder_.state_dict(), self._resolve_precision(device)
+        name = f"embedding-{fingerprint([content, weights, device.type, precision])}"
+        with kept.alone():
+            found_there = kept.read(name)
+            if found_there is not None:
+                return found_there["embedding"]
+            embedding = self._embedding(found.read(), device)
+            kept.write(name, {"embedding": embedding})
+        return embedding
+
+    def _embedding(self, source, device):
+        """Return the embedding of the samples of a source."""
         encoder, scale = self.encoder_, self._scaling.on(device)
-        if len(source) > FOLDING_BATCHES * _embedding_batch(source, device):
+        if len(source) > FOLDING_BATCHES * embedding_batch(source, device):
             few = source.batch(slice(2))
             encoder = folded(encoder, self._scaling.on(few.device)(few))
-        encoder = _moved(encoder, device)
+        encoder = moved(encoder, device)
         precision = self._resolve_precision(device) if device.type == "cuda" else "float32"
-        embedding = _in_batches(lambda x: encoder(x).float(), source, scale, device, precision)
+        embedding = in_batches(lambda x: encoder(x).float(), source, scale, device, precision)
         return source.aligned(embedding)
 
     def _map(self, X, module, function=lambda module, samples: module(samples), finish=None):
@@ -563,8 +583,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         ``finish``, if given, turns the results of all samples at once into what is returned.
         """
         source, device = self._read_again(X)
-        function = functools.partial(function, _moved(attrgetter(module)(self), device))
-        results = _in_batches(function, source, self._scaling.on(device), device)
+        function = functools.partial(function, moved(attrgetter(module)(self), device))
+        results = in_batches(function, source, self._scaling.on(device), device)
         return source.aligned(results if finish is None else finish(results))
 
     def score(self, X, y=None):
@@ -592,10 +612,10 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         batches = np.array_split(order, max(1, round(len(order) / self.batch_size_)))
         total = 0.0
         with isolated(device), torch.no_grad(), full_precision(device):
-            objective = _moved(self._objective, device)
+            objective = moved(self._objective, device)
             scale = self._scaling.on(device)
-            make_views = _view_maker(self.views_, scale)
-            embed = functools.partial(_in_batches, objective.encoder, source, scale, device)
+            make_views = functools.partial(views_of, self.views_, scale)
+            embed = functools.partial(in_batches, objective.encoder, source, scale, device)
             targets = objective.before_epoch(embed, np.random.default_rng(self._seed)).targets
             for i, indices in enumerate(batches):
                 seed_torch(device, self._seed, i)
@@ -686,65 +706,3 @@ def check_any(n_samples):
 
 def _is_auto(value):
     return isinstance(value, str) and value == "auto"
-
-
-def _embedding_batch(source, device):
-    """Return how many samples are embedded at once."""
-    fitting = EMBEDDING_PIXELS // math.prod(source.shape[1:])
-    return min(EMBEDDING_BATCH[device.type], max(8, fitting))
-
-
-def _in_batches(function, source, scale, device, precision="float32"):
-    """Return what a function of batches on the device gives for all samples, as one array."""
-    results = None
-    size = _embedding_batch(source, device)
-    parts = list(gen_batches(len(source), size)) if len(source) else []
-    kept = kept_heap(device.type == "cpu" and len(parts) > 1)
-    with torch.inference_mode(), autocast(device, precision), kept:
-        computed = ((part, function(scale(source.batch(part, device)))) for part in parts)
-        for part, result in one_behind(computed):  # read while the next is computed
-            result = result.cpu().numpy()
-            if results is None:
-                results = np.empty((len(source), *result.shape[1:]), result.dtype)
-            results[part] = result
-    if results is None:  # no image could be read
-        blank = torch.zeros(1, *source.shape, dtype=torch.uint8, device=device)
-        with torch.inference_mode():
-            results = function(scale(blank)).cpu().numpy()[:0]
-    return results
-
-
-def _view_maker(views, scale):
-    """Return a function from a batch to its views, which are checked to hold every sample."""
-
-    def make_views(batch):
-        made = views(scale(batch))
-        if not isinstance(made, list | tuple) or not all(
-            isinstance(view, torch.Tensor) and len(view) == len(batch) for view in made
-        ):
-            raise ValueError(
-                f"views={views!r} must turn a batch into a list of tensors, each with a view of "
-                f"all of its {len(batch)} samples."
-            )
-        return made
-
-    return make_views
-
-
-def _restore(objective, old):
-    """Give a new objective the weights of an old one."""
-    try:
-        objective.load_state_dict(old.state_dict())
-    except RuntimeError as error:
-        raise ValueError(
-            "Training cannot go on from the weights of the fit before, because a parameter that "
-            "decides the shape of the network was changed. Set it back, or fit a clone."
-        ) from error
-
-
-def _moved(module, device):
-    """Return the module on a device; fitted modules themselves stay on the CPU, and picklable.
-
-    Copies of traced modules, which ``layer`` makes, forget that they are in evaluation mode.
-    """
-    return (module if device.type == "cpu" else copy.deepcopy(module).to(device)).eval()

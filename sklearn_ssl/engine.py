@@ -4,10 +4,13 @@ import contextlib
 import copy
 import dis
 import math
+import multiprocessing
 import os
+import re
 import threading
 import time
-from dataclasses import dataclass
+import traceback
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,6 +19,7 @@ from skorch.callbacks import Callback
 from skorch.utils import TeeGenerator
 from torch import nn
 
+from sklearn_ssl.health import spread, symptoms, warn
 from sklearn_ssl.optimizers import make_optimizer
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -28,6 +32,7 @@ class Epoch:
     order: np.ndarray | None = None  # indices of the samples to train on; None is all, shuffled
     targets: torch.Tensor | None = None  # one for each sample of X, the second argument of forward
     renewed: tuple = ()  # parameters that were set anew, of which the optimizer shall know nothing
+    figures: dict = field(default_factory=dict)  # numbers about it, which are kept in the history
 
 
 class Objective(nn.Module):
@@ -35,8 +40,11 @@ class Objective(nn.Module):
 
     ``encoder`` is what embeds samples once training has ended. ``forward`` takes the list of
     views of a batch, and its targets if ``before_epoch`` gave any, and returns a dict of scalar
-    tensors with ``"loss"``, which is minimised; the others are kept in the history.
+    tensors with ``"loss"``, which is minimised; the others are kept in the history. What is
+    called ``"embedding"``, (n, d), is watched: it has to differ between samples.
     """
+
+    near_chance = 0.9  # above this share of the loss of one who guesses, nothing was learned
 
     def __init__(self, encoder):
         super().__init__()
@@ -53,6 +61,16 @@ class Objective(nn.Module):
         without views; ``rng`` is a NumPy generator, a function of seed and epoch.
         """
         return Epoch()
+
+    def chance_loss(self, n):
+        """Return the loss of one who guesses, in a batch of n samples; None if there is no such."""
+
+    def symptoms(self, row):
+        """Return what is wrong by an epoch's history that other methods do not know: cause, text.
+
+        The text names the parameters to change.
+        """
+        return {}
 
     def before_step(self, progress):
         """Change gradients before the optimizer uses them.
@@ -71,10 +89,20 @@ class Objective(nn.Module):
         """
 
 
+def own_gpu():
+    """Return the number of torch's current GPU; worker processes take the GPUs in turn."""
+    if multiprocessing.parent_process() is None:
+        return torch.cuda.current_device()
+    process = multiprocessing.current_process()
+    number = re.search(r"\d+$", process.name)
+    # dask gives all its workers one name, and their process ids may all be even.
+    return int(number[0] if number else process._identity[-1]) % torch.cuda.device_count()
+
+
 def resolve_device(device):
     """Turn a device parameter into a torch.device that is there."""
     if str(device) == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = f"cuda:{own_gpu()}" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
     except RuntimeError:
@@ -155,6 +183,26 @@ def isolated(device):
             torch.set_default_dtype(dtype)
 
 
+@contextlib.contextmanager
+def gpu_freed(device):
+    """Give a GPU's memory to other processes at the end, also where a call inside raises.
+
+    An exception holds the variables of the calls that it left, and IPython holds the exception:
+    they are forgotten. Not so what a function has from those around it, so our functions get
+    what lies on a GPU as arguments.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if device.type == "cuda":
+            traceback.clear_frames(error.__traceback__)
+        raise
+    finally:
+        if device.type == "cuda":
+            with torch.cuda.device(device):  # else GPU 0 is used too: pytorch's issue 144025
+                torch.cuda.empty_cache()
+
+
 def seed_torch(device, *key):
     """Make all that torch draws next on the processor and the device a function of the key."""
     # NumPy takes a key for the same with zeros behind it, so the length stands in front.
@@ -203,6 +251,13 @@ class SSLNet(NeuralNet):
 
     _default_callbacks = []  # they read the loss at every step
     unfinished = False  # whether an epoch has begun and not ended
+    keep = None  # what is called with the state of training
+    begun = None  # what there is of an epoch to go on with
+
+    @property
+    def objective(self):
+        """The objective itself, whose state has the same names whether it is compiled or not."""
+        return getattr(self.module_, "_orig_mod", self.module_)
 
     def initialize_optimizer(self):
         """Build the optimizer from its name."""
@@ -222,24 +277,31 @@ class SSLNet(NeuralNet):
         return dataset
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Train one epoch and record the means of what the objective returned."""
+        """Train one epoch, or the rest of one, and record the means of what was returned."""
         if not training:
             return
         t = self.training
         epoch, start = t.first_epoch + len(self.history) - 1, time.perf_counter()
+        begun, self.begun = self.begun, None
         rng = np.random.default_rng((t.seed, epoch))
-        self.module_.train()
-        seed_torch(t.device, t.seed, epoch)
-        plan = self.module_.before_epoch(self.embed, rng)
-        for parameter in plan.renewed:
-            self.optimizer_.state.pop(parameter, None)
-        order = rng.permutation(len(iterator)) if plan.order is None else plan.order
-        batches = split(order, t.batch_size)
+        if begun is None:
+            self.module_.train()
+            seed_torch(t.device, t.seed, epoch)
+            plan = self.module_.before_epoch(self.embed, rng)
+            for parameter in plan.renewed:
+                self.optimizer_.state.pop(parameter, None)
+            order = rng.permutation(len(iterator)) if plan.order is None else plan.order
+            begun = {"order": order, "targets": plan.targets, "figures": plan.figures}
+            begun |= {"steps": {}, "n_steps": 0, "rng": rng.bit_generator.state}
+        rng.bit_generator.state = begun["rng"]
+        batches = split(begun["order"], t.batch_size)
         # Looked up once an epoch: indexing by an array waits for a GPU.
-        targets = None if plan.targets is None else plan.targets[batches]
+        targets = None if begun["targets"] is None else begun["targets"].to(t.device)[batches]
+        first, earlier = begun["n_steps"], begun["steps"]
         self.unfinished, steps = True, []
         self.module_.train()
-        for i, batch in enumerate(iterator.batches(batches, t.device, rng)):
+        parts = iterator.batches(batches[first:], t.device, rng)
+        for i, batch in enumerate(parts, start=first):
             done = (0 if t.anneal else t.first_epoch) + len(self.history) - 1
             done += (i + 0.5) / len(batches)
             horizon = t.max_epochs if t.anneal else None
@@ -255,25 +317,116 @@ class SSLNet(NeuralNet):
             self.notify("on_batch_begin", batch=batch, training=True)
             views = self.make_views(batch)
             step = step_fn((views,) if targets is None else (views, targets[i]))
+            embedding = step.pop("embedding", None)
             self.module_.after_step((done + 0.5 / len(batches)) / t.max_epochs)
             steps.append(step)
             self.notify("on_batch_end", batch=batch, training=True, **step)
-        # The one read from the device in an epoch.
-        means = {k: torch.stack([s[k] for s in steps]).float().mean().item() for k in steps[0]}
-        seconds = time.perf_counter() - start
-        self.history.record("epoch", epoch + 1)
-        for name, value in means.items():
-            self.history.record(f"{prefix}_{name}" if name == "loss" else name, value)
-        best = min([row.get("train_loss", math.inf) for row in self.history])
-        self.history.record("train_loss_best", means["loss"] <= best)
-        self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
-        self.history.record("dur", seconds)
+            if i + 1 < len(batches) and self.due():
+                begun |= {"steps": joined(earlier, steps), "n_steps": i + 1}
+                if not self.scaler_.is_enabled():
+                    self.check_loss(begun["steps"]["loss"])
+                self.save_state(begun)
+        self.record(epoch, joined(earlier, steps), embedding, batches, begun["figures"])
+        self.history.record("dur", time.perf_counter() - start)
         self.unfinished = False
+        self.watch()
+
+    def record(self, epoch, values, embedding, batches, figures):
+        """Write an epoch into the history: the one read from the device in it."""
+        loss, skips = values["loss"], self.scaler_.is_enabled()
+        means = {name: value.mean() for name, value in values.items()}
+        if skips:
+            means["loss"] = loss.where(loss.isfinite(), torch.nan).nanmean()
+            means["skipped_steps"] *= len(batches)
+        if embedding is not None:
+            means |= spread(embedding)
+        means = dict(zip(means, torch.stack(list(means.values())).tolist(), strict=True))
         if not math.isfinite(means["loss"]):
+            self.check_loss(loss)
+        if skips:
+            means["skipped_steps"] = round(means["skipped_steps"])
+        if embedding is not None:
+            figures = figures | {"embedding_dim": embedding.shape[1]}
+        chance = self.objective.chance_loss(batches.shape[1])
+        if chance is not None:
+            figures = figures | {"chance_loss": chance}
+        loss = means.pop("loss")
+        best = loss <= min([row.get("train_loss", math.inf) for row in self.history])
+        figures = (
+            {"epoch": epoch + 1, "train_loss": loss, "train_loss_best": best} | means | figures
+        )
+        figures |= {"lr": self.optimizer_.param_groups[0]["lr"], "n_steps": len(batches)}
+        for name, value in figures.items():
+            self.history.record(name, value)
+
+    def check_loss(self, losses):
+        """Stop where the loss of a step of this epoch is no number any more."""
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad):
+            t, step = self.training, bad[0].item()
             raise ValueError(
-                f"The loss became {means['loss']} in epoch {epoch + 1}, at lr={t.lr:g} and "
+                f"The loss became {losses[step].item()} in epoch "
+                f"{t.first_epoch + len(self.history)}, step {step + 1} of it, at lr={t.lr:g} and "
                 f'precision="{t.precision}". Try a lower lr, or precision="float32".'
             )
+
+    def watch(self):
+        """Warn of what goes wrong, once of each cause."""
+        found = symptoms(records(self), self.objective, self.training.max_epochs)
+        warn(found, self.warned)
+        self.warned |= found.keys()
+
+    def due(self):
+        """Tell whether the state of training is to be kept, within an epoch."""
+        return self.keep is not None and time.perf_counter() - self.kept_at > self.keep_seconds
+
+    def save_state(self, begun=None):
+        """Hand over all that the rest of training depends on; ``begun`` is an epoch under way."""
+        if self.keep is not None:
+            self.keep(
+                {
+                    "objective": self.objective.state_dict(),
+                    "optimizer": self.optimizer_.state_dict()["state"],
+                    "scaler": self.scaler_.state_dict(),
+                    "rows": records(self),
+                    "callbacks": [_state_of(callback) for callback in self.theirs()],
+                    "begun": begun,
+                }
+            )
+            self.kept_at = time.perf_counter()
+
+    def load_state(self, state):
+        """Go on from where a state was kept."""
+        self.objective.load_state_dict(state["objective"])
+        self.load_moments(state["optimizer"])
+        self.scaler_.load_state_dict(state["scaler"])
+        for row in state["rows"]:
+            self.history.append(row | {"batches": []})
+        for callback, values in zip(self.theirs(), state["callbacks"], strict=True):
+            vars(callback).update(values)
+        self.begun = state["begun"]
+
+    def theirs(self):
+        """Return the user's callbacks."""
+        return [c for _, c in self.callbacks_ if not isinstance(c, Progress)]
+
+    def load_moments(self, moments):
+        """Give the optimizer moments, copied and in the order of memory of their weights.
+
+        Learning rate and weight decay are not taken over, as they may have been changed since.
+        """
+        groups = self.optimizer_.param_groups
+        weights = [weight for group in groups for weight in group["params"]]
+
+        def like(weight, value):
+            same = isinstance(value, torch.Tensor) and value.shape == weight.shape
+            return torch.empty_like(weight).copy_(value) if same else copy.deepcopy(value)
+
+        state = {
+            index: {name: like(weights[index], value) for name, value in kept.items()}
+            for index, kept in moments.items()
+        }
+        self.optimizer_.load_state_dict(self.optimizer_.state_dict() | {"state": state})
 
     def train_step(self, batch, **fit_params):
         """Take a step on a batch's views, and its targets; nothing is read from the device."""
@@ -284,6 +437,9 @@ class SSLNet(NeuralNet):
         self.scaler_.scale(step["loss"]).backward()
         if self.scaler_.is_enabled():
             self.scaler_.unscale_(self.optimizer_)
+            gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
+            finite = torch.stack(torch._foreach_norm(gradients)).isfinite().all()
+            step["skipped_steps"] = (~finite).float()  # as the scaler will
         self.module_.before_step(self.progress)
         self.notify(
             "on_grad_computed",
@@ -310,6 +466,19 @@ class SSLNet(NeuralNet):
             if dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] == "RAISE_VARARGS":
                 raise StopTraining from None
             raise
+
+
+def joined(earlier, steps):
+    """Return what the steps of an epoch returned, one tensor (n_steps,) for each name."""
+    values = {name: torch.stack([step[name] for step in steps]).float() for name in steps[0]}
+    if not earlier:
+        return values
+    return {name: torch.cat([earlier[name].to(v.device), v]) for name, v in values.items()}
+
+
+def _state_of(callback):
+    """Return what a callback has learned: by convention, what ends in an underscore."""
+    return {k: v for k, v in vars(callback).items() if k.endswith("_") and not k.startswith("_")}
 
 
 def records(net):
@@ -364,6 +533,9 @@ def train(
     epoch_task,
     callbacks=(),
     optimizer_state=None,
+    state=None,
+    keep=None,
+    keep_seconds=math.inf,
     unit="sample",
     verbose=0,
 ):
@@ -373,6 +545,8 @@ def train(
     an array of indices; ``make_views`` turns a batch into its views; ``embed`` is what the
     objective's hooks get. ``epoch_task(records)`` gives a context around each epoch, which may
     raise StopTraining at its end. Any other exception leaves the objective wherever it was.
+    ``keep(state)`` gets all that the rest depends on after each epoch, and in it after so many
+    seconds; with such a ``state`` training goes on from there, to the same end.
     """
     for callback in callbacks:
         if not hasattr(callback[-1] if isinstance(callback, tuple) else callback, "on_epoch_end"):
@@ -391,19 +565,21 @@ def train(
         verbose=verbose,
     )
     net.training, net.make_views, net.embed = training, make_views, embed
+    net.keep, net.keep_seconds, net.kept_at = keep, keep_seconds, time.perf_counter()
+    net.warned = set()
     net.initialize()
     if optimizer_state is not None:
-        # The moments alone, as learning rate and weight decay may have been changed since; and a
-        # copy of them, as steps change them in place.
-        state = {"state": copy.deepcopy(optimizer_state)}
-        net.optimizer_.load_state_dict(net.optimizer_.state_dict() | state)
+        net.load_moments(optimizer_state)
     try:
         with contextlib.suppress(StopTraining):
             net.notify("on_train_begin", X=source, y=None)
-            for _ in range(n_epochs):
+            if state is not None:
+                net.load_state(state)
+            for _ in range(n_epochs - len(net.history)):
                 stopped = True
                 with epoch_task(lambda: records(net)), contextlib.suppress(StopTraining):
                     net.fit_loop(source, epochs=1)
+                    net.save_state()
                     stopped = False
                 if stopped:
                     break

@@ -3,6 +3,7 @@
 import math
 import os
 import warnings
+from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
 
@@ -19,17 +20,19 @@ from sklearn_ssl.reading import (
     KeptImages,
     listed_images,
     read_images,
+    told_apart,
     typical_size,
     what_went_wrong,
 )
 from sklearn_ssl.sources import ArraySource, ImagesSource
 
 
-def read_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
-    """Check X and return its source; with ``reset`` learn its shape, else compare it with fit's.
+def find_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
+    """Check X; return its source, or the images that it lists. ``read()`` of both is the source.
 
-    Sets ``n_features_in_`` and, for images, ``image_shape_`` (h, w, c) on the estimator. Images
-    of files and the like get at most ``largest_size`` where ``image_size`` is "auto".
+    With ``reset`` learn what X is like, else compare it with fit's. Sets ``n_features_in_`` on the
+    estimator and, for images, ``image_shape_`` (h, w, c), that of listed ones when they are read.
+    These get at most ``largest_size`` where ``image_size`` is "auto".
     """
     # Whether pixels were and will be read as bytes, in whatever number type they come.
     listed = not reset and getattr(estimator, "_listed", False)
@@ -46,13 +49,79 @@ def read_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
             return source
         images = list(source.array.reshape(len(source), *source.sample_shape))
         n_features = math.prod(source.sample_shape)
-    source = _images_source(estimator, images, reset, min_samples, largest_size)
     if reset:
-        _check_shape(estimator, source, reset)
+        size = estimator.image_size
+        size = (typical_size(images, largest_size) if isinstance(size, str) else size,) * 2
         _check_feature_names(estimator, X, reset=True)
-        estimator.n_features_in_ = n_features
-        estimator._listed = True
-    return source
+        estimator.n_features_in_, estimator._listed = n_features, True
+    else:
+        size = _shape_of_fit(estimator)[:2]
+    return ListedImages(estimator, images, size, reset, min_samples)
+
+
+@dataclass
+class ListedImages:
+    """Images that X lists, which are decoded when they are read."""
+
+    estimator: object
+    images: object  # by their number
+    size: tuple  # (height, width) that they get
+    reset: bool
+    min_samples: int
+
+    def content(self, by_content=False):
+        """Return what tells the images from others; None if they have to be decoded for that.
+
+        Files are told by path, size and time of change, or else ``by_content``.
+        """
+        warns = self.estimator.on_error == "warn"  # which only reading can
+        parts = None if warns else told_apart(self.images, by_content)
+        return parts if parts is None else [self.size, self.estimator.on_error, parts]
+
+    def read(self):
+        """Decode the images, and return their source."""
+        estimator, (height, width) = self.estimator, self.size
+        if self.reset and estimator.verbose:
+            print(f"The images of X are resized to {height} x {width} pixels (image_size).")
+        blocks, places, bad = read_images(
+            self.images,
+            height,
+            width,
+            n_jobs=estimator.n_jobs,
+            folder=estimator.cache,
+            verbose=estimator.verbose,
+        )
+        rows, n_images = np.flatnonzero(places["block"] >= 0), len(self.images)
+        needed = self.min_samples if self.min_samples > 1 else 0  # transform can do without any
+        if n_images < needed:
+            raise ValueError(
+                f"X lists {n_images} images; at least {needed} are needed to train on."
+            )
+        if bad and estimator.on_error == "raise":
+            remedy = 'Mend or remove them, or set on_error="skip" to go on without them.'
+            raise ValueError(f"{what_went_wrong(self.images, bad)}\n{remedy}")
+        if len(rows) < needed:
+            remedy = f"At least {needed} are needed to train on, {len(rows)} are left."
+            raise ValueError(f"{what_went_wrong(self.images, bad)}\n{remedy}")
+        if bad and estimator.on_error == "warn":
+            warnings.warn(what_went_wrong(self.images, bad), stacklevel=2)
+        channels = int(places["shape"][rows, 2].max()) if self.reset else estimator.image_shape_[2]
+        kept = KeptImages(blocks, places[rows], (height, width, channels))
+        source = ImagesSource(kept, kept.shape_of_one, 2, rows=rows, n_rows=n_images)
+        if self.reset:
+            n_features = estimator.n_features_in_
+            _check_shape(estimator, source, reset=True)
+            estimator.n_features_in_ = n_features
+        return source
+
+
+def identified(found, hash_files):
+    """Return what ``find_samples`` found, read if it has to be, and what tells it from others."""
+    content = found.content(hash_files)
+    if content is None:
+        found = found.read()
+        content = found.content()
+    return found, content
 
 
 def _array_source(estimator, X, reset, min_samples):
@@ -100,42 +169,6 @@ def _to_be_resized(estimator, source, reset, listed):
             "them before."
         )
     return True
-
-
-def _images_source(estimator, images, reset, min_samples, largest_size):
-    """Decode images that X lists, and return their source."""
-    if reset:
-        height = width = estimator.image_size
-        if isinstance(height, str):
-            height = width = typical_size(images, largest_size)
-        if estimator.verbose:
-            print(f"The images of X are resized to {height} x {width} pixels (image_size).")
-    else:
-        height, width, channels = _shape_of_fit(estimator)
-    blocks, places, bad = read_images(
-        images,
-        height,
-        width,
-        n_jobs=estimator.n_jobs,
-        folder=estimator.cache,
-        verbose=estimator.verbose,
-    )
-    rows = np.flatnonzero(places["block"] >= 0)
-    needed = min_samples if min_samples > 1 else 0  # transform can do without any
-    if len(images) < needed:
-        raise ValueError(f"X lists {len(images)} images; at least {needed} are needed to train on.")
-    if bad and estimator.on_error == "raise":
-        remedy = 'Mend or remove them, or set on_error="skip" to go on without them.'
-        raise ValueError(f"{what_went_wrong(images, bad)}\n{remedy}")
-    if len(rows) < needed:
-        remedy = f"At least {needed} are needed to train on, {len(rows)} are left."
-        raise ValueError(f"{what_went_wrong(images, bad)}\n{remedy}")
-    if bad and estimator.on_error == "warn":
-        warnings.warn(what_went_wrong(images, bad), stacklevel=2)
-    if reset:
-        channels = int(places["shape"][rows, 2].max())
-    kept = KeptImages(blocks, places[rows], (height, width, channels))
-    return ImagesSource(kept, kept.shape_of_one, 2, rows=rows, n_rows=len(images))
 
 
 def _shape_of_fit(estimator):

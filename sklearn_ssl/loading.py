@@ -32,8 +32,8 @@ def load(path, *, device="auto", backbone=None, views=None):
     -------
     estimator : object
         The fitted estimator: ``transform`` gives what it gave before it was saved, to the bit on
-        a machine of the same kind. ``partial_fit`` goes on with a fresh optimizer. ``cache`` is
-        None again, since it named a folder of another machine.
+        a machine of the same kind. ``partial_fit`` goes on with a fresh optimizer. ``cache``
+        and ``memory`` are None again, since they named folders of another machine.
 
     Raises
     ------
@@ -70,8 +70,9 @@ def load(path, *, device="auto", backbone=None, views=None):
             f"{name} holds the weights of a backbone of its author's own, and not the code. Give "
             "it again: load(path, backbone=...)."
         )
-    # A stranger shall not say where on this machine images are kept.
-    fitted, parameters = about["fitted"], about["parameters"] | {"device": device, "cache": None}
+    # A stranger shall not say where on this machine anything is kept.
+    fitted, parameters = about["fitted"], about["parameters"] | {"cache": None, "memory": None}
+    parameters["device"] = device
     if backbone is not None:
         parameters["backbone"] = fitted["backbone_"] = backbone
     if views is not None:

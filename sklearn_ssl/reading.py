@@ -1,12 +1,14 @@
 """Images that X lists, as files or otherwise: found, decoded in parallel, and kept."""
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from numbers import Number
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -135,6 +137,31 @@ def typical_size(images, largest):
             sides.append(shorter_side(_fetched(images, row)))
     size = min(largest, int(np.median(sides))) if sides else largest
     return size if size < 32 else size - size % 32
+
+
+def told_apart(images, by_content):
+    """Return what tells listed files and bytes from others; None if something else is among them.
+
+    Files are told by path, size and time of change, or by their content.
+    """
+    if not _is_list(images):
+        return None
+    parts = []
+    for image in images:
+        with contextlib.suppress(UnreadableImage):
+            image = image_in(image)
+        if by_content and isinstance(image, str | PathLike):
+            with contextlib.suppress(OSError, ValueError):
+                image = Path(image).read_bytes()
+        if isinstance(image, bytes):
+            parts.append(hashlib.sha256(image).digest())
+        elif isinstance(image, str | PathLike):
+            parts.append(file_key(image, 0, 0))
+        elif is_missing(image):
+            parts.append(b"")
+        else:
+            return None
+    return parts
 
 
 def read_images(images, height, width, *, n_jobs, folder, verbose):

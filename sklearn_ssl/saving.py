@@ -1,5 +1,6 @@
-"""Fitted estimators as one file of tensors and text, in which nothing can run code."""
+"""Estimators and values as one file of tensors and text, in which nothing can run code."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,6 +21,7 @@ FORMAT = 1
 # What text may name, besides numbers and words.
 CLASSES = {cls.__name__: cls for cls in (Scaling, views.CombinedViews, views.ImageViews)}
 CLASSES["RowViews"] = views.RowViews
+SEQUENCES = {"list": list, "tuple": tuple, "set": set}
 # Fitted attributes that are built anew: modules, and what only training needs.
 REBUILT = {"encoder_", "_objective", "_optimizer_state"}
 
@@ -28,8 +30,8 @@ class CustomPart(Exception):  # noqa: N818
     """Raised for what is code of the user's, which no file holds."""
 
 
-def write_estimator(estimator, path):
-    """Write a fitted estimator to a file."""
+def write_estimator(estimator, path, **more):
+    """Write a fitted estimator to a file, and more values beside it."""
     tensors, custom = {}, []
 
     def encoded(group, values):
@@ -43,27 +45,59 @@ def write_estimator(estimator, path):
 
     fitted = {k: v for k, v in vars(estimator).items() if k not in estimator.get_params()}
     about = {
-        "format": FORMAT,
         "class": type(estimator).__name__,
         "versions": {name: version(name) for name in ("sklearn-ssl", "torch", "torchvision")},
         "parameters": encoded("parameters", estimator.get_params(deep=False)),
         "fitted": encoded("fitted", {k: v for k, v in fitted.items() if k not in REBUILT}),
         "weights": encoded("weights", estimator._objective.state_dict()),
+        "more": encoded("more", more),
         "custom": custom,  # names of what is left out
     }
-    text = json.dumps(about)
+    _write(path, about, tensors)
+
+
+def read_estimator(path):
+    """Return what a file says of an estimator: a dict of its class's name, parameters and state."""
+    about, tensors = _read(path)
+    with _understood(path):
+        if "class" not in about:
+            raise KeyError
+        for group in ("parameters", "fitted", "weights", "more"):
+            about[group] = {k: _decode(value, tensors) for k, value in about[group].items()}
+    return about
+
+
+def write_values(path, values):
+    """Write plain values, arrays and tensors to a file; raise CustomPart where one is no such."""
+    tensors = {}
+    _write(path, {"values": _encode(values, "values", tensors)}, tensors, durable=False)
+
+
+def read_values(path):
+    """Return the values that were written to a file."""
+    about, tensors = _read(path)
+    with _understood(path):
+        return _decode(about["values"], tensors)
+
+
+def _write(path, about, tensors, durable=True):
+    """Write a file of text and tensors, which appears under its name when it is complete."""
+    text = json.dumps({"format": FORMAT} | about)
     metadata = {"sklearn_ssl": text, "digest": _digest(text, tensors)}
     part = f"{os.fspath(path)}.{uuid.uuid4().hex}.part"
     try:
         save_file(tensors, part, metadata)
-        os.replace(part, path)  # never half a file under this name
+        if durable:  # else the name could outlive the content, without power
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+        os.replace(part, path)
     finally:
         if os.path.exists(part):
             os.unlink(part)
 
 
-def read_estimator(path):
-    """Return what a file says of an estimator: a dict of its class's name, parameters and state."""
+def _read(path):
+    """Return text and tensors of a file of ours, as they were written."""
     name = repr(os.fspath(path))
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file {name}.")
@@ -80,18 +114,25 @@ def read_estimator(path):
     text = metadata["sklearn_ssl"]
     if metadata["digest"] != _digest(text, tensors):
         raise ValueError(f"{name} was changed or broken since it was written.")
-    try:
+    with _understood(path):
         about = json.loads(text)
         if about["format"] > FORMAT:
             raise ValueError(
                 f"{name} was written by sklearn_ssl {about['versions']['sklearn-ssl']}, in a "
                 "format that this version does not know. Update sklearn_ssl."
             )
-        for group in ("parameters", "fitted", "weights"):
-            about[group] = {k: _decode(value, tensors) for k, value in about[group].items()}
+        return about, tensors
+
+
+@contextlib.contextmanager
+def _understood(path):
+    """Say of which file it is that something in it is missing or of another kind."""
+    try:
+        yield
     except (AttributeError, KeyError, RecursionError, TypeError) as error:
-        raise ValueError(f"{name} does not say what estimator it holds, or not how.") from error
-    return about
+        raise ValueError(
+            f"{os.fspath(path)!r} does not say what estimator it holds, or not how."
+        ) from error
 
 
 def _encode(value, name, tensors):
@@ -103,7 +144,7 @@ def _encode(value, name, tensors):
         finite = not isinstance(number, float) or math.isfinite(number)
         return number if finite else {"float": str(number)}
     if isinstance(value, torch.Tensor):
-        tensors[name] = value.detach().cpu().contiguous().clone()
+        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": name}
     if isinstance(value, np.ndarray) and value.dtype.kind in "buif":
         tensors[name] = torch.from_numpy(np.array(value, order="C"))
@@ -121,7 +162,9 @@ def _encode(value, name, tensors):
     if CLASSES.get(type(value).__name__) is type(value):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {type(value).__name__: _encode(fields, name, tensors)}
-    raise CustomPart
+    if isinstance(value, set | frozenset):
+        return {"set": [_encode(item, name, tensors) for item in sorted(value, key=repr)]}
+    raise CustomPart(repr(value))
 
 
 def _decode(value, tensors):
@@ -137,9 +180,8 @@ def _decode(value, tensors):
         return tensors[content].numpy()
     if kind == "strings":
         return np.array(content, dtype=object)
-    if kind in ("list", "tuple"):
-        items = [_decode(item, tensors) for item in content]
-        return items if kind == "list" else tuple(items)
+    if kind in SEQUENCES:
+        return SEQUENCES[kind](_decode(item, tensors) for item in content)
     if kind == "dict":
         return {k: _decode(item, tensors) for k, item in content}
     return CLASSES[kind](**_decode(content, tensors))
@@ -147,9 +189,9 @@ def _decode(value, tensors):
 
 def _digest(text, tensors):
     """Return a fingerprint of all that a file holds."""
-    digest = hashlib.blake2b(text.encode(), digest_size=32)
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         array = tensors[name].numpy()
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
+        digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()

@@ -1,5 +1,6 @@
 """Samples as training and embedding see them: batches on a device, and their scale."""
 
+import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -91,6 +92,18 @@ class ArraySource:
         """Return results of all samples with one for each row of X."""
         return results
 
+    def read(self):
+        """Return the source itself, which has nothing left to read."""
+        return self
+
+    def content(self, by_content=False):
+        """Return what tells the samples from others: their shape, number type and values."""
+        values = hashlib.sha256()
+        for part in self.parts():
+            values.update(np.ascontiguousarray(self.array[part]))
+        shape = len(self), self.sample_shape, self.channel_axis
+        return [shape, self.array.dtype.str, values.digest()]
+
     def near(self, device, verbose=0):
         """Return the source to train from: one on a GPU that has room for all samples there."""
         if device.type == "cpu":
@@ -147,6 +160,14 @@ class ImagesSource(ArraySource):
         """Yield the samples of each row of indices, each cut at a random place of its image."""
         moved = self if rng is None else replace(self, array=self.array.moved(rng))
         return ArraySource.batches(moved, order, device)
+
+    def content(self, by_content=False):
+        """Return what tells the images from others: also what training sees beside the windows."""
+        values = hashlib.sha256()
+        for block, start, shape in self.array.places.tolist():
+            values.update(self.array.blocks[block][start : start + math.prod(shape)])
+        shapes = self.array.places["shape"]
+        return [self.array.shape, shapes, self.rows, self.n_rows, values.digest()]
 
     def aligned(self, results):
         """Return results with a row for each row of X, NaN or -1 where there is no image."""

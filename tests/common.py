@@ -57,10 +57,10 @@ def taking_rows(method):
     if "rows" in method.default_views:
         return method
 
-    def read(self, X, **check):
-        source = method._read(self, X, **check)
+    def find(self, X, **check):
+        source = method._find(self, X, **check)
         return RowsAsImages(source.array, source.sample_shape)
 
-    adapted = type(method.__name__, (method,), {"_read": read, "__module__": __name__})
+    adapted = type(method.__name__, (method,), {"_find": find, "__module__": __name__})
     globals()[method.__name__] = adapted  # where a pickle looks for it
     return adapted

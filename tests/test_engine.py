@@ -15,7 +15,7 @@ from sklearn.callback import ProgressBar
 from torch import nn
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.base import _in_batches
+from sklearn_ssl.embedding import in_batches
 from sklearn_ssl.engine import (
     Epoch,
     Objective,
@@ -329,7 +329,7 @@ def test_embedding_in_bfloat16_is_near_that_in_float32(photos, backbone):
     model = simclr(backbone=backbone, precision="bfloat16").fit(photos)
     exact, source = model.transform(photos), ArraySource(photos, photos.shape[1:], 2)
     parts = source, model._scaling.on(torch.device("cpu")), torch.device("cpu")
-    rough = _in_batches(lambda x: model.encoder_(x).float(), *parts, "bfloat16")
+    rough = in_batches(lambda x: model.encoder_(x).float(), *parts, "bfloat16")
     error = np.linalg.norm(rough - exact) / np.linalg.norm(exact)
     assert 1e-6 < error < 1e-2
     assert rough.dtype == np.float32
@@ -519,7 +519,9 @@ def test_callbacks_see_gradients_losses_and_a_learning_rate(images):
 
 
 def test_loss_that_is_not_finite_is_reported(images):
-    with pytest.raises(ValueError, match=r"The loss became nan in epoch 1, at lr=1e\+30"):
+    with pytest.raises(
+        ValueError, match=r"The loss became nan in epoch 1, step 2 of it, at lr=1e\+30"
+    ):
         simclr(lr=1e30, max_epochs=1, optimizer="sgd", batch_size=32).fit(images)
 
 

@@ -27,7 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ssl import DeepClusterEstimator, RotationTransformer, SimCLRTransformer, image_paths
-from sklearn_ssl.inputs import read_samples
+from sklearn_ssl.inputs import find_samples
 from sklearn_ssl.reading import KeptImages, listed_images
 from sklearn_ssl.sources import ArraySource
 
@@ -39,7 +39,7 @@ def simclr(**parameters):
 
 
 def source_of(X, **parameters):
-    return read_samples(SimCLRTransformer(**parameters), X, reset=True)
+    return find_samples(SimCLRTransformer(**parameters), X, reset=True).read()
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,9 @@ def test_size_is_chosen_from_the_files(sides, device, size, capsys):
 @pytest.mark.parametrize(("largest", "size"), [(224, 192), (128, 128)])
 def test_size_has_a_limit(largest, size):
     images = [Image.effect_noise((210, 300), 60)] * 3
-    assert read_samples(SimCLRTransformer(), images, reset=True, largest_size=largest).shape == (
+    assert find_samples(
+        SimCLRTransformer(), images, reset=True, largest_size=largest
+    ).read().shape == (
         1,
         size,
         size,
@@ -579,7 +581,7 @@ READING = """
 import sys, os, time
 import sklearn_ssl.cache, sklearn_ssl.reading
 from sklearn_ssl import SimCLRTransformer, image_paths
-from sklearn_ssl.inputs import read_samples
+from sklearn_ssl.inputs import find_samples
 
 sklearn_ssl.cache.BLOCK_BYTES = 13_000
 sklearn_ssl.reading.TASK = sklearn_ssl.reading.TASKS = 1
@@ -592,7 +594,7 @@ sklearn_ssl.reading.read_image = slow
 paths, _ = image_paths(sys.argv[1])
 print("begin", flush=True)
 input()  # until the others are there
-read_samples(SimCLRTransformer(cache=sys.argv[2]), paths, reset=True)
+find_samples(SimCLRTransformer(cache=sys.argv[2]), paths, reset=True).read()
 """
 
 
@@ -729,7 +731,7 @@ import sys, threading
 import numpy as np
 import sklearn_ssl.cache
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.inputs import read_samples
+from sklearn_ssl.inputs import find_samples
 from sklearn_ssl.sources import learn_scaling
 
 def anonymous():
@@ -746,7 +748,7 @@ class Images:
 
 sklearn_ssl.cache.BLOCK_BYTES = 2**22
 sklearn_ssl.cache.MEMORY_BYTES = 2**23
-learn_scaling(read_samples(SimCLRTransformer(), Images(64), reset=True))
+learn_scaling(find_samples(SimCLRTransformer(), Images(64), reset=True).read())
 before = peak = anonymous()
 ended = threading.Event()
 def watch():
@@ -754,7 +756,7 @@ def watch():
     while not ended.wait(0.01): peak = max(peak, anonymous())
 thread = threading.Thread(target=watch)
 thread.start()
-source = read_samples(SimCLRTransformer(n_jobs=2), Images(int(sys.argv[1])), reset=True)
+source = find_samples(SimCLRTransformer(n_jobs=2), Images(int(sys.argv[1])), reset=True).read()
 order = np.arange(len(source)).reshape(-1, 100)
 for batch in source.batches(order, "cpu", np.random.default_rng(0)):
     pass

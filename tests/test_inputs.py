@@ -12,12 +12,12 @@ import torch
 from common import METHODS, shrunk
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.inputs import read_samples
+from sklearn_ssl.inputs import find_samples
 from sklearn_ssl.sources import ArraySource, DeviceSource, learn_scaling, one_behind
 
 
 def source_of(X, image_shape=None):
-    return read_samples(SimCLRTransformer(image_shape=image_shape), X, reset=True)
+    return find_samples(SimCLRTransformer(image_shape=image_shape), X, reset=True).read()
 
 
 def simclr(**parameters):

@@ -1,5 +1,6 @@
 """DeepCluster: cluster the features, learn to tell the clusters apart, and begin again."""
 
+import math
 import warnings
 from dataclasses import replace
 from numbers import Integral
@@ -25,6 +26,8 @@ from sklearn_ssl.views import ImageViews, RowViews
 class DeepClusterObjective(Objective):
     """Cross entropy of a linear classifier with the clusters that k-means found."""
 
+    near_chance = 0.98  # the classifier of each epoch begins with a guess
+
     def __init__(self, encoder, n_features, n_clusters, n_components):
         super().__init__(encoder)
         self.classify = nn.Linear(n_features, n_clusters)
@@ -36,9 +39,11 @@ class DeepClusterObjective(Objective):
 
     def forward(self, views, clusters):
         """Return the loss of a batch of views and the clusters of their samples."""
-        scores = torch.cat([self.classify(self.encoder(view)) for view in views])
+        features = torch.cat([self.encoder(view) for view in views])
+        scores = self.classify(features)
         with full_precision(scores.device):
-            return {"loss": cross_entropy(wide(scores), clusters.repeat(len(views)))}
+            loss = cross_entropy(wide(scores), clusters.repeat(len(views)))
+        return {"loss": loss, "embedding": features[: len(clusters)]}
 
     def before_epoch(self, embed, rng):
         """Cluster all samples and begin a new classifier; for judging, only assign them."""
@@ -53,7 +58,31 @@ class DeepClusterObjective(Objective):
             order=uniform_over_clusters(labels, rng),
             targets=torch.from_numpy(labels).to(device),
             renewed=tuple(self.classify.parameters()),
+            figures={
+                "empty_clusters": self.n_empty[-1],
+                "largest_cluster": np.bincount(labels).max().item() / len(labels),
+            },
         )
+
+    def chance_loss(self, n):
+        """Return the loss of one to whom all clusters are alike."""
+        return math.log(len(self.centers))
+
+    def symptoms(self, row):
+        """Tell of clusters that are empty, and of one that has most of the samples."""
+        told, k, share = {}, self.classify.out_features, row["largest_cluster"]
+        if row["empty_clusters"] > 0.1 * k:
+            told["empty clusters"] = (
+                f"k-means left {row['empty_clusters']} of {k} clusters empty in epoch "
+                f"{row['epoch']}: the features do not tell so many groups apart. Lower n_clusters, "
+                "or lr."
+            )
+        if share > 0.5 and k > 3:
+            told["dominating cluster"] = (
+                f"One of {k} clusters has {share:.0%} of the samples in epoch {row['epoch']}. "
+                "Lower lr, raise n_components, or look for samples that are all alike."
+            )
+        return told
 
     def after_training(self, embed, rng, unfinished):
         """Cluster what the trained encoder gives, from the means of the last epoch's clusters.
@@ -259,7 +288,7 @@ class DeepClusterEstimator(ClusterMixin, SSLTransformer):
                 warnings.warn(
                     f"{name}={getattr(self, name)} is more than {limit}, the most that {n} samples "
                     f"with {n_features} features can have. There will be {limit}.",
-                    stacklevel=6,  # where fit was called
+                    stacklevel=9,  # where fit was called
                 )
         if n_clusters == "auto":  # as many as before where training goes on
             n_clusters = self.n_clusters_ if training.first_epoch else min(100, max(2, n // 20))

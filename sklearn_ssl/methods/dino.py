@@ -1,6 +1,7 @@
 """DINO: say of every crop what a slowly moving teacher says of the whole sample."""
 
 import copy
+import math
 from dataclasses import replace
 from numbers import Integral, Real
 
@@ -45,6 +46,8 @@ class DINOHead(nn.Module):
 class DINOObjective(Objective):
     """Cross entropy of the student's logits with those of the teacher, whose encoder is ours."""
 
+    near_chance = 0.98  # the teacher's own entropy, which may be large, is in the loss
+
     def __init__(self, encoder, head, *, momentum, student_temperature, teacher_temperatures,
                  temperature_warmup, center_momentum, gradient_clip, frozen_until):  # fmt: skip
         super().__init__(copy.deepcopy(encoder))  # the teacher's
@@ -68,7 +71,8 @@ class DINOObjective(Objective):
                 f"{tuple(views[0].shape[2:])} and {tuple(views[1].shape[2:])}."
             )
         with torch.no_grad():
-            teacher = self.head(self.encoder(torch.cat(views[:N_GLOBAL])))
+            embedding = self.encoder(torch.cat(views[:N_GLOBAL]))
+            teacher = self.head(embedding)
         # Views of one size pass together: sizes differ in what batch norm sees.
         sizes = dict.fromkeys(view.shape for view in views)
         student = [
@@ -84,9 +88,36 @@ class DINOObjective(Objective):
                 self.student_temperature,
             )
             entropy = torch.special.entr(targets).sum(dim=1).mean()
+            used = torch.special.entr(targets.mean(dim=0)).sum()
             if self.training:  # after the loss, which the old center belongs to
                 self.center.lerp_(teacher.mean(dim=0), 1 - self.center_momentum)
-        return {"loss": loss, "teacher_entropy": entropy}
+        return {
+            "loss": loss,
+            "teacher_entropy": entropy,
+            "prototype_entropy": used,
+            "embedding": embedding[:n],
+        }
+
+    def chance_loss(self, n):
+        """Return the loss of one to whom all prototypes are alike."""
+        return math.log(len(self.center))
+
+    def symptoms(self, row):
+        """Tell of the two collapses: all prototypes for every sample, and one for all samples."""
+        most = math.log(len(self.center))
+        if row["teacher_entropy"] > 0.98 * most:
+            return {
+                "uniform": "DINO collapsed to uniform outputs: the teacher gives every sample all "
+                f"prototypes alike, with an entropy of {row['teacher_entropy']:.3g} where the most "
+                f"is {most:.3g}. Lower teacher_temperature and final_teacher_temperature, or lr."
+            }
+        if row["prototype_entropy"] < math.log(2):
+            return {
+                "one prototype": "DINO collapsed to one prototype, which the teacher gives nearly "
+                f"all samples: the entropy of their use is {row['prototype_entropy']:.2g}, where "
+                f"the most is {most:.3g}. Lower center_momentum, or raise teacher_temperature."
+            }
+        return {}
 
     def before_step(self, progress):
         """Clip the gradients; keep the prototypes as they are at first."""

@@ -1,5 +1,6 @@
 """Rotation: tell by which quarter turns an image was rotated."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -31,14 +32,18 @@ class RotationObjective(Objective):
 
     def forward(self, views):
         """Return the loss of a batch of views, each in all transformations at once."""
-        scores = torch.cat([self.scores(self.transformed(view)) for view in views])
-        n = len(views[0])
+        features = torch.cat([self.encoder(self.transformed(view)) for view in views])
+        scores, n = self.classify(features), len(views[0])
         applied = torch.arange(len(self.transformations), device=scores.device)
         applied = applied.repeat_interleave(n).repeat(len(views))
         with full_precision(scores.device):
             loss = cross_entropy(wide(scores), applied)
         accuracy = (scores.argmax(dim=1) == applied).float().mean()
-        return {"loss": loss, "pretext_accuracy": accuracy}
+        return {"loss": loss, "pretext_accuracy": accuracy, "embedding": features[:n]}
+
+    def chance_loss(self, n):
+        """Return the loss of one to whom all transformations are alike."""
+        return math.log(len(self.transformations))
 
     def scores(self, images):
         """Return the scores of what may have been done to each image, (n, transformations)."""

@@ -1,5 +1,6 @@
 """SimCLR: tell the two views of a sample from all other samples of the batch."""
 
+import math
 from numbers import Integral, Real
 
 import torch
@@ -25,7 +26,11 @@ class SimCLRObjective(Objective):
         if len(views) != 2:
             raise ValueError(f"SimCLR compares two views; the view recipe gave {len(views)}.")
         z1, z2 = (self.project(self.encoder(view)) for view in views)
-        return {"loss": nt_xent(z1, z2, self.temperature)}
+        return {"loss": nt_xent(z1, z2, self.temperature), "embedding": z1}
+
+    def chance_loss(self, n):
+        """Return the loss of one to whom all other projections are alike."""
+        return math.log(2 * n - 1)
 
 
 def nt_xent(z1, z2, temperature):

@@ -1,0 +1,69 @@
+"""What a network gives for all samples of a source, batch by batch."""
+
+import copy
+import math
+
+import numpy as np
+import torch
+from sklearn.utils import gen_batches
+
+from sklearn_ssl.engine import autocast
+from sklearn_ssl.heap import kept_heap
+from sklearn_ssl.sources import one_behind
+
+# Embedding takes batches of about this many pixels, and at most this many samples.
+EMBEDDING_PIXELS = 2**20
+EMBEDDING_BATCH = {"cpu": 256, "cuda": 1024}
+
+
+def embedding_batch(source, device):
+    """Return how many samples are embedded at once."""
+    fitting = EMBEDDING_PIXELS // math.prod(source.shape[1:])
+    return min(EMBEDDING_BATCH[device.type], max(8, fitting))
+
+
+def in_batches(function, source, scale, device, precision="float32"):
+    """Return what a function of batches on the device gives for all samples, as one array."""
+    results = None
+    size = embedding_batch(source, device)
+    parts = list(gen_batches(len(source), size)) if len(source) else []
+    kept = kept_heap(device.type == "cpu" and len(parts) > 1)
+    with torch.inference_mode(), autocast(device, precision), kept:
+        computed = _computed(function, source, scale, device, parts)
+        for part, result in one_behind(computed):  # read while the next is computed
+            result = result.cpu().numpy()
+            if results is None:
+                results = np.empty((len(source), *result.shape[1:]), result.dtype)
+            results[part] = result
+    if results is None:  # no image could be read
+        blank = torch.zeros(1, *source.shape, dtype=torch.uint8, device=device)
+        with torch.inference_mode():
+            results = function(scale(blank)).cpu().numpy()[:0]
+    return results
+
+
+def _computed(function, source, scale, device, parts):
+    """Yield slices of the samples, each with what a function gives for it."""
+    for part in parts:
+        yield part, function(scale(source.batch(part, device)))
+
+
+def views_of(views, scale, batch):
+    """Return the views of a batch, which are checked to hold every sample."""
+    made = views(scale(batch))
+    if not isinstance(made, list | tuple) or not all(
+        isinstance(view, torch.Tensor) and len(view) == len(batch) for view in made
+    ):
+        raise ValueError(
+            f"views={views!r} must turn a batch into a list of tensors, each with a view of "
+            f"all of its {len(batch)} samples."
+        )
+    return made
+
+
+def moved(module, device):
+    """Return the module on a device; fitted modules themselves stay on the CPU, and picklable.
+
+    Copies of traced modules, which ``layer`` makes, forget that they are in evaluation mode.
+    """
+    return (module if device.type == "cpu" else copy.deepcopy(module).to(device)).eval()

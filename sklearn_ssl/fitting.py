@@ -1,0 +1,159 @@
+"""One training of an estimator: what it is built of, and what it leaves."""
+
+import contextlib
+import copy
+import functools
+
+import torch
+
+from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
+from sklearn_ssl.embedding import in_batches, views_of
+from sklearn_ssl.engine import StopTraining, finish, isolated, seed_torch, train
+from sklearn_ssl.health import health
+from sklearn_ssl.heap import kept_heap
+from sklearn_ssl.sources import learn_scaling
+
+
+class Fit:
+    """A training of an estimator on the samples of a source, which leaves the estimator alone.
+
+    With ``resume`` it goes on from the estimator's weights; with ``anneal`` the learning rate
+    falls to its end in ``max_epochs``. ``kept``, if given, holds checkpoints.
+    """
+
+    def __init__(self, estimator, source, device, seed, *, resume, anneal, kept=None):
+        self.estimator, self.source, self.device = estimator, source, device
+        self.resume, self.anneal = resume, anneal
+        self.kept, self.state = kept, None if kept is None else kept.checkpoint()
+        self.seed = seed if self.state is None else self.state["seed"]
+        self.views = estimator._resolve_views(source)
+        resolve = estimator._kept_backbone if resume else estimator._resolve_backbone
+        self.backbone = resolve(source, self.device)
+        self.history = estimator.history_ if resume else []
+        self.stopped_from_outside = False
+
+    def run(self, task, n_epochs, X, y):
+        """Train, and return the fitted attributes; scikit-learn's ``task`` is told of epochs."""
+        device, source, estimator = self.device, self.source, self.estimator
+        with isolated(device), kept_heap(device.type == "cpu"):
+            self._build()
+            near, scale = source.near(device, estimator.verbose), self.scaling.on(device)
+            make_views = functools.partial(views_of, self.views, scale)
+            for shape in {view.shape[1:] for view in make_views(near.batch(slice(2), device))}:
+                if shape != source.shape:
+                    count_features(self.objective.encoder, shape)
+            goes_on = self.resume and not self.anneal
+            goes_on = goes_on and self.training.optimizer == estimator.optimizer_
+            rows, optimizer_state = train(
+                self.objective,
+                near,
+                make_views,
+                functools.partial(_embed, self.objective, near, scale, device),
+                self.training,
+                n_epochs=n_epochs,
+                epoch_task=functools.partial(self._epoch_task, task, X, y),
+                callbacks=estimator.callbacks or [],
+                optimizer_state=estimator._optimizer_state if goes_on else None,
+                state=self.state,
+                keep=self.kept and self._keep,
+                keep_seconds=60 * estimator.checkpoint_minutes,
+                unit="img" if source.is_image else "row",
+                verbose=estimator.verbose,
+            )
+            self.objective.zero_grad()  # gradients would stay in memory
+            return self.fitted(self.objective.cpu().eval(), rows, optimizer_state)
+
+    def _build(self):
+        """Make encoder, settings of training, and objective."""
+        estimator, source = self.estimator, self.source
+        with torch.device("cpu"):  # whatever the process's default device is
+            if self.resume:
+                self.scaling = estimator._scaling
+                encoder = copy.deepcopy(estimator._objective.encoder)
+            else:
+                self.scaling = learn_scaling(source)
+                seed_torch(self.device, self.seed)
+                encoder = make_encoder(
+                    self.backbone,
+                    source.shape,
+                    self.scaling.mean,
+                    self.scaling.std,
+                    weights=estimator.weights,
+                )
+            n_features = count_features(encoder, source.shape)
+            cut = encoder_at(encoder, estimator.layer)
+            self.n_features_out = count_features(cut, source.shape)
+            self.training = estimator._resolve_training(
+                len(source), self.device, self.seed, len(self.history), self.anneal
+            )
+            self.objective = estimator._make_objective(encoder, n_features, self.training).float()
+        if self.resume:
+            _restore(self.objective, estimator._objective)
+
+    def _keep(self, state):
+        """Keep a state of training."""
+        self.kept.write("checkpoint", state | {"seed": self.seed})
+
+    def fitted(self, objective, rows, optimizer_state=None):
+        """Return the fitted attributes with these epochs behind."""
+        rows, training = self.history + rows, self.training
+        return {
+            "encoder_": encoder_at(objective.encoder, self.estimator.layer).eval(),
+            "history_": rows,
+            "health_": health(rows),
+            "loss_curve_": [row["train_loss"] for row in rows],
+            "n_iter_": len(rows),
+            "backbone_": self.backbone,
+            "views_": self.views,
+            "batch_size_": training.batch_size,
+            "optimizer_": training.optimizer,
+            "lr_": training.lr,
+            "weight_decay_": training.weight_decay,
+            "warmup_epochs_": training.warmup_epochs,
+            "device_": str(self.device),
+            "precision_": training.precision,
+            "_n_features_out": self.n_features_out,
+            "_objective": objective,
+            "_optimizer_state": optimizer_state,
+            "_scaling": self.scaling,
+            "_seed": self.seed,
+            "_n_samples": training.n_samples,
+            "_kept_as": self.kept and self.kept.inputs,
+        } | self.estimator._fitted(objective, self.source)
+
+    def _finished(self, rows):
+        """Return the fitted attributes as they would be if training ended here."""
+        copied = copy.deepcopy(self.objective).cpu()
+        cpu = torch.device("cpu")
+        parts = copied.encoder.eval(), self.source, self.scaling.on(cpu), cpu
+        finish(copied, functools.partial(in_batches, *parts), self.training, len(rows))
+        return self.fitted(copied.eval(), rows)
+
+    @contextlib.contextmanager
+    def _epoch_task(self, task, X, y, rows):
+        """Tell scikit-learn's callbacks of an epoch; stop where one says so."""
+        told = {"estimator": self.estimator, "X": X, "y": y}
+        epoch = task.subcontext(task_name="epoch")
+        epoch.call_on_fit_task_begin(**told)
+        yield
+        if epoch.call_on_fit_task_end(
+            **told, reconstruction_attributes=lambda: self._finished(rows())
+        ):
+            self.stopped_from_outside = True
+            raise StopTraining
+
+
+def _embed(objective, source, scale, device):
+    """Return the features that an objective's encoder, as it is now, has of all samples."""
+    return in_batches(objective.encoder.eval(), source, scale, device)
+
+
+def _restore(objective, old):
+    """Give a new objective the weights of an old one."""
+    try:
+        objective.load_state_dict(old.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            "Training cannot go on from the weights of the fit before, because a parameter that "
+            "decides the shape of the network was changed. Set it back, or fit a clone."
+        ) from error

@@ -1,0 +1,195 @@
+"""Fits that are kept in a folder: finished ones, those under way, and embeddings."""
+
+import contextlib
+import json
+import os
+import platform
+import socket
+import warnings
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+
+from sklearn.utils.validation import check_memory
+
+from sklearn_ssl.fingerprint import NoContent, fingerprint
+from sklearn_ssl.saving import (
+    CustomPart,
+    read_estimator,
+    read_values,
+    write_estimator,
+    write_values,
+)
+
+# Changes when fits are kept, or trained, in another way.
+VERSION = 1
+PACKAGES = "sklearn-ssl", "torch", "torchvision", "scikit-learn", "skorch", "numpy", "pillow"
+
+
+class Kept:
+    """What is kept of one fit: a folder, which joblib's Memory counts and removes as its own.
+
+    ``reduce_size`` and ``clear`` of a :class:`joblib.Memory` of the same place may remove it at
+    any time; what is missing is made again. Nothing in it is ever unpickled.
+    """
+
+    def __init__(self, root, inputs, verbose=0):
+        versions = {name: version(name) for name in PACKAGES}
+        versions |= {"Python": platform.python_version(), "fits": VERSION}
+        self.root, self.inputs, self.versions, self.verbose = root, inputs, versions, verbose
+        # joblib takes folders whose names begin with 32 hexadecimal digits for its own.
+        self.name = f"{inputs}-{fingerprint(versions)[:8]}"
+        self.folder, self.given_up = self.root / self.name, set()
+
+    @contextlib.contextmanager
+    def alone(self):
+        """Context in which no other thread or process works on the same fit; they wait.
+
+        The lock is the system's, which frees it when its owner dies, however it does.
+        """
+        from filelock import FileLock, Timeout
+
+        locks = self.root / "locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            lock, owner = FileLock(locks / f"{self.name}.lock"), locks / f"{self.name}.json"
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if self.verbose:
+                    print(f"The same fit is under way in {_described(owner)}. Waiting for it.")
+                lock.acquire()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"Fits cannot be kept in {str(self.root)!r} ({error.strerror}). Set memory to a "
+                "folder that can be written to, or to None",
+            ) from error
+        try:
+            with contextlib.suppress(OSError):
+                owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            yield
+        finally:
+            lock.release()
+
+    def path(self, part):
+        """Return the path of a file in the folder."""
+        return self.folder / f"{part}.safetensors"
+
+    def read(self, part):
+        """Return what was kept as a part of the fit; None if there is none, or it is broken."""
+        path = self.path(part)
+        try:
+            kept = (read_estimator if part == "fit" else read_values)(path)
+            if kept["more"]["name"] != self.name:
+                raise ValueError(f"{str(path)!r} belongs to another fit.")
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            warnings.warn(f"{error} It is not used, and will be made anew.", stacklevel=2)
+            return None
+        self._used()
+        return kept
+
+    def _used(self):
+        """Tell joblib, which removes first what was not used for long; it looks at this file."""
+        with contextlib.suppress(OSError):
+            (self.folder / "output.pkl").touch()
+
+    def checkpoint(self):
+        """Return the state that an interrupted fit left, None if there is none."""
+        state = self.read("checkpoint")
+        if state is None:
+            self.report_others()
+        return state
+
+    def write(self, part, kept):
+        """Keep a part of the fit: an estimator as "fit", or plain values.
+
+        Where that fails, it is said once, and training goes on without.
+        """
+        if part in self.given_up or "all" in self.given_up:
+            return
+        more = {"name": self.name, "versions": self.versions}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for stale in self.folder.glob(f"{part}.*.part"):  # of a process that was killed
+                stale.unlink(missing_ok=True)
+            if part == "fit":
+                state = kept._optimizer_state
+                write_estimator(kept, self.path(part), optimizer_state=state, **more)
+            else:
+                write_values(self.path(part), kept | {"more": more})
+            self._used()
+        except OSError as error:
+            self.given_up.add("all")
+            warnings.warn(
+                f"The fit cannot be kept in {str(self.folder)!r} ({error.strerror}). It goes on, "
+                "and will be repeated next time.",
+                stacklevel=2,
+            )
+        except CustomPart as error:
+            self.given_up.add(part)
+            warnings.warn(
+                f"The {part} of this fit cannot be kept: it holds {error}, as of a callback, which "
+                "no file of plain values can hold.",
+                stacklevel=2,
+            )
+
+    def remove(self, part):
+        """Remove a part of the fit, if it is there."""
+        with contextlib.suppress(OSError):
+            self.path(part).unlink()
+
+    def report_others(self):
+        """Warn if the same fit was begun with other versions, which cannot be gone on with."""
+        for path in self.root.glob(f"{self.inputs}-*/checkpoint.safetensors"):
+            with contextlib.suppress(ValueError, FileNotFoundError, KeyError):
+                theirs = read_values(path)["more"]["versions"]
+                pairs = theirs.items() ^ self.versions.items()
+                names = sorted({name for name, _ in pairs})
+                told = ", ".join(f"{n} {theirs.get(n)}, now {self.versions.get(n)}" for n in names)
+                if names:
+                    warnings.warn(
+                        f"The same fit was begun with other versions ({told}) and cannot go on "
+                        "with these. It begins anew.",
+                        stacklevel=2,
+                    )
+
+
+def folder_of(memory):
+    """Return the folder for fits in a path or joblib.Memory; None if nothing is to be kept."""
+    backend = check_memory(
+        os.fspath(memory) if isinstance(memory, PathLike) else memory
+    ).store_backend
+    if backend is None:
+        return None
+    location = getattr(backend, "location", None)
+    if not isinstance(location, str | PathLike):
+        raise ValueError(
+            f"memory={memory!r} keeps nothing in a folder of this machine, where fits could be "
+            "kept. Give the path of a folder, or a joblib.Memory of one."
+        )
+    return Path(location) / "sklearn_ssl"
+
+
+def key_of(parts):
+    """Return the key of a fit from all that it depends on, a dict; raise if that cannot be told."""
+    digests = {}
+    for name, value in parts.items():
+        try:
+            digests[name] = fingerprint(value)
+        except NoContent as error:
+            raise ValueError(
+                f"memory tells fits apart by their parameters, but {name} holds {error}, which "
+                "cannot be compared with others. Leave it out, or set memory=None."
+            ) from error
+    return fingerprint(digests)
+
+
+def _described(owner):
+    """Say who holds a lock."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        told = json.loads(owner.read_text())
+        return f"process {told['pid']} on {told['host']}"
+    return "another process"
