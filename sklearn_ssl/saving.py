@@ -84,13 +84,20 @@ def _write(path, about, tensors, durable=True):
     """Write a file of text and tensors, which appears under its name when it is complete."""
     text = json.dumps({"format": FORMAT} | about)
     metadata = {"sklearn_ssl": text, "digest": _digest(text, tensors)}
+    with replaced(path, durable) as part:
+        save_file(tensors, part, metadata)
+
+
+@contextlib.contextmanager
+def replaced(path, durable=True):
+    """Give the name of a file that takes the place of another when all is written."""
     part = f"{os.fspath(path)}.{uuid.uuid4().hex}.part"
     try:
-        save_file(tensors, part, metadata)
+        yield part
         if durable:  # else the name could outlive the content, without power
             with open(part, "rb") as file:
                 os.fsync(file.fileno())
-        os.replace(part, path)
+        os.replace(part, path)  # never half a file under this name
     finally:
         if os.path.exists(part):
             os.unlink(part)
