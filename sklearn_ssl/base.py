@@ -35,6 +35,7 @@ from sklearn_ssl.engine import (
     resolve_device,
     seed_torch,
 )
+from sklearn_ssl.exporting import write_onnx
 from sklearn_ssl.fingerprint import fingerprint
 from sklearn_ssl.fitting import Fit
 from sklearn_ssl.folding import folded
@@ -639,6 +640,35 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         write_estimator(self, path)
+
+    def to_onnx(self, path):
+        """Write the encoder, with the scaling of X, to an ONNX file, which needs no torch to run.
+
+        The file gives what ``transform`` gives on the CPU, but for rounding. It is not for
+        :func:`sklearn_ssl.load`, which reads the files of ``save``.
+
+        Its input "X" is float32, with the values that X has in fit, so that bytes run from 0 to
+        255: images (n, height, width, channels), as ``image_shape_`` says, or rows (n,
+        n_features). Images of files have to be decoded and resized before. Its output "embedding"
+        is float32, (n, n_features_out). Both are of any number n of samples. Where rows are large
+        beside their spread, float32 has lost digits that ``transform`` sees in float64.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, for example "encoder.onnx". It is replaced at once when all is written.
+
+        Raises
+        ------
+        ImportError
+            If onnx or onnxscript is missing: ``pip install "sklearn-ssl[onnx]"``.
+
+        ValueError
+            If the backbone cannot be written as ONNX, as one whose forward decides by values, or
+            if its weights take more than 2 GB.
+        """
+        check_is_fitted(self)
+        write_onnx(self, path)
 
     def _rebuild(self, weights):
         """Build the networks anew and give them weights; all else of a fit is there."""
