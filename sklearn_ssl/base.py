@@ -166,6 +166,14 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         samples that do not fill up a batch, fewer than there are batches, wait for the next
         epoch. "auto" is the power of two below n_samples / 64, at least 64 and at most 256.
 
+    micro_batch_size : int, default=None
+        Largest number of views that pass the encoder at once in training, to the same result but
+        for rounding and dropout, where a batch takes too much memory: their embeddings are computed
+        without what gradients need, then the loss of the whole batch, then each micro-batch again
+        for its gradients. Batch norms need the whole batch; with them what gradients need is kept
+        in the processor's memory instead. With None, a GPU without enough memory for a step has
+        it repeated in this way, and fit warns.
+
     optimizer : {"auto", "adamw", "sgd", "lars"}, default="auto"
         "auto" is "adamw". "sgd" and "lars" have a momentum of 0.9.
 
@@ -267,6 +275,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     n_jobs: int | None = None
     max_epochs: int = 60
     batch_size: int | str = "auto"
+    micro_batch_size: int | None = None
     optimizer: str = "auto"
     lr: float | str = "auto"
     weight_decay: float | str = "auto"
@@ -294,6 +303,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "n_jobs": [Integral, None],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
+        "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "optimizer": [StrOptions({"auto", *DEFAULTS})],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "weight_decay": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
@@ -532,6 +542,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             compile=self.compile,
             seed=seed,
             n_samples=n_samples,
+            micro_batch_size=self.micro_batch_size,
             first_epoch=first_epoch,
             anneal=anneal,
         )

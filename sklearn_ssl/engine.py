@@ -10,6 +10,7 @@ import re
 import threading
 import time
 import traceback
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,8 +21,11 @@ from skorch.utils import TeeGenerator
 from torch import nn
 
 from sklearn_ssl.health import spread, symptoms, warn
+from sklearn_ssl.microbatches import micro_batches, needs_whole_batches
 from sklearn_ssl.optimizers import make_optimizer
 
+# Smaller parts of a batch than this would take ever longer and save little.
+SMALLEST_MICRO_BATCH = 8
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -136,6 +140,7 @@ class Training:
     compile: bool
     seed: int
     n_samples: int
+    micro_batch_size: int | None = None
     first_epoch: int = 0
     anneal: bool = True  # follow the schedule to a learning rate of 0 in max_epochs
     final_lr: float = 0.0  # what the cosine falls to, as a share of lr
@@ -198,9 +203,14 @@ def gpu_freed(device):
             traceback.clear_frames(error.__traceback__)
         raise
     finally:
-        if device.type == "cuda":
-            with torch.cuda.device(device):  # else GPU 0 is used too: pytorch's issue 144025
-                torch.cuda.empty_cache()
+        gpu_emptied(device)
+
+
+def gpu_emptied(device):
+    """Give the memory of a GPU that nothing uses back to it."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):  # else GPU 0 is used too: pytorch's issue 144025
+            torch.cuda.empty_cache()
 
 
 def seed_torch(device, *key):
@@ -364,15 +374,19 @@ class SSLNet(NeuralNet):
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
             t, step = self.training, bad[0].item()
+            remedy = 'Try a lower lr, or precision="float32"'
+            if t.precision == "float32":
+                remedy = "Try a lower lr, and look for views with values that are no numbers"
             raise ValueError(
                 f"The loss became {losses[step].item()} in epoch "
                 f"{t.first_epoch + len(self.history)}, step {step + 1} of it, at lr={t.lr:g} and "
-                f'precision="{t.precision}". Try a lower lr, or precision="float32".'
+                f'precision="{t.precision}". {remedy}.'
             )
 
     def watch(self):
         """Warn of what goes wrong, once of each cause."""
-        found = symptoms(records(self), self.objective, self.training.max_epochs)
+        rows = self.earlier + records(self)
+        found = symptoms(rows, self.objective, self.training.max_epochs)
         warn(found, self.warned)
         self.warned |= found.keys()
 
@@ -430,11 +444,7 @@ class SSLNet(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         """Take a step on a batch's views, and its targets; nothing is read from the device."""
-        t = self.training
-        with autocast(t.device, t.precision):
-            step = self.module_(*batch)
-        self.optimizer_.zero_grad()
-        self.scaler_.scale(step["loss"]).backward()
+        step = self.with_gradients(batch)
         if self.scaler_.is_enabled():
             self.scaler_.unscale_(self.optimizer_)
             gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
@@ -451,6 +461,53 @@ class SSLNet(NeuralNet):
         self.scaler_.update()
         return {name: value.detach() for name, value in step.items()}
 
+    def with_gradients(self, batch):
+        """Return what the objective gives for a batch, its gradients at the parameters.
+
+        Where a GPU's memory is not enough, the step is repeated from where it began, in less.
+        """
+        t = self.training
+        go_back = _way_back(self.objective, t.device) if may_run_out(t.device) else None
+        while True:
+            try:
+                # What was compiled knows nothing of micro-batches.
+                module = self.module_ if self.micro_batch_size is None else self.objective
+                self.optimizer_.zero_grad()
+                with micro_batches(self.objective, self.micro_batch_size):
+                    with autocast(t.device, t.precision):
+                        step = module(*batch)
+                    self.scaler_.scale(step["loss"]).backward()
+                return step
+            except torch.OutOfMemoryError as error:
+                traceback.clear_frames(error.__traceback__)  # they hold tensors
+                self.micro_batch_size = self.smaller(len(batch[0][0]), error)
+            step = None
+            self.optimizer_.zero_grad()
+            gpu_emptied(t.device)
+            go_back()
+
+    def smaller(self, n_samples, error):
+        """Return a size of micro-batches for which memory may suffice; tell of it, once."""
+        size, whole = self.micro_batch_size, needs_whole_batches(self.objective)
+        if size is not None and (whole or size <= SMALLEST_MICRO_BATCH):
+            raise MemoryError(
+                f"The memory of {self.training.device} is not enough for batches of {n_samples} "
+                "samples, also in smaller parts. Lower batch_size or the size of the images, or "
+                "choose a smaller backbone."
+            ) from error
+        smaller = max(SMALLEST_MICRO_BATCH, (size or n_samples) // 2)
+        if size is None:
+            how = "in micro-batches"
+            if whole:
+                how = "with what gradients need kept in the processor's memory, for its batch norms"
+            warnings.warn(
+                f"The memory of {self.training.device} is not enough for batches of {n_samples} "
+                f"samples at once. Steps are taken {how}, to the same result, and take longer. "
+                "Set micro_batch_size to begin so.",
+                stacklevel=2,
+            )
+        return smaller
+
     def notify(self, method_name, **kwargs):
         """Call the callbacks; tell a callback that asks to stop from the user's Ctrl-C.
 
@@ -466,6 +523,32 @@ class SSLNet(NeuralNet):
             if dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] == "RAISE_VARARGS":
                 raise StopTraining from None
             raise
+
+
+def may_run_out(device):
+    """Tell whether a device reports that its memory is not enough, and can be asked again."""
+    return device.type == "cuda"
+
+
+def _way_back(objective, device):
+    """Return a function that undoes what a step changes before it has all gradients."""
+    buffers = list(objective.buffers())
+    # One operation for those of a number type, where each its own would be felt.
+    groups = [[b for b in buffers if b.dtype == dtype] for dtype in {b.dtype for b in buffers}]
+    copies = [[torch.empty_like(buffer) for buffer in group] for group in groups]
+    for copied, group in zip(copies, groups, strict=True):
+        torch._foreach_copy_(copied, group)
+    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    states = [torch.get_rng_state(), *cuda]
+
+    def go_back():
+        for copied, group in zip(copies, groups, strict=True):
+            torch._foreach_copy_(group, copied)
+        torch.set_rng_state(states[0])
+        for state in states[1:]:
+            torch.cuda.set_rng_state(state, device)
+
+    return go_back
 
 
 def joined(earlier, steps):
@@ -532,6 +615,7 @@ def train(
     n_epochs,
     epoch_task,
     callbacks=(),
+    earlier=(),
     optimizer_state=None,
     state=None,
     keep=None,
@@ -545,8 +629,9 @@ def train(
     an array of indices; ``make_views`` turns a batch into its views; ``embed`` is what the
     objective's hooks get. ``epoch_task(records)`` gives a context around each epoch, which may
     raise StopTraining at its end. Any other exception leaves the objective wherever it was.
-    ``keep(state)`` gets all that the rest depends on after each epoch, and in it after so many
-    seconds; with such a ``state`` training goes on from there, to the same end.
+    ``earlier`` are the records of the epochs before. ``keep(state)`` gets all that the rest depends
+    on after each epoch, and in it after so many seconds; with such a ``state`` training goes on
+    from there, to the same end.
     """
     for callback in callbacks:
         if not hasattr(callback[-1] if isinstance(callback, tuple) else callback, "on_epoch_end"):
@@ -566,7 +651,8 @@ def train(
     )
     net.training, net.make_views, net.embed = training, make_views, embed
     net.keep, net.keep_seconds, net.kept_at = keep, keep_seconds, time.perf_counter()
-    net.warned = set()
+    net.earlier, net.micro_batch_size = list(earlier), training.micro_batch_size
+    net.warned = set(symptoms(net.earlier, objective, training.max_epochs))
     net.initialize()
     if optimizer_state is not None:
         net.load_moments(optimizer_state)

@@ -53,6 +53,7 @@ class Fit:
                 n_epochs=n_epochs,
                 epoch_task=functools.partial(self._epoch_task, task, X, y),
                 callbacks=estimator.callbacks or [],
+                earlier=self.history,
                 optimizer_state=estimator._optimizer_state if goes_on else None,
                 state=self.state,
                 keep=self.kept and self._keep,

@@ -15,7 +15,8 @@ PACKAGE = Path(sklearn_ssl.__file__).parent
 ARROWS = {
     "_sklearn": set(),
     "optimizers": set(),
-    "engine": {"health", "optimizers"},
+    "engine": {"health", "microbatches", "optimizers"},
+    "microbatches": set(),
     "health": set(),
     "fingerprint": set(),
     "memory": {"fingerprint", "saving"},
