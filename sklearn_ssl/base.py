@@ -438,8 +438,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 how = {"resume": resume, "anneal": anneal, "kept": kept}
                 fit = Fit(self, found.read(), device, seed, **how)
                 vars(self).update(fit.run(task, n_epochs, X, y))
-                if kept is not None and not fit.stopped_from_outside:
-                    kept.write("fit", self)
+                ended = kept is not None and not fit.stopped_from_outside
+                if ended and kept.write("fit", self):
                     kept.remove("checkpoint")
         task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
 

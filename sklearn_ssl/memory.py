@@ -104,12 +104,12 @@ class Kept:
         return state
 
     def write(self, part, kept):
-        """Keep a part of the fit: an estimator as "fit", or plain values.
+        """Keep a part of the fit, an estimator as "fit" or plain values; tell whether it is kept.
 
         Where that fails, it is said once, and training goes on without.
         """
         if part in self.given_up or "all" in self.given_up:
-            return
+            return False
         more = {"name": self.name, "versions": self.versions}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -121,20 +121,19 @@ class Kept:
             else:
                 write_values(self.path(part), kept | {"more": more})
             self._used()
+            return True
         except OSError as error:
             self.given_up.add("all")
-            warnings.warn(
-                f"The fit cannot be kept in {str(self.folder)!r} ({error.strerror}). It goes on, "
-                "and will be repeated next time.",
-                stacklevel=2,
-            )
+            why = error.strerror
         except CustomPart as error:
             self.given_up.add(part)
-            warnings.warn(
-                f"The {part} of this fit cannot be kept: it holds {error}, as of a callback, which "
-                "no file of plain values can hold.",
-                stacklevel=2,
-            )
+            why = f"it holds {error}, as of a callback, which is no plain value"
+        warnings.warn(
+            f"The {part.split('-')[0]} cannot be kept in {str(self.folder)!r}: {why}. What was "
+            "computed is not lost now, but will be computed again next time.",
+            stacklevel=2,
+        )
+        return False
 
     def remove(self, part):
         """Remove a part of the fit, if it is there."""

@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import math
 import os
+import re
 import uuid
 from importlib.metadata import version
 
@@ -85,7 +87,12 @@ def _write(path, about, tensors, durable=True):
     text = json.dumps({"format": FORMAT} | about)
     metadata = {"sklearn_ssl": text, "digest": _digest(text, tensors)}
     with replaced(path, durable) as part:
-        save_file(tensors, part, metadata)
+        try:
+            save_file(tensors, part, metadata)
+        except SafetensorError as error:  # a full disk is told as text alone
+            found = re.search(r"os error (\d+)", str(error))
+            code = int(found[1]) if found else errno.EIO
+            raise OSError(code, os.strerror(code), os.fspath(path)) from error
 
 
 @contextlib.contextmanager

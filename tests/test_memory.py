@@ -621,22 +621,49 @@ def test_a_checkpoint_of_another_version_is_told(images, tmp_path, uncounted, mo
     assert model.callbacks[0].steps == 15
 
 
-def test_disk_full(images, tmp_path, monkeypatch, trainings):
-    """Said once; the fit ends, and what was there stays."""
+@pytest.fixture
+def disk_full():
+    """Let no file become larger than 200 kB: the system says so as it does of a full disk."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full(size=200_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield full
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_disk_full(images, tmp_path, trainings, disk_full):
+    """Said once; the fit ends, and no part of a file stays."""
     settings = {"max_epochs": 3, "memory": tmp_path / "kept", "callbacks": [trainings]}
-
-    def full(tensors, path, metadata):
-        Path(path).write_bytes(b"a part of it")
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as disk:
-        disk.setattr(sklearn_ssl.saving, "save_file", full)
-        with pytest.warns(UserWarning, match="cannot be kept.*No space left on device") as warned:
-            model = simclr(**settings).fit(images)
-        assert len(warned) == 1
+    disk_full()
+    with pytest.warns(
+        UserWarning, match=r"The checkpoint cannot be kept in .*: File too large"
+    ) as warned:
+        model = simclr(**settings).fit(images)
+    assert len(warned) == 1
     assert not list(tmp_path.rglob("*.safetensors*"))
+    with pytest.raises(OSError, match=r"File too large: .*model\.safetensors"):
+        model.save(tmp_path / "model.safetensors")
+    assert not list(tmp_path.rglob("*.safetensors*"))
+    disk_full(-1)
     assert_same_end(simclr(**settings).fit(images), model, images)
     assert counted(trainings)[0] == 2
+
+
+def test_a_disk_that_is_full_after_some_epochs(images, tmp_path, uncounted, disk_full):
+    """The checkpoint from before stays, and is gone on with."""
+    path, model = begun(images, tmp_path)
+    kept = path.read_bytes()
+    disk_full()
+    with pytest.warns(UserWarning, match="cannot be kept"):
+        model.fit(images)
+    disk_full(-1)
+    assert model.callbacks[0].steps < 15
+    assert path.read_bytes() == kept
+    assert_same_end(model, simclr(max_epochs=3, batch_size=40).fit(images), images)
 
 
 def test_a_folder_that_cannot_be_written_to(images, tmp_path):
