@@ -1,6 +1,6 @@
 """What watching and keeping a fit cost, as shares of its epochs.
 
-    python benchmarks/overhead.py [DATA_DIR] [--repetitions 5]
+    python benchmarks/overhead.py [DATA_DIR] [--n-images 10000] [--repetitions 5]
 
 Fits of SimCLR on scikit-learn's digits (1,797 of 8 pixels), and on images of 32 pixels, those of
 DATA_DIR/cifar10.npz or else random ones: 10,000 with small_convnet and 1,000 with ResNet-18.
@@ -91,11 +91,13 @@ def main():
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--folder", help="where checkpoints go; by default the temporary folder")
     parser.add_argument("--n-images", type=int, default=10000)
+    parser.add_argument("--epochs", type=int, help="instead of each case's own")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--name", default="overhead", help="name of the JSON file")
     options = parser.parse_args()
     images, results = load_images(options.data, options.n_images)[0], {}
     for name, settings in CASES.items():
+        settings = settings | ({} if options.epochs is None else {"max_epochs": options.epochs})
         X = load_digits().images if name.startswith("digits") else images
         X = X[: options.n_images // 10] if "ResNet" in name else X
         runs = interleaved(

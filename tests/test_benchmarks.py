@@ -81,6 +81,11 @@ TRIALS = [
         None,
         ["later epochs / array, later", "seconds of the first epoch / of the slower floor"],
     ),
+    (
+        "overhead.py DATA --n-images 60 --epochs 1",
+        "10,000 images, small_convnet",
+        ["with both / without"],
+    ),
 ]
 
 
@@ -88,7 +93,7 @@ TRIALS = [
 @pytest.mark.parametrize(
     ("command", "group", "ratios"),
     TRIALS,
-    ids=["step", "views", "embed", "memory", "train_throughput", "files"],
+    ids=["step", "views", "embed", "memory", "train_throughput", "files", "overhead"],
 )
 def test_speed_is_measured(command, group, ratios, tmp_path, result):
     X, y = photo_patches(64), np.arange(64) % 2

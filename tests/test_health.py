@@ -147,6 +147,16 @@ def test_each_cause_is_told_once_and_again_where_the_fit_is_read_back(images, tm
     assert first[0].split(":")[0] == again[0].split(":")[0] == "Nothing was learned, or little"
 
 
+def test_single_epochs_are_judged_with_those_before(images):
+    model = simclr(views=benchmark.noise, max_epochs=10, batch_size=10)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(8):
+            model.partial_fit(images)
+    assert [str(warning.message)[:19] for warning in caught] == ["Nothing was learned"]
+    assert "in epoch 5 " in str(caught[0].message)
+
+
 def test_chance_is_the_loss_of_one_who_guesses():
     """Each objective states what it is for a network that gives all samples the same."""
     from sklearn_ssl.methods.simclr import nt_xent

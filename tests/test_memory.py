@@ -279,9 +279,12 @@ def test_embeddings_are_kept(images, tmp_path, monkeypatch):
     assert not np.array_equal(again.transform(images), first)
     model.partial_fit(images[:40])
     assert not np.array_equal(model.transform(images), first)
+    there = set(tmp_path.rglob("*"))
     model.set_params(memory=None).fit(images[:40]).set_params(memory=tmp_path)
     np.testing.assert_array_equal(model.transform(images), first)  # not kept: computed
     assert len(embedded) == 5
+    model.partial_fit(images[:40])
+    assert set(tmp_path.rglob("*")) == there
 
 
 @pytest.fixture
@@ -489,7 +492,6 @@ SETTINGS = {
     "float16": {"precision": "float16"},
     "resnet18": {"backbone": "resnet18", "max_epochs": 2},
     "vit": {"backbone": "small_vit"},
-    "no seed": {"random_state": None},
 }
 
 
@@ -530,13 +532,22 @@ def test_an_interrupted_fit_goes_on(method, kind, minutes, images, tmp_path, unc
 def test_settings_of_interrupted_fits(name, images, tmp_path, uncounted):
     settings = {"max_epochs": 3, "batch_size": 40, "checkpoint_minutes": 0} | SETTINGS[name]
     model = interrupted(SimCLRTransformer, images, 7, tmp_path, **settings)
-    seed = settings.get("random_state", 0)
-    if seed is None:
-        return
     assert_same_end(model, simclr(**settings).fit(images), images)
 
 
-def test_files_of_interrupted_fits(files, tmp_path, uncounted):
+def test_without_a_seed_it_goes_on_with_that_of_its_beginning(images, tmp_path, uncounted):
+    path, model = begun(images, tmp_path, random_state=None)
+    seed = sklearn_ssl.saving.read_values(path)["seed"]
+    assert model.fit(images)._seed == seed
+    assert model.callbacks[0].steps < 15
+
+
+def test_files_of_interrupted_fits(files, photos, tmp_path, uncounted):
+    """Another part of a wide image is seen in each epoch, also in the rest of one."""
+    from PIL import Image
+
+    for path, photo, other in zip(files, photos, photos[40:], strict=False):
+        Image.fromarray(np.concatenate([photo, other], axis=1)).save(path)
     settings = {"max_epochs": 3, "batch_size": 10, "image_size": 16, "checkpoint_minutes": 0}
     model = interrupted(SimCLRTransformer, files, 6, tmp_path / "kept", **settings)
     assert_same_end(model, simclr(**settings).fit(files), files)
@@ -555,6 +566,22 @@ def test_callbacks_remember_what_they_saw(images, tmp_path, uncounted):
     with pytest.raises(KeyboardInterrupt):
         fit(Interrupt(7), memory=tmp_path)
     assert_same_end(fit(Interrupt(None), memory=tmp_path), straight, images)
+
+
+class Secretive(skorch.callbacks.Callback):
+    """Learns something that no file of plain values holds."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.learned_ = object()
+
+
+def test_callbacks_whose_state_cannot_be_kept(images, tmp_path):
+    """There are no checkpoints, and it is said; the finished fit is kept."""
+    settings = {"max_epochs": 3, "memory": tmp_path, "callbacks": [Secretive()]}
+    with pytest.warns(UserWarning, match="The checkpoint cannot be kept .* as of a cal") as warned:
+        first = simclr(**settings).fit(images)
+    assert len(warned) == 1
+    assert_same(first, simclr(**settings).fit(images), images)
 
 
 def begun(images, memory, **settings):
