@@ -535,6 +535,17 @@ def test_settings_of_interrupted_fits(name, images, tmp_path, uncounted):
     assert_same_end(model, simclr(**settings).fit(images), images)
 
 
+def test_the_scale_of_half_precision_is_kept(images, tmp_path, uncounted, monkeypatch):
+    """It begins too high here, so that the first steps are left out while it falls."""
+    scaler = functools.partial(torch.amp.GradScaler, init_scale=2.0**20)
+    monkeypatch.setattr(torch.amp, "GradScaler", scaler)
+    settings = {"max_epochs": 3, "batch_size": 40, "precision": "float16"}
+    straight = simclr(**settings).fit(images)
+    assert straight.health_["skipped_steps"][0] > 0
+    model = interrupted(SimCLRTransformer, images, 7, tmp_path, **settings)
+    assert_same_end(model, straight, images)
+
+
 def test_without_a_seed_it_goes_on_with_that_of_its_beginning(images, tmp_path, uncounted):
     path, model = begun(images, tmp_path, random_state=None)
     seed = sklearn_ssl.saving.read_values(path)["seed"]
