@@ -1,14 +1,17 @@
 """What all estimators share: parameters, fit, transform, score and tags."""
 
 import contextlib
+import copy
 import functools
 import inspect
+import math
 import os
 from dataclasses import dataclass
 from numbers import Integral, Real
 from operator import attrgetter
 from os import PathLike
 from pathlib import Path
+from types import SimpleNamespace
 from typing import dataclass_transform
 
 import numpy as np
@@ -36,7 +39,7 @@ from sklearn_ssl.engine import (
     seed_torch,
 )
 from sklearn_ssl.exporting import write_onnx
-from sklearn_ssl.fingerprint import fingerprint
+from sklearn_ssl.fingerprint import NoContent, fingerprint
 from sklearn_ssl.fitting import Fit
 from sklearn_ssl.folding import folded
 from sklearn_ssl.health import symptoms, warn
@@ -44,6 +47,7 @@ from sklearn_ssl.inputs import find_samples, identified
 from sklearn_ssl.memory import Kept, folder_of, key_of
 from sklearn_ssl.optimizers import DEFAULTS
 from sklearn_ssl.saving import write_estimator
+from sklearn_ssl.telling import tell
 
 # What image_size="auto" is at most: training on larger images takes hours on a processor.
 LARGEST_SIZE = {"cpu": 64, "cuda": 224}
@@ -142,9 +146,11 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         want the same one at the same time wait for it. A fit that was interrupted, even killed,
         goes on from its last checkpoint, and embeddings of a kept fit are kept as well. Samples
         are told apart by their values, files by path, size and time of change, modules by their
-        weights and code. With ``random_state=None`` the fit that comes first stays. Callbacks of
-        a fit that is read back are not called. ``clear()`` and ``reduce_size(bytes_limit=...)``
-        of a :class:`joblib.Memory` of the same folder remove what is kept.
+        weights and code, code by itself and what it refers to; torch's global settings, as its
+        number of threads, do not count. With ``random_state=None`` the fit that comes first
+        stays. Callbacks of a fit that is read back are not called. ``clear()`` and
+        ``reduce_size(bytes_limit=...)`` of a :class:`joblib.Memory` of the same folder remove
+        what is kept.
 
     hash_files : bool, default=False
         Whether ``memory`` tells files apart by their content, which takes reading them, so that
@@ -429,18 +435,22 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         kept = None
         if root is not None:
             found, content = identified(found, self.hash_files)
-            kept = Kept(root, self._fit_key(content, device, seed, resume), self.verbose)
+            key = self._fit_key(content, device, seed, resume)
+            kept = Kept(root, key, self.verbose)
         with contextlib.nullcontext() if kept is None else kept.alone():
             finished = None if kept is None else kept.read("fit")
             if finished is not None:
                 self._take_over(finished, resume)
+                kept.remove("checkpoint")  # which a kill could leave
             else:
                 how = {"resume": resume, "anneal": anneal, "kept": kept}
                 fit = Fit(self, found.read(), device, seed, **how)
-                vars(self).update(fit.run(task, n_epochs, X, y))
-                ended = kept is not None and not fit.stopped_from_outside
-                if ended and kept.write("fit", self):
-                    kept.remove("checkpoint")
+                fitted = fit.run(task, n_epochs, X, y)
+                if kept is not None:
+                    changed = self._fit_key(content, device, seed, resume) != key
+                vars(self).update(fitted)
+                if kept is not None and not fit.stopped_from_outside:
+                    self._keep(kept, {*fitted, "image_shape_"}, changed)
         task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
 
     def _fit_key(self, content, device, seed, resume):
@@ -459,19 +469,51 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             parts["start"] = [self._objective.state_dict(), self.history_]
         return key_of(parts)
 
+    def _keep(self, kept, names, changed):
+        """Keep the fit, with the attributes of these names, if it can be read back as it is."""
+        if changed:
+            tell("The fit is not kept, as views or callbacks were changed by it.")
+        elif not self._is_rebuilt():
+            tell("The fit is not kept, as its backbone does not come from its state_dict alone.")
+        elif kept.write("fit", (self, names)):
+            kept.remove("checkpoint")
+
     def _take_over(self, kept, resume):
         """Become what was kept of a fit like this one."""
         backbone = self.backbone_ if resume else self.backbone
-        found = "n_features_in_", "feature_names_in_", "_listed"  # in X, which is at hand
-        vars(self).update({k: v for k, v in kept["fitted"].items() if k not in found})
+        vars(self).update(kept["fitted"])
         # What no file holds, as it is code, was given again.
         if "backbone_" in kept["custom"]:
             self.backbone_ = backbone
         if "views_" in kept["custom"]:
-            self.views_ = self.views
+            shape = self._sample_shape()
+            is_image = len(shape) == 3
+            kind = "image" if is_image else "rows"
+            self.views_ = self._resolve_views(
+                SimpleNamespace(kind=kind, is_image=is_image, shape=shape)
+            )
         self._rebuild(kept["weights"])
         self._optimizer_state = kept["more"]["optimizer_state"]
         warn(symptoms(self.history_, self._objective, self.max_epochs))
+
+    def _is_rebuilt(self):
+        """Tell whether a network with the same state embeds to the bit as the fitted one does."""
+        copied = copy.copy(self)
+        try:
+            copied._rebuild(self._objective.state_dict())
+        except (RuntimeError, ValueError, TypeError):
+            return False
+        shape = (2, *self._sample_shape())
+        samples = torch.linspace(0, 1, math.prod(shape)).reshape(shape)
+        with torch.inference_mode():
+            return torch.equal(copied.encoder_(samples), self.encoder_(samples))
+
+    def _sample_shape(self):
+        """Return the shape of a sample as networks see it."""
+        if not hasattr(self, "image_shape_"):
+            return (self.n_features_in_,)
+        height, width, channels = self.image_shape_
+        return (channels, height, width)
 
     def _kept_backbone(self, *_):
         """Return the backbone of the fit before; raise where another one is asked for now."""
@@ -563,19 +605,24 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         found, device = self._find(X, reset=False), resolve_device(self.device)
-        root = folder_of(self.memory)
-        if root is None or getattr(self, "_kept_as", None) is None:
+        if self.memory is None or getattr(self, "_kept_as", None) is None:
             return self._embedding(found.read(), device)
         found, content = identified(found, self.hash_files)
-        kept = Kept(root, self._kept_as, self.verbose)
-        weights, precision = self.encoder_.state_dict(), self._resolve_precision(device)
-        name = f"embedding-{fingerprint([content, weights, device.type, precision])}"
-        with kept.alone():
-            found_there = kept.read(name)
-            if found_there is not None:
-                return found_there["embedding"]
+        precision = self._resolve_precision(device)
+        told = [content, self.encoder_, self._scaling, device.type, precision]
+        with contextlib.ExitStack() as stack:
+            try:
+                part = f"embedding-{fingerprint(told)}"
+                kept = Kept(folder_of(self.memory), self._kept_as, self.verbose)
+                stack.enter_context(kept.alone(part))
+            except (NoContent, OSError) as error:
+                tell(f"The embedding is not kept: {error}.")
+                return self._embedding(found.read(), device)
+            before = kept.read(part)
+            if before is not None:
+                return before["embedding"]
             embedding = self._embedding(found.read(), device)
-            kept.write(name, {"embedding": embedding})
+            kept.write(part, {"embedding": embedding})
         return embedding
 
     def _embedding(self, source, device):
@@ -683,10 +730,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _rebuild(self, weights):
         """Build the networks anew and give them weights; all else of a fit is there."""
-        cpu, shape = torch.device("cpu"), (self.n_features_in_,)
-        if hasattr(self, "image_shape_"):
-            height, width, channels = self.image_shape_
-            shape = (channels, height, width)
+        cpu, shape = torch.device("cpu"), self._sample_shape()
         training = self._resolve_training(self._n_samples, cpu, self._seed, self.n_iter_, True)
         with isolated(cpu), cpu:
             for published in (False, True):  # pretrained networks keep their stems

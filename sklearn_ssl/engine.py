@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dis
+import inspect
 import math
 import multiprocessing
 import os
@@ -10,7 +11,6 @@ import re
 import threading
 import time
 import traceback
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import nn
 from sklearn_ssl.health import spread, symptoms, warn
 from sklearn_ssl.microbatches import micro_batches, needs_whole_batches
 from sklearn_ssl.optimizers import make_optimizer
+from sklearn_ssl.telling import tell
 
 # Smaller parts of a batch than this would take ever longer and save little.
 SMALLEST_MICRO_BATCH = 8
@@ -350,9 +351,13 @@ class SSLNet(NeuralNet):
             means["skipped_steps"] *= len(batches)
         if embedding is not None:
             means |= spread(embedding)
+        weights = torch._foreach_norm(list(self.objective.parameters()))
+        means["size"] = torch.stack(weights).sum()
         means = dict(zip(means, torch.stack(list(means.values())).tolist(), strict=True))
         if not math.isfinite(means["loss"]):
             self.check_loss(loss)
+        if not math.isfinite(size := means.pop("size")):
+            raise self.not_finite(f"The weights became {size} at the end")
         if skips:
             means["skipped_steps"] = round(means["skipped_steps"])
         if embedding is not None:
@@ -373,15 +378,18 @@ class SSLNet(NeuralNet):
         """Stop where the loss of a step of this epoch is no number any more."""
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
-            t, step = self.training, bad[0].item()
-            remedy = 'Try a lower lr, or precision="float32"'
-            if t.precision == "float32":
-                remedy = "Try a lower lr, and look for views with values that are no numbers"
-            raise ValueError(
-                f"The loss became {losses[step].item()} in epoch "
-                f"{t.first_epoch + len(self.history)}, step {step + 1} of it, at lr={t.lr:g} and "
-                f'precision="{t.precision}". {remedy}.'
-            )
+            step = bad[0].item()
+            raise self.not_finite(f"The loss became {losses[step].item()} in step {step + 1}")
+
+    def not_finite(self, what):
+        """Return the error that says what is no number any more."""
+        t, remedy = self.training, 'or precision="float32"'
+        if t.precision == "float32":
+            remedy = "and look for views with values that are no numbers"
+        return ValueError(
+            f"{what} of epoch {t.first_epoch + len(self.history)}, at lr={t.lr:g} and "
+            f'precision="{t.precision}". Try a lower lr, {remedy}.'
+        )
 
     def watch(self):
         """Warn of what goes wrong, once of each cause."""
@@ -482,7 +490,6 @@ class SSLNet(NeuralNet):
                 traceback.clear_frames(error.__traceback__)  # they hold tensors
                 self.micro_batch_size = self.smaller(len(batch[0][0]), error)
             step = None
-            self.optimizer_.zero_grad()
             gpu_emptied(t.device)
             go_back()
 
@@ -500,11 +507,10 @@ class SSLNet(NeuralNet):
             how = "in micro-batches"
             if whole:
                 how = "with what gradients need kept in the processor's memory, for its batch norms"
-            warnings.warn(
+            tell(
                 f"The memory of {self.training.device} is not enough for batches of {n_samples} "
                 f"samples at once. Steps are taken {how}, to the same result, and take longer. "
                 "Set micro_batch_size to begin so.",
-                stacklevel=2,
             )
         return smaller
 
@@ -560,8 +566,9 @@ def joined(earlier, steps):
 
 
 def _state_of(callback):
-    """Return what a callback has learned: by convention, what ends in an underscore."""
-    return {k: v for k, v in vars(callback).items() if k.endswith("_") and not k.startswith("_")}
+    """Return what a callback has learned: all but what it was made with."""
+    made_with = inspect.signature(type(callback)).parameters
+    return {name: value for name, value in vars(callback).items() if name not in made_with}
 
 
 def records(net):

@@ -128,7 +128,8 @@ class Fit:
         cpu = torch.device("cpu")
         parts = copied.encoder.eval(), self.source, self.scaling.on(cpu), cpu
         finish(copied, functools.partial(in_batches, *parts), self.training, len(rows))
-        return self.fitted(copied.eval(), rows)
+        # Not kept: what asked for it would wait for the fit that it is called from.
+        return self.fitted(copied.eval(), rows) | {"_kept_as": None}
 
     @contextlib.contextmanager
     def _epoch_task(self, task, X, y, rows):

@@ -1,12 +1,13 @@
 """Whether training goes well: what is watched, and what is said where it does not."""
 
 import math
-import warnings
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch.nn.functional import normalize
+
+from sklearn_ssl.telling import tell
 
 # Nothing is said before so many steps and this share of the planned epochs, since much mends
 # itself, nor of what has not lasted for so many epochs.
@@ -14,7 +15,7 @@ STEPS, SHARE, EPOCHS = 100, 0.5, 3
 # What the history holds beside figures.
 NO_FIGURES = {"train_loss_best", "lr", "dur"}
 # Healthy fits stay clear of these (benchmarks/README.md).
-LEAST_STD, LEAST_RANK, SKIPPED = 0.05, 2.0, 0.2
+LEAST_STD, LEAST_RANK, SKIPPED = 0.05, 1.5, 0.2
 
 
 @torch.no_grad()
@@ -43,13 +44,17 @@ def symptoms(rows, objective, max_epochs):
         return {}
     near = objective.near_chance
     found = [_of_epoch(row, rows, near) | objective.symptoms(row) for row in rows[-EPOCHS:]]
-    return {name: text for name, text in found[-1].items() if all(name in f for f in found)}
+    lasting = {name: text for name, text in found[-1].items() if all(name in f for f in found)}
+    if len(lasting) > 1:
+        lasting.pop("chance", None)  # it comes with the other, which says more
+    return lasting
 
 
 def warn(found, told=()):
     """Warn of symptoms, but of those that were told of."""
-    for name in found.keys() - set(told):
-        warnings.warn(found[name], ConvergenceWarning, stacklevel=2)
+    for name, text in found.items():
+        if name not in told:
+            tell(text, ConvergenceWarning)
 
 
 def _of_epoch(row, rows, near_chance):

@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
@@ -25,6 +24,7 @@ from sklearn_ssl.reading import (
     what_went_wrong,
 )
 from sklearn_ssl.sources import ArraySource, ImagesSource
+from sklearn_ssl.telling import tell
 
 
 def find_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
@@ -104,7 +104,7 @@ class ListedImages:
             remedy = f"At least {needed} are needed to train on, {len(rows)} are left."
             raise ValueError(f"{what_went_wrong(self.images, bad)}\n{remedy}")
         if bad and estimator.on_error == "warn":
-            warnings.warn(what_went_wrong(self.images, bad), stacklevel=2)
+            tell(what_went_wrong(self.images, bad))
         channels = int(places["shape"][rows, 2].max()) if self.reset else estimator.image_shape_[2]
         kept = KeptImages(blocks, places[rows], (height, width, channels))
         source = ImagesSource(kept, kept.shape_of_one, 2, rows=rows, n_rows=n_images)

@@ -72,7 +72,7 @@ def load(path, *, device="auto", backbone=None, views=None):
         )
     # A stranger shall not say where on this machine anything is kept.
     fitted, parameters = about["fitted"], about["parameters"] | {"cache": None, "memory": None}
-    parameters["device"] = device
+    parameters["device"], fitted["_kept_as"] = device, None
     if backbone is not None:
         parameters["backbone"] = fitted["backbone_"] = backbone
     if views is not None:

@@ -5,8 +5,8 @@ import json
 import os
 import platform
 import socket
-import warnings
-from importlib.metadata import version
+import time
+from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
 
@@ -20,9 +20,12 @@ from sklearn_ssl.saving import (
     write_estimator,
     write_values,
 )
+from sklearn_ssl.telling import tell
 
 # Changes when fits are kept, or trained, in another way.
 VERSION = 1
+# Of something in a folder that others remove.
+ATTEMPTS = 50
 PACKAGES = "sklearn-ssl", "torch", "torchvision", "scikit-learn", "skorch", "numpy", "pillow"
 
 
@@ -30,41 +33,40 @@ class Kept:
     """What is kept of one fit: a folder, which joblib's Memory counts and removes as its own.
 
     ``reduce_size`` and ``clear`` of a :class:`joblib.Memory` of the same place may remove it at
-    any time; what is missing is made again. Nothing in it is ever unpickled.
+    any time; what is missing is made again, if need be twice. Nothing in it is ever unpickled.
     """
 
     def __init__(self, root, inputs, verbose=0):
-        versions = {name: version(name) for name in PACKAGES}
-        versions |= {"Python": platform.python_version(), "fits": VERSION}
+        versions = {"Python": platform.python_version(), "fits": VERSION}
+        for name in PACKAGES:
+            with contextlib.suppress(PackageNotFoundError):  # as of a fork by another name
+                versions[name] = version(name)
         self.root, self.inputs, self.versions, self.verbose = root, inputs, versions, verbose
         # joblib takes folders whose names begin with 32 hexadecimal digits for its own.
         self.name = f"{inputs}-{fingerprint(versions)[:8]}"
         self.folder, self.given_up = self.root / self.name, set()
 
     @contextlib.contextmanager
-    def alone(self):
-        """Context in which no other thread or process works on the same fit; they wait.
+    def alone(self, part="fit"):
+        """Context in which no other thread or process works on the same part of it; they wait.
 
         The lock is the system's, which frees it when its owner dies, however it does.
         """
         from filelock import FileLock, Timeout
 
-        locks = self.root / "locks"
-        try:
-            locks.mkdir(parents=True, exist_ok=True)
-            lock, owner = FileLock(locks / f"{self.name}.lock"), locks / f"{self.name}.json"
+        path = self.root / "locks" / f"{self.name}-{part}.lock"
+        lock, owner = FileLock(path), path.with_suffix(".json")
+
+        def acquire():
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 if self.verbose:
-                    print(f"The same fit is under way in {_described(owner)}. Waiting for it.")
+                    print(f"The same {part} is under way in {_described(owner)}. Waiting for it.")
                 lock.acquire()
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"Fits cannot be kept in {str(self.root)!r} ({error.strerror}). Set memory to a "
-                "folder that can be written to, or to None",
-            ) from error
+
+        with _reached(self.root):
+            _patiently(path.parent, acquire)
         try:
             with contextlib.suppress(OSError):
                 owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
@@ -86,7 +88,7 @@ class Kept:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"{error} It is not used, and will be made anew.", stacklevel=2)
+            tell(f"{error} It is not used, and will be made anew.")
             return None
         self._used()
         return kept
@@ -104,36 +106,46 @@ class Kept:
         return state
 
     def write(self, part, kept):
-        """Keep a part of the fit, an estimator as "fit" or plain values; tell whether it is kept.
+        """Keep a part of the fit, and tell whether it is kept.
 
+        A "fit" is an estimator and the names of its attributes to keep, others are plain values.
         Where that fails, it is said once, and training goes on without.
         """
         if part in self.given_up or "all" in self.given_up:
             return False
-        more = {"name": self.name, "versions": self.versions}
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for stale in self.folder.glob(f"{part}.*.part"):  # of a process that was killed
-                stale.unlink(missing_ok=True)
-            if part == "fit":
-                state = kept._optimizer_state
-                write_estimator(kept, self.path(part), optimizer_state=state, **more)
-            else:
-                write_values(self.path(part), kept | {"more": more})
-            self._used()
+            _patiently(self.folder, lambda: self._write(part, kept))
             return True
+        except FileNotFoundError:  # others remove it, again and again
+            return False
         except OSError as error:
             self.given_up.add("all")
             why = error.strerror
         except CustomPart as error:
             self.given_up.add(part)
-            why = f"it holds {error}, as of a callback, which is no plain value"
-        warnings.warn(
+            why = f"{error}, as a callback may hold"
+        tell(
             f"The {part.split('-')[0]} cannot be kept in {str(self.folder)!r}: {why}. What was "
-            "computed is not lost now, but will be computed again next time.",
-            stacklevel=2,
+            "computed is not lost now, but will be computed again next time."
         )
         return False
+
+    def _write(self, part, kept):
+        """Write a part, and remove what processes left that were killed while they wrote it."""
+        stale = list(self.folder.glob(f"{part}.*.part"))
+        # safetensors has temporary files of its own, which do not say whose they are.
+        hour_ago = time.time() - 3600
+        stale += [path for path in self.folder.glob(".tmp*") if path.stat().st_mtime < hour_ago]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        more = {"name": self.name, "versions": self.versions}
+        if part == "fit":
+            estimator, names = kept
+            state = estimator._optimizer_state
+            write_estimator(estimator, self.path(part), names, optimizer_state=state, **more)
+        else:
+            write_values(self.path(part), kept | {"more": more})
+        self._used()
 
     def remove(self, part):
         """Remove a part of the fit, if it is there."""
@@ -149,18 +161,42 @@ class Kept:
                 names = sorted({name for name, _ in pairs})
                 told = ", ".join(f"{n} {theirs.get(n)}, now {self.versions.get(n)}" for n in names)
                 if names:
-                    warnings.warn(
+                    tell(
                         f"The same fit was begun with other versions ({told}) and cannot go on "
-                        "with these. It begins anew.",
-                        stacklevel=2,
+                        "with these. It begins anew."
                     )
+
+
+@contextlib.contextmanager
+def _reached(folder):
+    """Say what to do where a folder cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Fits cannot be kept in {str(folder)!r} ({error.strerror}). Set memory to a folder "
+            "that can be written to, or to None",
+        ) from error
+
+
+def _patiently(folder, action):
+    """Do something in a folder, which others may remove at any time, as joblib's clear does."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return action()
+        except FileNotFoundError:
+            if not left:
+                raise
+    return None
 
 
 def folder_of(memory):
     """Return the folder for fits in a path or joblib.Memory; None if nothing is to be kept."""
-    backend = check_memory(
-        os.fspath(memory) if isinstance(memory, PathLike) else memory
-    ).store_backend
+    memory = os.fspath(memory) if isinstance(memory, PathLike) else memory
+    with _reached(memory):
+        backend = check_memory(memory).store_backend
     if backend is None:
         return None
     location = getattr(backend, "location", None)

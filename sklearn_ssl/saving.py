@@ -9,6 +9,7 @@ import math
 import os
 import re
 import uuid
+from collections import OrderedDict
 from importlib.metadata import version
 
 import numpy as np
@@ -28,31 +29,41 @@ SEQUENCES = {"list": list, "tuple": tuple, "set": set}
 REBUILT = {"encoder_", "_objective", "_optimizer_state"}
 
 
-class CustomPart(Exception):  # noqa: N818
-    """Raised for what is code of the user's, which no file holds."""
+class CustomPart(ValueError):  # noqa: N818
+    """Raised for what is code of the user's, or holds it, which no file does."""
 
 
-def write_estimator(estimator, path, **more):
-    """Write a fitted estimator to a file, and more values beside it."""
+def write_estimator(estimator, path, names=None, **more):
+    """Write a fitted estimator to a file, and more values beside it.
+
+    ``names`` are the attributes to write, which then all have to be plain but ``backbone_`` and
+    ``views_``; None are all that there are, and of them what can be written.
+    """
     tensors, custom = {}, []
 
-    def encoded(group, values):
+    def encoded(values, strict=False):
         kept = {}
         for name, value in values.items():
             try:
-                kept[name] = _encode(value, f"{group}.{name}", tensors)
+                kept[name] = _encode(value, tensors)
             except CustomPart:
+                if strict and name not in ("backbone_", "views_"):
+                    raise
                 custom.append(name)
         return kept
 
-    fitted = {k: v for k, v in vars(estimator).items() if k not in estimator.get_params()}
+    fitted = {
+        name: value
+        for name, value in vars(estimator).items()
+        if (name not in estimator.get_params() if names is None else name in names)
+    }
     about = {
         "class": type(estimator).__name__,
         "versions": {name: version(name) for name in ("sklearn-ssl", "torch", "torchvision")},
-        "parameters": encoded("parameters", estimator.get_params(deep=False)),
-        "fitted": encoded("fitted", {k: v for k, v in fitted.items() if k not in REBUILT}),
-        "weights": encoded("weights", estimator._objective.state_dict()),
-        "more": encoded("more", more),
+        "parameters": encoded(estimator.get_params(deep=False)),
+        "fitted": encoded({k: v for k, v in fitted.items() if k not in REBUILT}, names is not None),
+        "weights": encoded(estimator._objective.state_dict(), strict=True),
+        "more": encoded(more, strict=True),
         "custom": custom,  # names of what is left out
     }
     _write(path, about, tensors)
@@ -72,7 +83,7 @@ def read_estimator(path):
 def write_values(path, values):
     """Write plain values, arrays and tensors to a file; raise CustomPart where one is no such."""
     tensors = {}
-    _write(path, {"values": _encode(values, "values", tensors)}, tensors, durable=False)
+    _write(path, {"values": _encode(values, tensors)}, tensors, durable=False)
 
 
 def read_values(path):
@@ -119,7 +130,9 @@ def _read(path):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+    except (SafetensorError, OSError, ValueError, OverflowError, RuntimeError) as error:
+        if not os.path.exists(path):  # removed while it was read
+            raise FileNotFoundError(f"There is no file {name}.") from error
         raise ValueError(
             f"{name} is no file of sklearn_ssl's, or it is broken: {error}."
         ) from error
@@ -149,36 +162,38 @@ def _understood(path):
         ) from error
 
 
-def _encode(value, name, tensors):
-    """Return a value as JSON knows it; arrays and tensors go into a dict, under a name."""
-    if value is None or isinstance(value, bool | int | str):
+def _encode(value, tensors):
+    """Return a value as JSON knows it; arrays and tensors go into a dict, under a number."""
+    if value is None or type(value) in (bool, int, str):
         return value
     if isinstance(value, float | np.number | np.bool_):
         number = value.item() if isinstance(value, np.generic) else value
         finite = not isinstance(number, float) or math.isfinite(number)
         return number if finite else {"float": str(number)}
-    if isinstance(value, torch.Tensor):
-        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        return {"tensor": name}
-    if isinstance(value, np.ndarray) and value.dtype.kind in "buif":
-        tensors[name] = torch.from_numpy(np.array(value, order="C"))
-        return {"array": name}
-    if isinstance(value, np.ndarray):
-        return {"strings": [str(item) for item in value.ravel()]}
+    kind, name = type(value), str(len(tensors))
+    if isinstance(value, torch.Tensor | np.ndarray) and kind is not np.matrix:
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "buif":
+            return {"strings": [str(item) for item in value.ravel()]}
+        try:
+            if isinstance(value, np.ndarray):
+                value = torch.from_numpy(np.array(value, order="C"))
+            tensor = value.detach().cpu()
+            tensor.numpy()  # fails where NumPy has no such numbers, or they are not in a row
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise CustomPart(f"{value!r} is no plain array") from error
+        tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
+        return {"array" if issubclass(kind, np.ndarray) else "tensor": name}
     if isinstance(value, os.PathLike | torch.device | torch.dtype):
         return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-    if isinstance(value, list | tuple):
-        items = [_encode(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
-        return {type(value).__name__: items}
-    if isinstance(value, dict):
-        pairs = ((k, _encode(v, f"{name}.{k}", tensors)) for k, v in value.items())
-        return {"dict": list(map(list, pairs))}
-    if CLASSES.get(type(value).__name__) is type(value):
+    if kind in (list, tuple, set):
+        items = sorted(value, key=repr) if kind is set else value
+        return {kind.__name__: [_encode(item, tensors) for item in items]}
+    if kind in (dict, OrderedDict) and all(type(key) in (str, int) for key in value):
+        return {"dict": [[key, _encode(item, tensors)] for key, item in value.items()]}
+    if CLASSES.get(kind.__name__) is kind:
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return {type(value).__name__: _encode(fields, name, tensors)}
-    if isinstance(value, set | frozenset):
-        return {"set": [_encode(item, name, tensors) for item in sorted(value, key=repr)]}
-    raise CustomPart(repr(value))
+        return {kind.__name__: _encode(fields, tensors)}
+    raise CustomPart(f"{value!r} is no plain value")
 
 
 def _decode(value, tensors):

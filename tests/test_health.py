@@ -104,8 +104,8 @@ def rows(n, **figures):
     ("cause", "bad", "good"),
     [
         ("collapse", {"embedding_std": 0.04}, {"embedding_std": 0.06}),
-        ("dimensions", {"effective_rank": 1.9}, {"effective_rank": 2.1}),
-        ("dimensions", {"effective_rank": 1.9}, {"effective_rank": 1.9, "embedding_dim": 4}),
+        ("dimensions", {"effective_rank": 1.4}, {"effective_rank": 1.6}),
+        ("dimensions", {"effective_rank": 1.4}, {"effective_rank": 1.4, "embedding_dim": 4}),
         ("chance", {"train_loss": 1.9}, {"train_loss": 1.7}),
         ("chance", {"train_loss": 1.9}, {"train_loss": 1.9, "chance_loss": 9.0}),
         ("skipped", {"skipped_steps": 5}, {"skipped_steps": 3}),
@@ -134,7 +134,7 @@ def test_an_objective_that_states_nothing():
 def test_each_cause_is_told_once_and_again_where_the_fit_is_read_back(images, tmp_path):
     def fit():
         views = benchmark.noise
-        model = SimCLRTransformer(views=views, max_epochs=25, random_state=0, memory=tmp_path)
+        model = SimCLRTransformer(views=views, max_epochs=35, random_state=0, memory=tmp_path)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.fit(images)
@@ -218,20 +218,18 @@ class Spoiled:
 
 def test_the_step_is_named(images):
     settings = {"max_epochs": 3, "batch_size": 40, "lr": 0.003}
-    with pytest.raises(
-        ValueError, match=r"became nan in epoch 2, step 3 of it, at lr=0.003 and pr"
-    ):
+    with pytest.raises(ValueError, match=r"became nan in step 3 of epoch 2, at lr=0.003 and pr"):
         simclr(views=Spoiled(8), **settings).fit(images)
     model = simclr(**settings).partial_fit(images)
     model.views = Spoiled(3)
-    with pytest.raises(ValueError, match="became nan in epoch 2, step 3"):
+    with pytest.raises(ValueError, match="became nan in step 3 of epoch 2"):
         model.partial_fit(images)
     assert model.n_iter_ == 1
 
 
 def test_no_spoiled_state_is_kept(images, tmp_path):
     settings = {"max_epochs": 3, "batch_size": 40, "memory": tmp_path, "checkpoint_minutes": 0}
-    with pytest.raises(ValueError, match="epoch 2, step 3"):
+    with pytest.raises(ValueError, match="step 3 of epoch 2"):
         simclr(views=Spoiled(8), **settings).fit(images)
     (path,) = tmp_path.rglob("checkpoint.safetensors")
     state = sklearn_ssl.saving.read_values(path)
@@ -248,5 +246,5 @@ def test_steps_that_overflow_half_precision_are_left_out_and_counted(images):
     assert extra.tolist() == [0, 2]
     assert np.isfinite(model.loss_curve_).all()
     assert all(p.isfinite().all() for p in model.encoder_.parameters())
-    with pytest.raises(ValueError, match=r'became nan in epoch 2, step 1.*precision="float16"'):
+    with pytest.raises(ValueError, match=r'became nan in step 1 of epoch 2.*precision="float16"'):
         simclr(views=Spoiled(*range(6, 11)), **settings).fit(images)

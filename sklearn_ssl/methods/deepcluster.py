@@ -20,6 +20,7 @@ from sklearn_ssl._sklearn import Interval, StrOptions
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.engine import Epoch, Objective, full_precision
 from sklearn_ssl.layers import wide
+from sklearn_ssl.telling import tell
 from sklearn_ssl.views import ImageViews, RowViews
 
 
@@ -285,10 +286,9 @@ class DeepClusterEstimator(ClusterMixin, SSLTransformer):
         n, n_clusters, n_components = training.n_samples, self.n_clusters, self.n_components
         for name, limit in {"n_clusters": n, "n_components": min(n - 1, n_features)}.items():
             if getattr(self, name) != "auto" and getattr(self, name) > limit:
-                warnings.warn(
+                tell(
                     f"{name}={getattr(self, name)} is more than {limit}, the most that {n} samples "
-                    f"with {n_features} features can have. There will be {limit}.",
-                    stacklevel=9,  # where fit was called
+                    f"with {n_features} features can have. There will be {limit}."
                 )
         if n_clusters == "auto":  # as many as before where training goes on
             n_clusters = self.n_clusters_ if training.first_epoch else min(100, max(2, n // 20))
