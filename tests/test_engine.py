@@ -1,5 +1,6 @@
 """The loop: schedule, batches, optimizers, precision, interrupts, callbacks."""
 
+import copy
 import math
 import random
 import signal
@@ -589,3 +590,18 @@ def test_seeds_differ_by_every_part_of_their_key():
     assert draw(1, 2, 3) == draw(1, 2, 3)
     keys = [(1,), (1, 0), (1, 0, 0), (1, 2), (1, 2, 3), (1, 3, 2), (2, 1, 3)]
     assert len({draw(*key) for key in keys}) == len(keys)
+
+
+def test_a_partial_fit_that_raises_leaves_the_moments_as_they_were(images):
+    class Raise(skorch.callbacks.Callback):
+        def on_batch_begin(self, net, **kwargs):
+            if len(net.history[-1, "batches"]) == 3:
+                raise BrokenPipeError
+
+    model = simclr(batch_size=40).partial_fit(images)
+    before = copy.deepcopy(model._optimizer_state)
+    with pytest.raises(BrokenPipeError):
+        model.set_params(callbacks=[Raise()]).partial_fit(images)
+    for index, moments in before.items():
+        for name, value in moments.items():
+            assert torch.equal(model._optimizer_state[index][name], value), name
