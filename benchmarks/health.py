@@ -213,7 +213,7 @@ def main():
             row["minutes"] = (time.perf_counter() - start) / 60
             results[f"healthy: {data_name}, {method_name}"] = row
             print(data_name, method_name, row, flush=True)
-    write(options.name, vars(options) | {"data": str(options.data)}, results)
+    write(options.name, vars(options) | {"data": options.data is not None}, results)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,11 @@ def main():
         measured["with both"], measured["without"] = measured.pop("fit"), runs["without"]
         results[name] = compared(measured, [("with both", "without")])
         show({name: results[name]})
-    write(options.name, vars(options) | {"data": str(options.data)}, results)
+    write(
+        options.name,
+        vars(options) | {"folder": None, "data": "random" if options.data is None else "CIFAR-10"},
+        results,
+    )
 
 
 if __name__ == "__main__":
