@@ -348,10 +348,15 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         largest_size = LARGEST_SIZE[resolve_device(self.device).type]
         return find_samples(self, X, largest_size=largest_size, **check)
 
+    def _find_again(self, X):
+        """Check X beside that of fit; return what ``_find`` does, and the device."""
+        check_is_fitted(self)
+        return self._find(X, reset=False), resolve_device(self.device)
+
     def _read_again(self, X):
         """Check X beside that of fit; return the source of its samples, and the device."""
-        check_is_fitted(self)
-        return self._find(X, reset=False).read(), resolve_device(self.device)
+        found, device = self._find_again(X)
+        return found.read(), device
 
     def _default_views(self, source):
         """Return the method's view recipe for the samples of a source."""
@@ -603,8 +608,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         embedding : ndarray of shape (n_samples, n_features_out), float32
             The embedding. That of a sample does not depend on the others in X, but for rounding.
         """
-        check_is_fitted(self)
-        found, device = self._find(X, reset=False), resolve_device(self.device)
+        found, device = self._find_again(X)
         if self.memory is None or getattr(self, "_kept_as", None) is None:
             return self._embedding(found.read(), device)
         found, content = identified(found, self.hash_files)

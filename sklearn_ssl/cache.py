@@ -91,17 +91,12 @@ class ImageStore:
     @contextlib.contextmanager
     def _alone(self):
         """Hold the lock of the folder, and remove what a killed process left."""
-        from filelock import FileLock, Timeout
+        from sklearn_ssl.locking import acquired  # filelock takes time to import
 
+        told = f"Another process writes to {str(self.folder)!r}. Waiting for it."
         with writable(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / "lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                if self.verbose:
-                    print(f"Another process writes to {str(self.folder)!r}. Waiting for it.")
-                lock.acquire()
+            lock = acquired(self.folder / "lock", (lambda: told) if self.verbose else None)
         try:
             for path in self.folder.glob("*.part"):
                 path.unlink()

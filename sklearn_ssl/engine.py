@@ -296,14 +296,7 @@ class SSLNet(NeuralNet):
         begun, self.begun = self.begun, None
         rng = np.random.default_rng((t.seed, epoch))
         if begun is None:
-            self.module_.train()
-            seed_torch(t.device, t.seed, epoch)
-            plan = self.module_.before_epoch(self.embed, rng)
-            for parameter in plan.renewed:
-                self.optimizer_.state.pop(parameter, None)
-            order = rng.permutation(len(iterator)) if plan.order is None else plan.order
-            begun = {"order": order, "targets": plan.targets, "figures": plan.figures}
-            begun |= {"steps": {}, "n_steps": 0, "rng": rng.bit_generator.state}
+            begun = self.begin(len(iterator), epoch, rng)
         rng.bit_generator.state = begun["rng"]
         batches = split(begun["order"], t.batch_size)
         # Looked up once an epoch: indexing by an array waits for a GPU.
@@ -342,6 +335,17 @@ class SSLNet(NeuralNet):
         self.unfinished = False
         self.watch()
 
+    def begin(self, n_samples, epoch, rng):
+        """Let the objective decide about an epoch; return all that its steps depend on."""
+        self.module_.train()
+        seed_torch(self.training.device, self.training.seed, epoch)
+        plan = self.module_.before_epoch(self.embed, rng)
+        for parameter in plan.renewed:
+            self.optimizer_.state.pop(parameter, None)
+        order = rng.permutation(n_samples) if plan.order is None else plan.order
+        begun = {"order": order, "targets": plan.targets, "figures": plan.figures}
+        return begun | {"steps": {}, "n_steps": 0, "rng": rng.bit_generator.state}
+
     def record(self, epoch, values, embedding, batches, figures):
         """Write an epoch into the history: the one read from the device in it."""
         loss, skips = values["loss"], self.scaler_.is_enabled()
@@ -360,18 +364,16 @@ class SSLNet(NeuralNet):
             raise self.not_finite(f"The weights became {size} at the end")
         if skips:
             means["skipped_steps"] = round(means["skipped_steps"])
-        if embedding is not None:
-            figures = figures | {"embedding_dim": embedding.shape[1]}
-        chance = self.objective.chance_loss(batches.shape[1])
-        if chance is not None:
-            figures = figures | {"chance_loss": chance}
         loss = means.pop("loss")
         best = loss <= min([row.get("train_loss", math.inf) for row in self.history])
-        figures = (
-            {"epoch": epoch + 1, "train_loss": loss, "train_loss_best": best} | means | figures
-        )
-        figures |= {"lr": self.optimizer_.param_groups[0]["lr"], "n_steps": len(batches)}
-        for name, value in figures.items():
+        row = {"epoch": epoch + 1, "train_loss": loss, "train_loss_best": best} | means | figures
+        row |= {"lr": self.optimizer_.param_groups[0]["lr"], "n_steps": len(batches)}
+        if embedding is not None:
+            row["embedding_dim"] = embedding.shape[1]
+        chance = self.objective.chance_loss(batches.shape[1])
+        if chance is not None:
+            row["chance_loss"] = chance
+        for name, value in row.items():
             self.history.record(name, value)
 
     def check_loss(self, losses):
@@ -510,7 +512,7 @@ class SSLNet(NeuralNet):
             tell(
                 f"The memory of {self.training.device} is not enough for batches of {n_samples} "
                 f"samples at once. Steps are taken {how}, to the same result, and take longer. "
-                "Set micro_batch_size to begin so.",
+                "Set micro_batch_size to begin so."
             )
         return smaller
 

@@ -107,12 +107,9 @@ class ListedImages:
             tell(what_went_wrong(self.images, bad))
         channels = int(places["shape"][rows, 2].max()) if self.reset else estimator.image_shape_[2]
         kept = KeptImages(blocks, places[rows], (height, width, channels))
-        source = ImagesSource(kept, kept.shape_of_one, 2, rows=rows, n_rows=n_images)
         if self.reset:
-            n_features = estimator.n_features_in_
-            _check_shape(estimator, source, reset=True)
-            estimator.n_features_in_ = n_features
-        return source
+            estimator.image_shape_ = kept.shape_of_one
+        return ImagesSource(kept, kept.shape_of_one, 2, rows=rows, n_rows=n_images)
 
 
 def identified(found, hash_files):

@@ -48,25 +48,18 @@ class Kept:
 
     @contextlib.contextmanager
     def alone(self, part="fit"):
-        """Context in which no other thread or process works on the same part of it; they wait.
-
-        The lock is the system's, which frees it when its owner dies, however it does.
-        """
-        from filelock import FileLock, Timeout
+        """Context in which no other thread or process works on the same part of it; they wait."""
+        from sklearn_ssl.locking import acquired  # filelock takes time to import
 
         path = self.root / "locks" / f"{self.name}-{part}.lock"
-        lock, owner = FileLock(path), path.with_suffix(".json")
+        owner = path.with_suffix(".json")
 
-        def acquire():
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                if self.verbose:
-                    print(f"The same {part} is under way in {_described(owner)}. Waiting for it.")
-                lock.acquire()
+        def waiting():
+            return f"The same {part} is under way in {_described(owner)}. Waiting for it."
 
         with _reached(self.root):
-            _patiently(path.parent, acquire)
+            told = waiting if self.verbose else None
+            lock = _patiently(path.parent, lambda: acquired(path, told))
         try:
             with contextlib.suppress(OSError):
                 owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))

@@ -171,7 +171,7 @@ def _encode(value, tensors):
         finite = not isinstance(number, float) or math.isfinite(number)
         return number if finite else {"float": str(number)}
     kind, name = type(value), str(len(tensors))
-    if isinstance(value, torch.Tensor | np.ndarray) and kind is not np.matrix:
+    if isinstance(value, torch.Tensor | np.ndarray):
         if isinstance(value, np.ndarray) and value.dtype.kind not in "buif":
             return {"strings": [str(item) for item in value.ravel()]}
         try:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, fields
 
 import numpy as np
+import pytest
 import torch
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.feature_extraction.image import extract_patches_2d
@@ -18,6 +19,15 @@ def shrunk(method, **parameters):
     """Return an estimator of a method that trains in a moment: one epoch, narrow heads."""
     small = {field.name: 16 for field in fields(method) if field.name.endswith("_dim")}
     return method(**({"max_epochs": 1, "random_state": 0} | small | parameters))
+
+
+def takes(method, kind, **parameters):
+    """Tell whether a method takes "image" or "rows"; see that it says so where it does not."""
+    if kind in method.default_views:
+        return True
+    with pytest.raises(ValueError, match="needs images"):
+        shrunk(method, **parameters).fit(digits()[0][:200].reshape(200, -1))
+    return False
 
 
 def digits():
