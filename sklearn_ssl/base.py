@@ -48,9 +48,11 @@ from sklearn_ssl.memory import Kept, folder_of, key_of
 from sklearn_ssl.optimizers import DEFAULTS
 from sklearn_ssl.saving import write_estimator
 from sklearn_ssl.telling import tell
+from sklearn_ssl.timing import Clock, seconds_of
 
 # What image_size="auto" is at most: training on larger images takes hours on a processor.
 LARGEST_SIZE = {"cpu": 64, "cuda": 224}
+MAX_EPOCHS = 60
 # Parameters that change nothing in the result of a fit, or that its key has in another form.
 NEUTRAL = {"memory", "hash_files", "checkpoint_minutes", "cache", "n_jobs", "verbose"}
 NEUTRAL |= {"device", "precision", "random_state", "warm_start"}
@@ -164,8 +166,17 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Number of images that are decoded at once, in threads unless
         :func:`joblib.parallel_config` says otherwise. None is 1, -1 is as many as there are cores.
 
-    max_epochs : int, default=60
-        Number of passes over X.
+    max_epochs : int or "auto", default="auto"
+        Largest number of passes over X. "auto" is 60, and no limit where ``max_time`` is one.
+
+    max_time : float or str, default=None
+        Time that fit may take, in seconds or as "90s", "10min" or "1.5h", with all that it does:
+        reading files, clustering, compiling. Learning rate and what else changes in training
+        follow the share of it that is gone, so that a short fit ends as a long one does. The last
+        epoch stops where time does. At least one step is taken; waiting for other fits does not
+        count; a fit that ``memory`` goes on with has the rest of its time. How far a fit comes is
+        up to the machine, so ``random_state`` does not make it reproducible. In ``partial_fit`` it
+        is the most that a call may take.
 
     batch_size : int or "auto", default="auto"
         Largest number of samples in a step, at least 2. The batches of an epoch have one size;
@@ -192,7 +203,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Weight decay of all weights but biases and norms. "auto" is 0.0001, and 0.0005 for "sgd".
 
     warmup_epochs : float or "auto", default="auto"
-        Epochs in which the learning rate rises from 0. "auto" is a tenth of max_epochs, at most 10.
+        Epochs in which the learning rate rises from 0. "auto" is a tenth of max_epochs, or of those
+        that ``max_time`` is expected to give, at most 10.
 
     device : str or torch.device, default="auto"
         Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one, and is
@@ -260,8 +272,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where X is a DataFrame whose column names are all strings.
 
-    backbone_, views_, batch_size_, optimizer_, lr_, weight_decay_ : object
-        What the parameter of that name came to be, with "auto" resolved.
+    backbone_, views_, max_epochs_, batch_size_, optimizer_, lr_, weight_decay_ : object
+        What the parameter of that name came to be, with "auto" resolved. ``max_epochs_`` is what
+        was planned, where ``max_time`` decides.
 
     warmup_epochs_, device_, precision_ : object
         Likewise.
@@ -279,7 +292,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     hash_files: bool = False
     checkpoint_minutes: float = 10
     n_jobs: int | None = None
-    max_epochs: int = 60
+    max_epochs: int | str = "auto"
+    max_time: float | str | None = None
     batch_size: int | str = "auto"
     micro_batch_size: int | None = None
     optimizer: str = "auto"
@@ -307,7 +321,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "hash_files": ["boolean"],
         "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
         "n_jobs": [Integral, None],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_time": [Interval(Real, 0, None, closed="neither"), str, None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "optimizer": [StrOptions({"auto", *DEFAULTS})],
@@ -396,7 +411,10 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self : object
             The fitted estimator. If fit raises, it is left as it was.
         """
-        return self._fit(X, y, self.max_epochs, resume=self.warm_start, anneal=True)
+        n_epochs = self.max_epochs
+        if _is_auto(n_epochs):
+            n_epochs = MAX_EPOCHS if self.max_time is None else math.inf
+        return self._fit(X, y, n_epochs, resume=self.warm_start, anneal=True)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -429,9 +447,12 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _fit_on(self, device, X, y, n_epochs, *, resume, anneal):
         resume = resume and self.__sklearn_is_fitted__()
-        task = self._init_callback_context(max_subtasks=n_epochs)
+        clock = Clock(math.inf if self.max_time is None else seconds_of(self.max_time))
+        known = None if n_epochs == math.inf else n_epochs
+        task = self._init_callback_context(max_subtasks=known)
         task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        found = self._find(X, reset=not resume, min_samples=2)
+        with clock.running():
+            found = self._find(X, reset=not resume, min_samples=2)
         if resume:
             seed = self._seed
         else:
@@ -449,7 +470,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 kept.remove("checkpoint")  # which a kill could leave
             else:
                 how = {"resume": resume, "anneal": anneal, "kept": kept}
-                fit = Fit(self, found.read(), device, seed, **how)
+                with clock.running():
+                    source = found.read()
+                fit = Fit(self, source, device, seed, clock, **how)
                 fitted = fit.run(task, n_epochs, X, y)
                 if kept is not None:
                     changed = self._fit_key(content, device, seed, resume) != key
@@ -468,6 +491,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             "precision": self._resolve_precision(device),
             "seed": None if self.random_state is None else seed,
         }
+        if self.max_time is not None:
+            parts["parameter max_time"] = seconds_of(self.max_time)
         if self.weights is not None and os.path.isfile(self.weights):
             parts["weights"] = Path(self.weights).read_bytes()
         if resume:
@@ -499,7 +524,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             )
         self._rebuild(kept["weights"])
         self._optimizer_state = kept["more"]["optimizer_state"]
-        warn(symptoms(self.history_, self._objective, self.max_epochs))
+        warn(symptoms(self.history_, self._objective))
 
     def _is_rebuilt(self):
         """Tell whether a network with the same state embeds to the bit as the fitted one does."""
@@ -565,8 +590,11 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         bfloat16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         return "bfloat16" if bfloat16 else "float32"
 
-    def _resolve_training(self, n_samples, device, seed, first_epoch, anneal):
-        """Return the settings of training, with every "auto" resolved."""
+    def _resolve_training(self, n_samples, device, seed, first_epoch, anneal, planned=None):
+        """Return the settings of training, with every "auto" resolved.
+
+        ``planned`` is the number of epochs where time decides it.
+        """
 
         def resolve(name, value):
             return value if _is_auto(getattr(self, name)) else getattr(self, name)
@@ -574,16 +602,17 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         power_of_two = 2 ** int(np.log2(max(1, n_samples / 64)))
         batch_size = resolve("batch_size", min(256, max(64, power_of_two)))
         batch_size = min(batch_size, n_samples)
+        max_epochs = planned or resolve("max_epochs", MAX_EPOCHS)
         optimizer = resolve("optimizer", "adamw")
         defaults = DEFAULTS[optimizer]
         lr = defaults["lr"] * (1 if optimizer == "adamw" else batch_size / 256)
         return Training(
-            max_epochs=self.max_epochs,
+            max_epochs=max_epochs,
             batch_size=batch_size,
             optimizer=optimizer,
             lr=resolve("lr", lr),
             weight_decay=resolve("weight_decay", defaults["weight_decay"]),
-            warmup_epochs=resolve("warmup_epochs", min(10, self.max_epochs / 10)),
+            warmup_epochs=resolve("warmup_epochs", min(10, max_epochs / 10)),
             device=device,
             precision=self._resolve_precision(device),
             compile=self.compile,
@@ -735,7 +764,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _rebuild(self, weights):
         """Build the networks anew and give them weights; all else of a fit is there."""
         cpu, shape = torch.device("cpu"), self._sample_shape()
-        training = self._resolve_training(self._n_samples, cpu, self._seed, self.n_iter_, True)
+        training = self._resolve_training(
+            self._n_samples, cpu, self._seed, self.n_iter_, True, self.max_epochs_
+        )
         with isolated(cpu), cpu:
             for published in (False, True):  # pretrained networks keep their stems
                 encoder = make_encoder(

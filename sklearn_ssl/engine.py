@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.utils import TeeGenerator
@@ -24,9 +25,12 @@ from sklearn_ssl.health import spread, symptoms, warn
 from sklearn_ssl.microbatches import micro_batches, needs_whole_batches
 from sklearn_ssl.optimizers import make_optimizer
 from sklearn_ssl.telling import tell
+from sklearn_ssl.timing import Clock
 
 # Smaller parts of a batch than this would take ever longer and save little.
 SMALLEST_MICRO_BATCH = 8
+# What an epoch takes is told by so many steps, or fewer where they take this share of the time.
+TRIAL_STEPS, TRIAL_SHARE = 5, 0.01
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -130,7 +134,7 @@ def resolve_device(device):
 class Training:
     """How to train: the settings of a fit, all resolved."""
 
-    max_epochs: int
+    max_epochs: int  # those planned; less or more where time is the limit
     batch_size: int
     optimizer: str
     lr: float
@@ -249,7 +253,7 @@ def split(order, batch_size):
 
 def learning_rate_factor(epochs_done, warmup_epochs, max_epochs, final=0.0):
     """Linear warm-up, then half a cosine in max_epochs; constant when that is None."""
-    if epochs_done < warmup_epochs:
+    if warmup_epochs and epochs_done <= warmup_epochs:
         return epochs_done / warmup_epochs
     if max_epochs is None:
         return 1.0
@@ -264,6 +268,8 @@ class SSLNet(NeuralNet):
     unfinished = False  # whether an epoch has begun and not ended
     keep = None  # what is called with the state of training
     begun = None  # what there is of an epoch to go on with
+    progress = 0.0  # from 0 to 1, beyond where training goes on after its end
+    step_seconds = before_seconds = 0.0  # of a step, and of what is done before an epoch
 
     @property
     def objective(self):
@@ -302,12 +308,14 @@ class SSLNet(NeuralNet):
         # Looked up once an epoch: indexing by an array waits for a GPU.
         targets = None if begun["targets"] is None else begun["targets"].to(t.device)[batches]
         first, earlier = begun["n_steps"], begun["steps"]
-        self.unfinished, steps = True, []
+        self.unfinished, steps, begun_at = True, [], time.perf_counter()
         self.module_.train()
         parts = iterator.batches(batches[first:], t.device, rng)
         for i, batch in enumerate(parts, start=first):
-            done = (0 if t.anneal else t.first_epoch) + len(self.history) - 1
-            done += (i + 0.5) / len(batches)
+            if steps and not self.has_time(self.step_seconds / 2 + self.before_seconds):
+                break
+            ended = (0 if t.anneal else t.first_epoch) + len(self.history) - 1
+            done = self.position(ended + (i + 0.5) / len(batches))
             horizon = t.max_epochs if t.anneal else None
             factor = learning_rate_factor(done, t.warmup_epochs, horizon, t.final_lr)
             for group in self.optimizer_.param_groups:
@@ -322,21 +330,54 @@ class SSLNet(NeuralNet):
             views = self.make_views(batch)
             step = step_fn((views,) if targets is None else (views, targets[i]))
             embedding = step.pop("embedding", None)
-            self.module_.after_step((done + 0.5 / len(batches)) / t.max_epochs)
+            self.progress = self.position(ended + (i + 1) / len(batches)) / t.max_epochs
+            self.module_.after_step(self.progress)
             steps.append(step)
+            self.step_seconds = (time.perf_counter() - begun_at) / len(steps)
             self.notify("on_batch_end", batch=batch, training=True, **step)
             if i + 1 < len(batches) and self.due():
                 begun |= {"steps": joined(earlier, steps), "n_steps": i + 1}
                 if not self.scaler_.is_enabled():
                     self.check_loss(begun["steps"]["loss"])
                 self.save_state(begun)
-        self.record(epoch, joined(earlier, steps), embedding, batches, begun["figures"])
+        taken = batches[: first + len(steps)]
+        if len(taken) < len(batches) and epoch == 0:
+            tell(
+                f"max_time ended training after {len(taken)} of {len(batches)} steps of the first "
+                "epoch, so that many samples were never seen. Give more time, or choose a smaller "
+                "backbone or smaller images.",
+                ConvergenceWarning,
+            )
+        self.record(epoch, joined(earlier, steps), embedding, taken, begun["figures"])
         self.history.record("dur", time.perf_counter() - start)
         self.unfinished = False
         self.watch()
 
+    def position(self, epochs):
+        """Return where in its plan training is after some epochs; where time is short, by that."""
+        t = self.training
+        if self.clock.seconds == math.inf or not t.anneal:
+            return epochs
+        clock = self.clock
+        usable = clock.seconds - self.before_seconds - clock.origin
+        share = (clock.elapsed - clock.origin) / max(usable, 1e-9)
+        return t.max_epochs * min(1.0, max(share, epochs / self.n_epochs))
+
+    def has_time(self, seconds):
+        """Tell whether there is time for more than this."""
+        return self.clock.left > seconds
+
+    def goes_on(self):
+        """Tell whether there is to be another epoch."""
+        if len(self.history) >= self.n_epochs:
+            return False
+        # What an objective does after training takes about as long as what it does before an epoch.
+        needed = 2 * self.before_seconds + self.step_seconds / 2
+        return not self.history or self.begun is not None or self.has_time(needed)
+
     def begin(self, n_samples, epoch, rng):
         """Let the objective decide about an epoch; return all that its steps depend on."""
+        start = time.perf_counter()
         self.module_.train()
         seed_torch(self.training.device, self.training.seed, epoch)
         plan = self.module_.before_epoch(self.embed, rng)
@@ -344,6 +385,7 @@ class SSLNet(NeuralNet):
             self.optimizer_.state.pop(parameter, None)
         order = rng.permutation(n_samples) if plan.order is None else plan.order
         begun = {"order": order, "targets": plan.targets, "figures": plan.figures}
+        self.before_seconds = time.perf_counter() - start
         return begun | {"steps": {}, "n_steps": 0, "rng": rng.bit_generator.state}
 
     def record(self, epoch, values, embedding, batches, figures):
@@ -368,6 +410,7 @@ class SSLNet(NeuralNet):
         best = loss <= min([row.get("train_loss", math.inf) for row in self.history])
         row = {"epoch": epoch + 1, "train_loss": loss, "train_loss_best": best} | means | figures
         row |= {"lr": self.optimizer_.param_groups[0]["lr"], "n_steps": len(batches)}
+        row["progress"] = self.progress
         if embedding is not None:
             row["embedding_dim"] = embedding.shape[1]
         chance = self.objective.chance_loss(batches.shape[1])
@@ -396,7 +439,7 @@ class SSLNet(NeuralNet):
     def watch(self):
         """Warn of what goes wrong, once of each cause."""
         rows = self.earlier + records(self)
-        found = symptoms(rows, self.objective, self.training.max_epochs)
+        found = symptoms(rows, self.objective)
         warn(found, self.warned)
         self.warned |= found.keys()
 
@@ -589,7 +632,8 @@ class Progress(Callback):
         """Open the bar."""
         from tqdm.auto import tqdm
 
-        self.bar = tqdm(total=net.max_epochs * len(X), unit=self.unit, unit_scale=True)
+        total = min(net.n_epochs, net.training.max_epochs) * len(X)
+        self.bar = tqdm(total=total, unit=self.unit, unit_scale=True)
         self.n_samples = len(X)
 
     def on_batch_end(self, net, batch=None, **kwargs):
@@ -598,7 +642,10 @@ class Progress(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Show the epoch's loss, and count the samples it left out as done."""
-        self.bar.update(len(net.history) * self.n_samples - self.bar.n)
+        if net.clock.seconds < math.inf:
+            self.bar.total = max(self.bar.n, round(self.bar.n / net.progress))
+        else:
+            self.bar.update(len(net.history) * self.n_samples - self.bar.n)
         self.bar.set_postfix(epoch=len(net.history), loss=net.history[-1, "train_loss"])
 
     def close(self):
@@ -614,6 +661,41 @@ def finish(objective, embed, training, n_epochs, unfinished=False):
     objective.after_training(embed, np.random.default_rng(key), unfinished)
 
 
+def epochs_within(clock, objective, source, make_views, embed, training):
+    """Return how many epochs the rest of a clock's time gives, and the steps that one has.
+
+    It takes a few steps to find out, after which the objective is of no use.
+    """
+    net = SSLNet(
+        objective.to(training.device, memory_format=torch.channels_last),
+        criterion=nn.Identity,
+        device=training.device,
+        callbacks=[],
+        verbose=0,
+    )
+    net.training, net.make_views, net.embed = training, make_views, embed
+    net.micro_batch_size = training.micro_batch_size
+    net.initialize()
+    rng = np.random.default_rng((training.seed, training.first_epoch))
+    begun, moments = net.begin(len(source), training.first_epoch, rng), []
+    batches = split(begun["order"], training.batch_size)
+    targets = begun["targets"]
+    for batch, indices in zip(
+        source.batches(batches[:TRIAL_STEPS], training.device, rng), batches, strict=False
+    ):
+        given = () if targets is None else (targets.to(training.device)[indices],)
+        moments.append(time.perf_counter())
+        net.train_step((make_views(batch), *given))["loss"].item()  # which waits for the device
+        if time.perf_counter() - moments[0] > TRIAL_SHARE * clock.seconds:
+            break
+    moments.append(time.perf_counter())
+    # The first step is the slowest, and is left out where there are others.
+    step = (moments[-1] - moments[min(1, len(moments) - 2)]) / max(1, len(moments) - 2)
+    left = clock.left - net.before_seconds  # at the end, too
+    epoch = max(net.before_seconds + step * len(batches), 1e-9)
+    return max(0.0, left) / epoch, len(batches)
+
+
 def train(
     objective,
     source,
@@ -623,6 +705,7 @@ def train(
     *,
     n_epochs,
     epoch_task,
+    clock=None,
     callbacks=(),
     earlier=(),
     optimizer_state=None,
@@ -638,6 +721,7 @@ def train(
     an array of indices; ``make_views`` turns a batch into its views; ``embed`` is what the
     objective's hooks get. ``epoch_task(records)`` gives a context around each epoch, which may
     raise StopTraining at its end. Any other exception leaves the objective wherever it was.
+    There are at most ``n_epochs``, which may be infinite, in the time that a ``clock`` gives.
     ``earlier`` are the records of the epochs before. ``keep(state)`` gets all that the rest depends
     on after each epoch, and in it after so many seconds; with such a ``state`` training goes on
     from there, to the same end.
@@ -652,7 +736,6 @@ def train(
     net = SSLNet(
         objective.to(training.device, memory_format=torch.channels_last),
         criterion=nn.Identity,
-        max_epochs=n_epochs,
         device=training.device,
         compile=training.compile,
         callbacks=[*([progress] if verbose else []), *callbacks],
@@ -661,7 +744,8 @@ def train(
     net.training, net.make_views, net.embed = training, make_views, embed
     net.keep, net.keep_seconds, net.kept_at = keep, keep_seconds, time.perf_counter()
     net.earlier, net.micro_batch_size = list(earlier), training.micro_batch_size
-    net.warned = set(symptoms(net.earlier, objective, training.max_epochs))
+    net.n_epochs, net.clock = n_epochs, clock or Clock(math.inf)
+    net.warned = set(symptoms(net.earlier, objective))
     net.initialize()
     if optimizer_state is not None:
         net.load_moments(optimizer_state)
@@ -670,7 +754,7 @@ def train(
             net.notify("on_train_begin", X=source, y=None)
             if state is not None:
                 net.load_state(state)
-            for _ in range(n_epochs - len(net.history)):
+            while net.goes_on():
                 stopped = True
                 with epoch_task(lambda: records(net)), contextlib.suppress(StopTraining):
                     net.fit_loop(source, epochs=1)

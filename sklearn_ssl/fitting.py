@@ -3,12 +3,20 @@
 import contextlib
 import copy
 import functools
+import math
 
 import torch
 
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
 from sklearn_ssl.embedding import in_batches, views_of
-from sklearn_ssl.engine import StopTraining, finish, isolated, seed_torch, train
+from sklearn_ssl.engine import (
+    StopTraining,
+    epochs_within,
+    finish,
+    isolated,
+    seed_torch,
+    train,
+)
 from sklearn_ssl.health import health
 from sklearn_ssl.heap import kept_heap
 from sklearn_ssl.sources import learn_scaling
@@ -18,14 +26,19 @@ class Fit:
     """A training of an estimator on the samples of a source, which leaves the estimator alone.
 
     With ``resume`` it goes on from the estimator's weights; with ``anneal`` the learning rate
-    falls to its end in ``max_epochs``. ``kept``, if given, holds checkpoints.
+    falls to its end in ``max_epochs``, or in the time of the clock. ``kept``, if given, holds
+    checkpoints.
     """
 
-    def __init__(self, estimator, source, device, seed, *, resume, anneal, kept=None):
+    def __init__(self, estimator, source, device, seed, clock, *, resume, anneal, kept=None):
         self.estimator, self.source, self.device = estimator, source, device
+        self.clock = clock
         self.resume, self.anneal = resume, anneal
         self.kept, self.state = kept, None if kept is None else kept.checkpoint()
         self.seed = seed if self.state is None else self.state["seed"]
+        if self.state is not None:
+            clock.spent += self.state["elapsed"]
+            clock.origin = self.state["origin"]
         self.views = estimator._resolve_views(source)
         resolve = estimator._kept_backbone if resume else estimator._resolve_backbone
         self.backbone = resolve(source, self.device)
@@ -35,22 +48,26 @@ class Fit:
     def run(self, task, n_epochs, X, y):
         """Train, and return the fitted attributes; scikit-learn's ``task`` is told of epochs."""
         device, source, estimator = self.device, self.source, self.estimator
-        with isolated(device), kept_heap(device.type == "cpu"):
+        with isolated(device), kept_heap(device.type == "cpu"), self.clock.running():
+            self.scaling = estimator._scaling if self.resume else learn_scaling(source)
             self._build()
             near, scale = source.near(device, estimator.verbose), self.scaling.on(device)
             make_views = functools.partial(views_of, self.views, scale)
+            embed = functools.partial(_embed, near, scale, device)
             for shape in {view.shape[1:] for view in make_views(near.batch(slice(2), device))}:
                 if shape != source.shape:
                     count_features(self.objective.encoder, shape)
+            self._plan(near, make_views, embed, n_epochs)
             goes_on = self.resume and not self.anneal
             goes_on = goes_on and self.training.optimizer == estimator.optimizer_
             rows, optimizer_state = train(
                 self.objective,
                 near,
                 make_views,
-                functools.partial(_embed, self.objective, near, scale, device),
+                functools.partial(embed, self.objective),
                 self.training,
                 n_epochs=n_epochs,
+                clock=self.clock,
                 epoch_task=functools.partial(self._epoch_task, task, X, y),
                 callbacks=estimator.callbacks or [],
                 earlier=self.history,
@@ -64,15 +81,31 @@ class Fit:
             self.objective.zero_grad()  # gradients would stay in memory
             return self.fitted(self.objective.cpu().eval(), rows, optimizer_state)
 
-    def _build(self):
+    def _plan(self, near, make_views, embed, n_epochs):
+        """Where time is the limit, find out how many epochs it gives, and build anew for these."""
+        if self.clock.seconds == math.inf or not self.anneal:
+            return
+        if self.state is not None:
+            self._build(self.state["planned"])
+            return
+        parts = self.objective, near, make_views, functools.partial(embed, self.objective)
+        epochs, n_steps = epochs_within(self.clock, *parts, self.training)
+        if self.estimator.verbose:
+            limit = "" if epochs < n_epochs else f", and max_epochs={n_epochs} ends it before"
+            print(
+                f"{self.clock.left:.3g} seconds are left of max_time, which gives about "
+                f"{epochs:.3g} epochs of {n_steps} steps{limit}."
+            )
+        self._build(min(n_epochs, max(1, round(epochs))))
+        self.clock.origin = self.clock.elapsed
+
+    def _build(self, planned=None):
         """Make encoder, settings of training, and objective."""
         estimator, source = self.estimator, self.source
         with torch.device("cpu"):  # whatever the process's default device is
             if self.resume:
-                self.scaling = estimator._scaling
                 encoder = copy.deepcopy(estimator._objective.encoder)
             else:
-                self.scaling = learn_scaling(source)
                 seed_torch(self.device, self.seed)
                 encoder = make_encoder(
                     self.backbone,
@@ -85,7 +118,7 @@ class Fit:
             cut = encoder_at(encoder, estimator.layer)
             self.n_features_out = count_features(cut, source.shape)
             self.training = estimator._resolve_training(
-                len(source), self.device, self.seed, len(self.history), self.anneal
+                len(source), self.device, self.seed, len(self.history), self.anneal, planned
             )
             self.objective = estimator._make_objective(encoder, n_features, self.training).float()
         if self.resume:
@@ -93,7 +126,9 @@ class Fit:
 
     def _keep(self, state):
         """Keep a state of training."""
-        self.kept.write("checkpoint", state | {"seed": self.seed})
+        clock, planned = self.clock, self.training.max_epochs
+        time = {"elapsed": clock.elapsed, "origin": clock.origin, "planned": planned}
+        self.kept.write("checkpoint", state | time | {"seed": self.seed})
 
     def fitted(self, objective, rows, optimizer_state=None):
         """Return the fitted attributes with these epochs behind."""
@@ -104,6 +139,7 @@ class Fit:
             "health_": health(rows),
             "loss_curve_": [row["train_loss"] for row in rows],
             "n_iter_": len(rows),
+            "max_epochs_": training.max_epochs,
             "backbone_": self.backbone,
             "views_": self.views,
             "batch_size_": training.batch_size,
@@ -145,7 +181,7 @@ class Fit:
             raise StopTraining
 
 
-def _embed(objective, source, scale, device):
+def _embed(source, scale, device, objective):
     """Return the features that an objective's encoder, as it is now, has of all samples."""
     return in_batches(objective.encoder.eval(), source, scale, device)
 

@@ -9,11 +9,11 @@ from torch.nn.functional import normalize
 
 from sklearn_ssl.telling import tell
 
-# Nothing is said before so many steps and this share of the planned epochs, since much mends
+# Nothing is said before so many steps and this share of the planned training, since much mends
 # itself, nor of what has not lasted for so many epochs.
 STEPS, SHARE, EPOCHS = 100, 0.5, 3
 # What the history holds beside figures.
-NO_FIGURES = {"train_loss_best", "lr", "dur"}
+NO_FIGURES = {"train_loss_best", "lr", "dur", "progress"}
 # Healthy fits stay clear of these (benchmarks/README.md).
 LEAST_STD, LEAST_RANK, SKIPPED = 0.05, 1.5, 0.2
 
@@ -37,10 +37,10 @@ def spread(embedding):
     }
 
 
-def symptoms(rows, objective, max_epochs):
+def symptoms(rows, objective):
     """Return what is wrong after some epochs, a dict of causes and what to say of each."""
     n_steps = sum(row.get("n_steps", 0) for row in rows)
-    if n_steps < STEPS or len(rows) < SHARE * max_epochs:
+    if n_steps < STEPS or rows[-1]["progress"] < SHARE - 1e-9:
         return {}
     near = objective.near_chance
     found = [_of_epoch(row, rows, near) | objective.symptoms(row) for row in rows[-EPOCHS:]]

@@ -160,7 +160,7 @@ def test_auto_is_kept_resolved(images, photos):
 def test_history(images):
     model = simclr(max_epochs=3).fit(images)
     assert model.n_iter_ == len(model.loss_curve_) == len(model.history_) == 3
-    assert set(model.history_[0]) == {"train_loss_best", "lr", "dur", *model.health_}
+    assert set(model.history_[0]) == {"train_loss_best", "lr", "dur", "progress", *model.health_}
     assert all(isinstance(value, float) for value in model.loss_curve_)
 
 

@@ -116,10 +116,10 @@ class Quiet:
         return {}
 
 
-def rows(n, **figures):
+def rows(n, first=1, **figures):
     healthy = {"train_loss": 1.0, "chance_loss": 2.0, "embedding_std": 0.9, "effective_rank": 9.0}
     healthy |= {"embedding_dim": 16, "n_steps": 20, "skipped_steps": 0}
-    return [healthy | {"epoch": i + 1} | figures for i in range(n)]
+    return [healthy | {"epoch": first + i} | figures for i in range(n)]
 
 
 @pytest.mark.parametrize(
@@ -135,22 +135,22 @@ def rows(n, **figures):
 )
 def test_when_it_is_told(cause, bad, good):
     def found(given, max_epochs=20):
-        return set(symptoms(given, Quiet(), max_epochs))
+        return set(symptoms([r | {"progress": r["epoch"] / max_epochs} for r in given], Quiet()))
 
     assert found(rows(10, **bad)) == {cause}
     assert found(rows(10, **good)) == set()
     assert found(rows(10, **bad), max_epochs=21) == set()  # less than half of the epochs
     assert found(rows(4, **bad), max_epochs=4) == set()  # less than a hundred steps
     assert found(rows(5, **bad), max_epochs=4) == {cause}
-    assert found(rows(8) + rows(2, **bad)) == set()  # not for three epochs
-    assert found(rows(7) + rows(3, **bad)) == {cause}
-    assert found(rows(9, **bad) + rows(1)) == set()  # over
+    assert found(rows(8) + rows(2, 9, **bad)) == set()  # not for three epochs
+    assert found(rows(7) + rows(3, 8, **bad)) == {cause}
+    assert found(rows(9, **bad) + rows(1, 10)) == set()  # over
 
 
 def test_an_objective_that_states_nothing():
     """Without embedding and chance there is nothing to watch but the loss."""
-    bare = [{"epoch": i, "train_loss": 1.0, "n_steps": 50} for i in range(5)]
-    assert symptoms(bare, Quiet(), 5) == {}
+    bare = [{"train_loss": 1.0, "n_steps": 50, "progress": 1.0} for _ in range(5)]
+    assert symptoms(bare, Quiet()) == {}
 
 
 def test_each_cause_is_told_once_and_again_where_the_fit_is_read_back(images, tmp_path):

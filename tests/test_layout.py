@@ -15,7 +15,8 @@ PACKAGE = Path(sklearn_ssl.__file__).parent
 ARROWS = {
     "_sklearn": set(),
     "optimizers": set(),
-    "engine": {"health", "microbatches", "optimizers", "telling"},
+    "timing": set(),
+    "engine": {"health", "microbatches", "optimizers", "telling", "timing"},
     "microbatches": set(),
     "health": {"telling"},
     "telling": set(),
@@ -42,6 +43,7 @@ ARROWS = {
     "base": {
         *("_sklearn", "backbones", "embedding", "engine", "exporting", "fingerprint", "fitting"),
         *("folding", "health", "inputs", "memory", "optimizers", "saving", "telling"),
+        "timing",
     },
     "methods": {"_sklearn", "base", "engine", "layers", "telling", "views", "vision_transformers"},
     "discovery": {"base", "methods"},
