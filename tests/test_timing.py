@@ -134,6 +134,7 @@ def test_clustering_is_in_the_time(clock, monkeypatch):
     monkeypatch.setattr(DeepClusterObjective, "cluster", slowly)
     model = timed(DeepClusterEstimator).fit(X)
     assert 90 <= clock.now <= 100
+    assert model.history_[-1]["progress"] > 0.97
     assert abs(model.n_iter_ - model.max_epochs_) <= 1
     # An epoch that would only be clustered for is not begun.
     clock.now = 0.0

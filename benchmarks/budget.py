@@ -1,0 +1,313 @@
+"""What minutes of training give: accuracy over time, beside classical features and lightly.
+
+    python benchmarks/budget.py DATA_DIR [--minutes 1 3 10 30] [--rows NAME...] [--datasets NAME...]
+
+Every method of the package is fitted with `max_time` and its defaults, without labels, on the first
+10,000 training images of cifar10.npz and fashion_mnist.npz in DATA_DIR and on the 3,000 of
+DATA_DIR/imagenette/train, at 64 pixels; then a linear probe and 20 nearest neighbours are trained on
+the embeddings, with 10 and all labels a class, and judged on all test images. Beside them stand, once
+each, raw pixels, 256 principal components, histograms of oriented gradients (scikit-image), k-means
+patches of Coates and Ng (`PatchKMeansTransformer`) and the untrained encoder; and, for as many minutes,
+lightly's SimCLR: its transforms in the workers of a DataLoader, its head, its loss and the optimizer of
+its benchmarks (SGD, 0.06 * batch / 128, momentum 0.9, weight decay 0.0005), batches of 256, with our
+small_convnet, on which it did better in these minutes than on a ResNet-18, and a learning rate that
+falls by half a cosine with the time.
+
+linear       LogisticRegression on features standardised one by one. C is 0.01 for 10 labels a class,
+             else the best of 0.001, 0.01 and 0.1 on a fifth of the labels held out and given back.
+neighbours   the 20 nearest by cosine of the same features, weighted by exp(similarity / 0.07)
+
+Minutes are those that `fit` took, with reading from memory, clustering and all. The rows that the JSON
+file has already are kept, and not made again but with --again; so it can be stopped and go on. --plot
+draws the picture from the file alone. lightly and scikit-image come with `pip install -e ".[bench]"`.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import RESULTS, now, write
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_ssl import PatchKMeansTransformer, SimCLRTransformer, image_paths
+from sklearn_ssl.backbones import make_backbone
+from sklearn_ssl.discovery import all_methods
+from sklearn_ssl.engine import resolve_device
+
+TEMPERATURE, DRAWS = 0.07, 3
+N_TRAIN = 10_000
+
+
+def load(folder, dataset):
+    """Return training and test images, bytes, and their labels."""
+    if dataset == "imagenette":
+        parts = []
+        for part in ("train", "val"):
+            paths, labels = image_paths(folder / dataset / part)
+            parts += [np.stack([square(path) for path in paths]), labels]
+        X, y, X_test, y_test = parts
+        classes, y = np.unique(y, return_inverse=True)
+        return X, y, X_test, np.searchsorted(classes, y_test)
+    with np.load(folder / f"{dataset}.npz") as data:
+        return (
+            data["X_train"][:N_TRAIN],
+            data["y_train"][:N_TRAIN].astype(np.int64),
+            data["X_test"],
+            data["y_test"].astype(np.int64),
+        )
+
+
+def square(path, side=64):
+    """Return the middle of an image file as a square."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side)))
+
+
+def linear_probe(features, y, test, y_test):
+    """Accuracy of a logistic regression."""
+    C = 0.01
+    if np.bincount(y).min() >= 100:
+        part, held, y_part, y_held = train_test_split(
+            features, y, test_size=0.2, stratify=y, random_state=0
+        )
+        grid = (0.001, 0.01, 0.1)
+        C = max(
+            grid,
+            key=lambda C: (
+                LogisticRegression(C=C, max_iter=100).fit(part, y_part).score(held, y_held)
+            ),
+        )
+    return LogisticRegression(C=C, max_iter=200).fit(features, y).score(test, y_test)
+
+
+def neighbours(features, y, test, y_test):
+    """Accuracy of 20 nearest neighbours by cosine similarity."""
+    model = KNeighborsClassifier(
+        20, metric="cosine", weights=lambda distance: np.exp(-distance / TEMPERATURE)
+    )
+    return model.fit(features, y).score(test, y_test)
+
+
+def accuracies(features, y, test, y_test):
+    """Accuracy of both probes, with 10 and all labels a class."""
+    scaler = StandardScaler().fit(features)
+    features, test = (scaler.transform(a).astype(np.float32) for a in (features, test))
+    few = {"linear, 10": [], "neighbours, 10": []}
+    for draw in range(DRAWS):
+        rng = np.random.default_rng(draw)
+        chosen = np.concatenate(
+            [rng.choice(np.flatnonzero(y == c), 10, False) for c in np.unique(y)]
+        )
+        given = features[chosen], y[chosen], test, y_test
+        few["linear, 10"].append(linear_probe(*given))
+        few["neighbours, 10"].append(neighbours(*given))
+    return {name: float(np.mean(values)) for name, values in few.items()} | {
+        "linear, all": linear_probe(features, y, test, y_test),
+        "neighbours, all": neighbours(features, y, test, y_test),
+    }
+
+
+def flat(images):
+    """Return images as rows from 0 to 1."""
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+def oriented_gradients(images):
+    """Return histograms of oriented gradients, cells of an eighth of the image's side."""
+    from skimage.feature import hog
+
+    cell = images.shape[1] // 8
+    settings = {"orientations": 9, "pixels_per_cell": (cell, cell), "cells_per_block": (2, 2)}
+    settings["channel_axis"] = -1 if images.ndim == 4 else None
+    return np.stack([hog(image, **settings) for image in images]).astype(np.float32)
+
+
+def classical(X, X_test, options):
+    """Give name and function of each row that takes no time budget: to features of both parts."""
+    settings = {"random_state": options.seed, "device": options.device}
+
+    def fitted(model, X, X_test):
+        model.fit(X)
+        return model.transform(X), model.transform(X_test), {}
+
+    untrained = SimCLRTransformer(max_epochs=1, lr=1e-12, **settings)
+    yield "raw pixels", lambda: (flat(X), flat(X_test), {})
+    yield "PCA, 256", lambda: fitted(PCA(256, random_state=0), flat(X), flat(X_test))
+    yield "HOG", lambda: (oriented_gradients(X), oriented_gradients(X_test), {})
+    yield "k-means patches", lambda: fitted(PatchKMeansTransformer(**settings), X, X_test)
+    yield "untrained encoder", lambda: fitted(untrained, X, X_test)
+
+
+def lightly(X, X_test, seconds, options):
+    """Return the embeddings after lightly's SimCLR had some seconds, and its epochs."""
+    from lightly.loss import NTXentLoss
+    from lightly.models.modules import SimCLRProjectionHead
+    from peers import lightly_loader
+
+    device = resolve_device(options.device)
+    torch.manual_seed(options.seed)
+    start = now(device)
+    rgb, rgb_test = (a if a.ndim == 4 else np.repeat(a[..., None], 3, -1) for a in (X, X_test))
+    encoder = make_backbone("small_convnet", (3, *X.shape[1:3]))
+    head = SimCLRProjectionHead(256, 512, 128)
+    model = torch.nn.Sequential(encoder, torch.nn.Flatten(), head).to(device).train()
+    criterion = NTXentLoss(temperature=0.2)
+    rate = 0.06 * 256 / 128
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
+    loader = lightly_loader(rgb, 256, options.threads)
+    n_steps = 0
+    while now(device) - start < seconds:
+        for x0, x1 in loader:
+            share = (time.perf_counter() - start) / seconds
+            if share >= 1:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = rate * 0.5 * (1 + np.cos(np.pi * share))
+            z0, z1 = model(x0.to(device)), model(x1.to(device))
+            optimizer.zero_grad()
+            criterion(z0, z1).backward()
+            optimizer.step()
+            n_steps += 1
+    minutes = (now(device) - start) / 60
+    encoder.eval()
+    embedded = []
+    with torch.inference_mode():
+        for images in (rgb, rgb_test):
+            parts = torch.from_numpy(images).split(256)
+            scaled = (p.to(device).permute(0, 3, 1, 2).float() / 255 for p in parts)
+            embedded.append(torch.cat([encoder(p).cpu() for p in scaled]).numpy())
+    return *embedded, {"minutes": minutes, "epochs": n_steps / (len(X) // 256)}
+
+
+def ours(method, X, X_test, seconds, options):
+    """Return the embeddings after a method of ours had some seconds, and its epochs."""
+    model = method(max_time=seconds, random_state=options.seed, device=options.device)
+    start = time.perf_counter()
+    model.fit(X)
+    about = {"minutes": (time.perf_counter() - start) / 60, "epochs": model.n_iter_}
+    start = time.perf_counter()
+    embedding = model.transform(X)
+    about["seconds of transform"] = time.perf_counter() - start
+    return embedding, model.transform(X_test), about
+
+
+def cases(X, X_test, options):
+    """Give name and function of each row."""
+    for name, make in classical(X, X_test, options):
+        yield name, lambda make=make: made_in(make)
+    for minutes in options.minutes:
+        for name, method in all_methods().items():
+            given = method, X, X_test, 60 * minutes, options
+            yield f"{name}, {minutes:g} min", lambda given=given: ours(*given)
+        given = X, X_test, 60 * minutes, options
+        yield f"lightly, {minutes:g} min", lambda given=given: lightly(*given)
+
+
+def made_in(make):
+    """Call a function that makes features; add the minutes that it took."""
+    start = time.perf_counter()
+    train, test, about = make()
+    return train, test, about | {"minutes": (time.perf_counter() - start) / 60}
+
+
+def main():
+    """Run the benchmark, or draw what it found."""
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--datasets", nargs="+", default=["cifar10", "fashion_mnist", "imagenette"])
+    parser.add_argument("--minutes", nargs="+", type=float, default=[1, 3, 10, 30])
+    parser.add_argument("--rows", nargs="+", help="those whose names begin so")
+    parser.add_argument("--again", action="store_true", help="make rows that there are anew")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="budget", help="name of the JSON file")
+    parser.add_argument("--plot", action="store_true", help="draw the file's rows, and no more")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    path = RESULTS / f"{options.name}.json"
+    results = json.loads(path.read_text())["results"] if path.exists() else {}
+    if options.plot:
+        draw(results, path.with_suffix(".png"))
+        return
+    for dataset in options.datasets:
+        X, y, X_test, y_test = load(options.data, dataset)
+        found = results.setdefault(dataset, {})
+        for name, make in cases(X, X_test, options):
+            if (name in found and not options.again) or (
+                options.rows and not name.startswith(tuple(options.rows))
+            ):
+                continue
+            train, test, about = make()
+            found[name] = about | {"accuracy": accuracies(train, y, test, y_test)}
+            write(options.name, {"seed": options.seed, "threads": options.threads}, results)
+            print(dataset, name, found[name], flush=True)
+    for dataset, found in results.items():
+        print(f"\n{dataset}\n\n{table(found)}\n")
+
+
+def table(rows):
+    """Return a dataset's accuracies as a Markdown table."""
+    columns = list(next(iter(rows.values()))["accuracy"])
+    head = ["", *columns, "minutes", "epochs"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, row in rows.items():
+        cells = [f"{row['accuracy'][column]:.3f}" for column in columns]
+        epochs = f"{row['epochs']:.0f}" if "epochs" in row else ""
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['minutes']:.1f} | {epochs} |")
+    return "\n".join(lines)
+
+
+def draw(results, path):
+    """Draw accuracy over minutes, a panel for each data set and probe."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    probes = {"linear, all": "linear model", "neighbours, all": "20 nearest neighbours"}
+    size = (5.2 * len(results), 7.5)
+    figure, axes = plt.subplots(len(probes), len(results), figsize=size, squeeze=False)
+    for column, (dataset, rows) in zip(axes.T, results.items(), strict=True):
+        for axis, (probe, label) in zip(column, probes.items(), strict=True):
+            curves, lines = {}, {}
+            for name, row in rows.items():
+                method, timed, _ = name.partition(" min")[0].rpartition(", ")
+                accuracy = row["accuracy"][probe]
+                if timed and name.endswith(" min"):
+                    curves.setdefault(method, []).append((row["minutes"], accuracy))
+                else:
+                    lines[name] = accuracy
+            for i, (name, points) in enumerate(curves.items()):
+                style = "--" if name == "lightly" else "-"
+                short = name.replace("Transformer", "").replace("Estimator", "")
+                short = "SimCLR by lightly" if name == "lightly" else short
+                axis.plot(*zip(*sorted(points), strict=True), f"o{style}", color=f"C{i}", label=short)
+            for i, (name, accuracy) in enumerate(lines.items()):
+                dashes = ["-", "--", "-.", ":", (0, (1, 5))][i % 5]
+                axis.axhline(accuracy, color="gray", linestyle=dashes, linewidth=1, label=name)
+            axis.set(xscale="log", xlabel="minutes of fit, 2 cores", ylabel="accuracy on test images")
+            ticks = sorted({round(x) or 1 for points in curves.values() for x, _ in points})
+            axis.set_xticks(ticks, ticks)
+            axis.minorticks_off()
+            axis.set_title(f"{dataset}: {label}")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.tight_layout(rect=(0, 0.13, 1, 1))
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
