@@ -43,7 +43,7 @@ from sklearn_ssl.fingerprint import NoContent, fingerprint
 from sklearn_ssl.fitting import Fit
 from sklearn_ssl.folding import folded
 from sklearn_ssl.health import symptoms, warn
-from sklearn_ssl.inputs import find_samples, identified
+from sklearn_ssl.inputs import find_samples, identified, needs_images
 from sklearn_ssl.memory import Kept, folder_of, key_of
 from sklearn_ssl.optimizers import DEFAULTS
 from sklearn_ssl.saving import write_estimator
@@ -568,10 +568,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Return the view recipe, with all filled in that the samples decide."""
         kind = source.kind
         if kind not in self.default_views:
-            raise ValueError(
-                f"{type(self).__name__} needs images, X has shape {source.array.shape}. Pass an "
-                "array (n, h, w) or (n, h, w, c), or set image_shape for flattened images."
-            )
+            raise needs_images(self, source)
         views = self._default_views(source) if _is_auto(self.views) else self.views
         if getattr(views, "kind", kind) != kind:
             raise ValueError(

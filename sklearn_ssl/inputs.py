@@ -121,6 +121,14 @@ def identified(found, hash_files):
     return found, content
 
 
+def needs_images(estimator, source):
+    """Return the error that says that an estimator does not take rows."""
+    return ValueError(
+        f"{type(estimator).__name__} needs images, X has shape {source.array.shape}. Pass an "
+        "array (n, h, w) or (n, h, w, c), or set image_shape for flattened images."
+    )
+
+
 def _array_source(estimator, X, reset, min_samples):
     """Check an array, and return the source of its samples."""
     check = {

@@ -64,7 +64,7 @@ class RowsAsImages(ArraySource):
 
 def taking_rows(method):
     """The method itself if it takes rows, else one that makes images of them."""
-    if "rows" in method.default_views:
+    if "rows" in getattr(method, "default_views", ()):
         return method
 
     def find(self, X, **check):

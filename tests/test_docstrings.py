@@ -6,6 +6,7 @@ import pytest
 from common import METHODS, shrunk
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
+from sklearn_ssl import PatchKMeansTransformer
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
 
@@ -16,7 +17,9 @@ def documented(section):
     return [name for entry in section for name in entry.name.split(", ")]
 
 
-@pytest.mark.parametrize("cls", [*METHODS, CombinedViews, ImageViews, RowViews])
+@pytest.mark.parametrize(
+    "cls", [*METHODS, PatchKMeansTransformer, CombinedViews, ImageViews, RowViews]
+)
 def test_parameters_match_the_signature(cls):
     doc = ClassDoc(cls)
     assert sorted(documented(doc["Parameters"])) == sorted(inspect.signature(cls).parameters)
@@ -25,7 +28,7 @@ def test_parameters_match_the_signature(cls):
     assert "{" not in " ".join(documented(doc["Parameters"]))
 
 
-@each_method
+@pytest.mark.parametrize("method", [*METHODS, PatchKMeansTransformer])
 def test_defaults_match_the_signature(method):
     for entry in ClassDoc(method)["Parameters"]:
         default = inspect.signature(method).parameters[entry.name].default
@@ -53,7 +56,7 @@ def test_methods_say_what_they_take_and_give(method):
         assert doc["Returns"]
 
 
-@each_method
+@pytest.mark.parametrize("method", [*METHODS, PatchKMeansTransformer])
 def test_example_and_reference_are_there(method):
     assert ">>>" in method.__doc__
     assert "https://" in method.__doc__

@@ -45,7 +45,10 @@ ARROWS = {
         *("folding", "health", "inputs", "memory", "optimizers", "saving", "telling"),
         "timing",
     },
-    "methods": {"_sklearn", "base", "engine", "layers", "telling", "views", "vision_transformers"},
+    "methods": {
+        *("_sklearn", "base", "embedding", "engine", "inputs", "layers", "sources", "telling"),
+        *("views", "vision_transformers"),
+    },
     "discovery": {"base", "methods"},
     "inspection": set(),
     "__init__": {"folders", "loading", "methods"},
