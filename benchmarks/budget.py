@@ -4,22 +4,23 @@
 
 Every method of the package is fitted with `max_time` and its defaults, without labels, on the first
 10,000 training images of cifar10.npz and fashion_mnist.npz in DATA_DIR and on the 3,000 of
-DATA_DIR/imagenette/train, at 64 pixels; then a linear probe and 20 nearest neighbours are trained on
-the embeddings, with 10 and all labels a class, and judged on all test images. Beside them stand, once
-each, raw pixels, 256 principal components, histograms of oriented gradients (scikit-image), k-means
-patches of Coates and Ng (`PatchKMeansTransformer`) and the untrained encoder; and, for as many minutes,
-lightly's SimCLR: its transforms in the workers of a DataLoader, its head, its loss and the optimizer of
-its benchmarks (SGD, 0.06 * batch / 128, momentum 0.9, weight decay 0.0005), batches of 256, with our
-small_convnet, on which it did better in these minutes than on a ResNet-18, and a learning rate that
-falls by half a cosine with the time.
+DATA_DIR/imagenette/train, at 64 pixels; then a linear probe and 20 nearest neighbours are trained
+on the embeddings, with 10 and all labels a class, and judged on all test images. Beside them stand,
+once each, raw pixels, 256 principal components, histograms of oriented gradients (scikit-image),
+k-means patches of Coates and Ng (`PatchKMeansTransformer`) and the untrained encoder; and, for as
+many minutes, lightly's SimCLR: its transforms in the workers of a DataLoader, its head, its loss
+and the optimizer of its benchmarks (SGD, 0.06 * batch / 128, momentum 0.9, weight decay 0.0005),
+batches of 256, with our small_convnet, on which it did better in these minutes than on a ResNet-18,
+and a learning rate that falls by half a cosine with the time.
 
-linear       LogisticRegression on features standardised one by one. C is 0.01 for 10 labels a class,
-             else the best of 0.001, 0.01 and 0.1 on a fifth of the labels held out and given back.
+linear       LogisticRegression on features standardised one by one. C is 0.01 for 10 labels a
+             class, else the best of 0.001, 0.01 and 0.1 on a fifth of the labels that is held out.
 neighbours   the 20 nearest by cosine of the same features, weighted by exp(similarity / 0.07)
 
-Minutes are those that `fit` took, with reading from memory, clustering and all. The rows that the JSON
-file has already are kept, and not made again but with --again; so it can be stopped and go on. --plot
-draws the picture from the file alone. lightly and scikit-image come with `pip install -e ".[bench]"`.
+Minutes are those that `fit` took, with reading from memory, clustering and all. The rows that the
+JSON file has already are kept, and not made again but with --again; so it can be stopped and go on.
+--plot draws the picture from the file alone. lightly and scikit-image come with `pip install -e
+".[bench]"`.
 """
 
 import argparse
@@ -294,11 +295,15 @@ def draw(results, path):
                 style = "--" if name == "lightly" else "-"
                 short = name.replace("Transformer", "").replace("Estimator", "")
                 short = "SimCLR by lightly" if name == "lightly" else short
-                axis.plot(*zip(*sorted(points), strict=True), f"o{style}", color=f"C{i}", label=short)
+                axis.plot(
+                    *zip(*sorted(points), strict=True), f"o{style}", color=f"C{i}", label=short
+                )
             for i, (name, accuracy) in enumerate(lines.items()):
                 dashes = ["-", "--", "-.", ":", (0, (1, 5))][i % 5]
                 axis.axhline(accuracy, color="gray", linestyle=dashes, linewidth=1, label=name)
-            axis.set(xscale="log", xlabel="minutes of fit, 2 cores", ylabel="accuracy on test images")
+            axis.set(
+                xscale="log", xlabel="minutes of fit, 2 cores", ylabel="accuracy on test images"
+            )
             ticks = sorted({round(x) or 1 for points in curves.values() for x, _ in points})
             axis.set_xticks(ticks, ticks)
             axis.minorticks_off()

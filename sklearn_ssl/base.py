@@ -29,7 +29,7 @@ from sklearn_ssl._sklearn import (
     _fit_context,
 )
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
-from sklearn_ssl.embedding import embedding_batch, in_batches, moved, views_of
+from sklearn_ssl.embedding import Mirrored, embedding_batch, in_batches, moved, views_of
 from sklearn_ssl.engine import (
     Training,
     full_precision,
@@ -53,9 +53,11 @@ from sklearn_ssl.timing import Clock, seconds_of
 # What image_size="auto" is at most: training on larger images takes hours on a processor.
 LARGEST_SIZE = {"cpu": 64, "cuda": 224}
 MAX_EPOCHS = 60
+# Images with a shorter side from here on get a network that is read at two stages.
+MULTISCALE_SIDE = 24
 # Parameters that change nothing in the result of a fit, or that its key has in another form.
 NEUTRAL = {"memory", "hash_files", "checkpoint_minutes", "cache", "n_jobs", "verbose"}
-NEUTRAL |= {"device", "precision", "random_state", "warm_start"}
+NEUTRAL |= {"device", "precision", "random_state", "warm_start", "mirror"}
 # Folding takes longer than it saves in a few batches.
 FOLDING_BATCHES = 4
 
@@ -88,12 +90,13 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     backbone : str, callable or torch.nn.Module, default="auto"
-        The network that is trained and gives the features. "auto" is "small_convnet" for images on
-        the CPU, "resnet18" for images on a GPU, and "mlp" for rows. Other names: "small_resnet",
-        "small_resnet18", "small_vit", and every classification model of torchvision, as
-        "resnet50" or "vit_b_16"; with images up to 64 pixels their stems keep the resolution. A
-        callable gets the shape of a sample, (channels, height, width) or (n_features,), and
-        returns a module. A module is copied. Maps and tokens are averaged to one vector.
+        The network that is trained and gives the features. "auto" is "small_multiscale" for images
+        on the CPU, "small_convnet" for those below 24 pixels, "resnet18" for images on a GPU, and
+        "mlp" for rows. Other names: "small_resnet", "small_resnet18", "small_vit", and every
+        classification model of torchvision, as "resnet50" or "vit_b_16"; with images up to 64
+        pixels their stems keep the resolution. A callable gets the shape of a sample, (channels,
+        height, width) or (n_features,), and returns a module. A module is copied. Maps and tokens
+        are averaged to one vector.
 
     weights : str or path, default=None
         Where training starts: a file with the backbone's ``state_dict`` (.safetensors, or
@@ -104,6 +107,12 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Name of the backbone's layer whose output is the embedding, such as "stage2" of
         "small_convnet" or "layer3" of "resnet18". The whole backbone is trained; what follows the
         layer is left out of ``encoder_``. None is the last one before the classifier.
+
+    mirror : bool or "auto", default="auto"
+        Whether the embedding of an image is the mean of the features of the image and of its
+        mirror image, for which ``transform`` takes twice as long; of rows it never is. "auto" does
+        so where ``views`` flip images, whose features are meant to be the same then. It may be set
+        anew after fit.
 
     views : callable or "auto", default="auto"
         The random changes that the features learn not to notice:
@@ -283,6 +292,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     backbone: object = "auto"
     weights: str | PathLike | None = None
     layer: str | None = None
+    mirror: bool | str = "auto"
     views: object = "auto"
     image_shape: tuple | None = None
     image_size: int | str = "auto"
@@ -312,6 +322,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "backbone": [str, callable],
         "weights": [str, PathLike, None],
         "layer": [str, None],
+        "mirror": ["boolean", StrOptions({"auto"})],
         "views": [StrOptions({"auto"}), callable],
         "image_shape": ["array-like", None],
         "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -376,6 +387,14 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _default_views(self, source):
         """Return the method's view recipe for the samples of a source."""
         return self.default_views[source.kind]
+
+    def _embedder(self):
+        """Return the module that embeds samples with the trained encoder."""
+        flips = getattr(getattr(self, "views_", None), "flip", 0) > 0
+        mirrors = flips if _is_auto(self.mirror) else self.mirror
+        return (
+            Mirrored(self.encoder_) if mirrors and len(self._sample_shape()) == 3 else self.encoder_
+        )
 
     def _fitted(self, objective, source):
         """Return the fitted attributes that only this method has."""
@@ -562,7 +581,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             return self.backbone
         if not source.is_image:
             return "mlp"
-        return "resnet18" if device.type == "cuda" else "small_convnet"
+        if device.type == "cuda":
+            return "resnet18"
+        return "small_convnet" if min(source.shape[1:]) < MULTISCALE_SIDE else "small_multiscale"
 
     def _resolve_views(self, source):
         """Return the view recipe, with all filled in that the samples decide."""
@@ -621,7 +642,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         )
 
     def transform(self, X):
-        """Embed samples: the encoder's features, without views and without the head.
+        """Embed samples: the encoder's features, without random views and without the head.
 
         Parameters
         ----------
@@ -639,7 +660,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             return self._embedding(found.read(), device)
         found, content = identified(found, self.hash_files)
         precision = self._resolve_precision(device)
-        told = [content, self.encoder_, self._scaling, device.type, precision]
+        told = [content, self._embedder(), self._scaling, device.type, precision]
         with contextlib.ExitStack() as stack:
             try:
                 part = f"embedding-{fingerprint(told)}"
@@ -657,7 +678,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _embedding(self, source, device):
         """Return the embedding of the samples of a source."""
-        encoder, scale = self.encoder_, self._scaling.on(device)
+        encoder, scale = self._embedder(), self._scaling.on(device)
         if len(source) > FOLDING_BATCHES * embedding_batch(source, device):
             few = source.batch(slice(2))
             encoder = folded(encoder, self._scaling.on(few.device)(few))

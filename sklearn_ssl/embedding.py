@@ -6,6 +6,7 @@ import math
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
+from torch import nn
 
 from sklearn_ssl.engine import autocast
 from sklearn_ssl.heap import kept_heap
@@ -14,6 +15,19 @@ from sklearn_ssl.sources import one_behind
 # Embedding takes batches of about this many pixels, and at most this many samples.
 EMBEDDING_PIXELS = 2**20
 EMBEDDING_BATCH = {"cpu": 256, "cuda": 1024}
+
+
+class Mirrored(nn.Module):
+    """The mean of what an encoder gives for images and for their mirror images."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images):
+        """Return the features of images (n, c, h, w)."""
+        # In one batch: an encoder that is called once can be folded, and is written once by ONNX.
+        return self.encoder(torch.cat([images, images.flip(3)])).unflatten(0, (2, -1)).mean(dim=0)
 
 
 def embedding_batch(source, device):

@@ -38,7 +38,7 @@ def write_onnx(estimator, path):
         raise ImportError(
             'to_onnx needs the packages onnx and onnxscript: pip install "sklearn-ssl[onnx]".'
         ) from error
-    size = sum(tensor.nbytes for tensor in estimator.encoder_.state_dict().values())
+    size = sum(tensor.nbytes for tensor in estimator._embedder().state_dict().values())
     if size > LARGEST:
         raise ValueError(
             f"The weights of the encoder take {size / 1e9:.3g} GB, but an ONNX file holds at most "
@@ -49,7 +49,7 @@ def write_onnx(estimator, path):
     with isolated(cpu), cpu, full_precision(cpu):
         # In the plain order of memory: training leaves another, which the file would put right
         # value by value around each pooling.
-        encoder = copy.deepcopy(estimator.encoder_).to(memory_format=torch.contiguous_format)
+        encoder = copy.deepcopy(estimator._embedder()).to(memory_format=torch.contiguous_format)
         module = Embedder(estimator._scaling.on(cpu), encoder, is_image).eval()
         program = _traced(module, torch.zeros(2, *shape), estimator.backbone_)
     for node in program.model.graph.all_nodes():

@@ -255,7 +255,8 @@ class Branching(nn.Module):
 
 def test_the_whole_backbone_is_trained_whatever_the_layer(photos):
     model, whole = (
-        shrunk(SimCLRTransformer, layer=layer).fit(photos) for layer in ("stage2", None)
+        shrunk(SimCLRTransformer, layer=layer, mirror=False).fit(photos)
+        for layer in ("stage2", None)
     )
     torch.testing.assert_close(
         model._objective.encoder.state_dict(), whole.encoder_.state_dict(), rtol=0, atol=0

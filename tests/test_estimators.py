@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
 
 from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl.views import CombinedViews, ImageViews
 
 simclr = partial(shrunk, SimCLRTransformer)
 each_method = pytest.mark.parametrize("method", METHODS)
@@ -255,3 +256,39 @@ def test_scoring_monitor(images):
     monitor = ScoringMonitor(scoring=lambda estimator, X, y=None: estimator.score(X))
     model = simclr(max_epochs=2).set_callbacks(monitor).fit(images)
     assert model.n_iter_ == 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_image_is_embedded_with_its_mirror_image(method, images):
+    model = shrunk(method).fit(images)
+    assert model.views_.flip > 0
+    embedding, mirrored = model.transform(images), model.transform(images[:, :, ::-1])
+    np.testing.assert_allclose(embedding, mirrored, atol=1e-5)
+    model.mirror = False
+    alone = [model.transform(images), model.transform(images[:, :, ::-1])]
+    assert not np.allclose(*alone, atol=1e-2)
+    np.testing.assert_allclose(embedding, (alone[0] + alone[1]) / 2, atol=1e-5)
+
+
+def test_mirror_images_are_taken_where_views_flip(images):
+    still = ImageViews(flip=0.0)
+    one, other = ImageViews(n_views=1), ImageViews(n_views=1, flip=0.0)
+    for views, mirror, same in (
+        (still, "auto", False),
+        (still, True, True),
+        (CombinedViews((one, other)), "auto", False),
+        (CombinedViews((one, one)), "auto", True),
+        (lambda batch: [batch, batch + 0.1], "auto", False),
+    ):
+        model = shrunk(SimCLRTransformer, views=views, mirror=mirror)
+        model.fit(images)
+        assert (
+            np.allclose(*(model.transform(x) for x in (images, images[:, :, ::-1])), atol=1e-5)
+            == same
+        )
+    rows = images.reshape(len(images), -1)
+    embeddings = [
+        shrunk(SimCLRTransformer, mirror=mirror).fit(rows).transform(rows)
+        for mirror in (True, False)
+    ]
+    np.testing.assert_array_equal(*embeddings)

@@ -45,6 +45,11 @@ class CombinedViews:
         """Whether the recipes are for an "image" or for "rows"."""
         return self.recipes[0].kind
 
+    @property
+    def flip(self):
+        """Probability with which each view is flipped left to right, at least."""
+        return min(getattr(recipe, "flip", 0.0) for recipe in self.recipes)
+
     def for_images(self, height, width, channels):
         """Return the recipes with what images of this shape decide filled in."""
         shape = height, width, channels
