@@ -29,6 +29,7 @@ from sklearn_ssl._sklearn import (
     _fit_context,
 )
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
+from sklearn_ssl.defaults import default_for
 from sklearn_ssl.embedding import Mirrored, embedding_batch, in_batches, moved, views_of
 from sklearn_ssl.engine import (
     Training,
@@ -53,8 +54,6 @@ from sklearn_ssl.timing import Clock, seconds_of
 # What image_size="auto" is at most: training on larger images takes hours on a processor.
 LARGEST_SIZE = {"cpu": 64, "cuda": 224}
 MAX_EPOCHS = 60
-# Images with a shorter side from here on get a network that is read at two stages.
-MULTISCALE_SIDE = 24
 # Parameters that change nothing in the result of a fit, or that its key has in another form.
 NEUTRAL = {"memory", "hash_files", "checkpoint_minutes", "cache", "n_jobs", "verbose"}
 NEUTRAL |= {"device", "precision", "random_state", "warm_start", "mirror"}
@@ -581,9 +580,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             return self.backbone
         if not source.is_image:
             return "mlp"
-        if device.type == "cuda":
-            return "resnet18"
-        return "small_convnet" if min(source.shape[1:]) < MULTISCALE_SIDE else "small_multiscale"
+        return default_for(source, device).backbone
 
     def _resolve_views(self, source):
         """Return the view recipe, with all filled in that the samples decide."""

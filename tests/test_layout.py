@@ -16,6 +16,7 @@ ARROWS = {
     "_sklearn": set(),
     "optimizers": set(),
     "timing": set(),
+    "defaults": set(),
     "engine": {"health", "microbatches", "optimizers", "telling", "timing"},
     "microbatches": set(),
     "health": {"telling"},
@@ -43,11 +44,11 @@ ARROWS = {
     "base": {
         *("_sklearn", "backbones", "embedding", "engine", "exporting", "fingerprint", "fitting"),
         *("folding", "health", "inputs", "memory", "optimizers", "saving", "telling"),
-        "timing",
+        *("defaults", "timing"),
     },
     "methods": {
-        *("_sklearn", "base", "embedding", "engine", "inputs", "layers", "sources", "telling"),
-        *("views", "vision_transformers"),
+        *("_sklearn", "base", "defaults", "embedding", "engine", "inputs", "layers", "sources"),
+        *("telling", "views", "vision_transformers"),
     },
     "discovery": {"base", "methods"},
     "inspection": set(),
