@@ -12,7 +12,16 @@ from torch import nn
 from torchvision import models
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.backbones import SMALL, count_features, encoder_at, make_backbone, make_encoder
+from sklearn_ssl.backbones import (
+    SMALL,
+    SmallMultiscale,
+    count_features,
+    encoder_at,
+    make_backbone,
+    make_encoder,
+)
+from sklearn_ssl.defaults import DEFAULTS
+from sklearn_ssl.views import ImageViews
 from sklearn_ssl.vision_transformers import _positions, attention_maps
 
 
@@ -347,3 +356,28 @@ def test_named_pretrained_weights(monkeypatch):
     assert gray.mean.item() == pytest.approx((0.485 + 0.456 + 0.406) / 3)
     with pytest.raises(ValueError, match="neither a file nor the name"):
         encoder("resnet18", weights="IMAGENET22K")
+
+
+@pytest.mark.parametrize(
+    ("side", "network", "size"),
+    [(8, "small_convnet", 1.0), (23, "small_convnet", 1.0), (24, "small_multiscale", 0.5)],
+)
+def test_defaults_follow_the_size_of_images(side, network, size):
+    X = np.random.default_rng(0).random((20, side, side + 8))
+    model = shrunk(SimCLRTransformer, device="cpu").fit(X)
+    assert (model.backbone_, model.views_.size) == (network, size)
+    own = shrunk(SimCLRTransformer, views=ImageViews(), backbone="small_resnet").fit(X)
+    assert (own.backbone_, own.views_.size) == ("small_resnet", 1.0)
+    assert [default.side for default in DEFAULTS["cpu"]] == [24, 0]
+
+
+def test_two_stages_are_read_in_quarters():
+    """What is in a quarter of an image changes the features of that quarter alone."""
+    network = SmallMultiscale(3, 32, 32).eval()
+    images = torch.zeros(2, 3, 32, 32)
+    images[1, :, :4, :4] = 1.0  # in the corner, beyond which no stage sees
+    with torch.no_grad():
+        one, other = network(images)
+    changed = (one != other).split([4 * 128, 4 * 256])
+    for part in changed:
+        assert part.view(-1, 2, 2).any(dim=0).tolist() == [[True, False], [False, False]]

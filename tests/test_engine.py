@@ -330,7 +330,7 @@ def test_embedding_in_bfloat16_is_near_that_in_float32(photos, backbone):
     model = simclr(backbone=backbone, precision="bfloat16").fit(photos)
     exact, source = model.transform(photos), ArraySource(photos, photos.shape[1:], 2)
     parts = source, model._scaling.on(torch.device("cpu")), torch.device("cpu")
-    rough = in_batches(lambda x: model.encoder_(x).float(), *parts, "bfloat16")
+    rough = in_batches(lambda x: model._embedder()(x).float(), *parts, "bfloat16")
     error = np.linalg.norm(rough - exact) / np.linalg.norm(exact)
     assert 1e-6 < error < 1e-2
     assert rough.dtype == np.float32

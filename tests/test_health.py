@@ -149,7 +149,7 @@ def test_when_it_is_told(cause, bad, good):
 
 def test_an_objective_that_states_nothing():
     """Without embedding and chance there is nothing to watch but the loss."""
-    bare = [{"train_loss": 1.0, "n_steps": 50, "progress": 1.0} for _ in range(5)]
+    bare = [{"epoch": i, "train_loss": 1.0, "n_steps": 50, "progress": 1.0} for i in range(5)]
     assert symptoms(bare, Quiet()) == {}
 
 
