@@ -95,6 +95,29 @@ def test_each_change_is_drawn_for_each_image(batch, settings):
     assert not torch.equal(first, second)
 
 
+@pytest.mark.parametrize("rotation", [0.0, 1e-4])
+def test_all_views_of_one_pass_are_of_their_own_image(batch, rotation):
+    views = change(rotation=rotation, n_views=3)(batch)
+    assert len(views) == 3
+    for view in views:
+        torch.testing.assert_close(view, batch, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("rotation", [0.0, 1e-4])
+def test_views_of_one_pass_are_drawn_independently(rotation):
+    """On images that are brighter to the right, where a crop's mean tells its place."""
+    torch.manual_seed(0)
+    ramps = torch.linspace(0, 1, 32).expand(400, 3, 32, 32)
+    recipe = change(crop_area=(0.25, 0.25), size=0.5, flip=0.5, rotation=rotation, n_views=6)
+    views = torch.stack(recipe(ramps))  # (6, 400, 3, 16, 16)
+    for drawn in (views.mean((2, 3, 4)), (views[..., 0] > views[..., -1]).float().mean((2, 3))):
+        among_views = torch.corrcoef(drawn) - torch.eye(6)
+        among_images = torch.corrcoef(drawn[:, :200].T)  # of 6 numbers each: any may be large
+        assert among_views.abs().max() < 0.2
+        assert among_images.nan_to_num().mean().abs() < 0.05
+    assert len(views.mean((2, 3, 4)).unique()) == 2400
+
+
 def test_flip_is_a_flip(batch):
     (view,) = change(flip=1.0)(batch)
     torch.testing.assert_close(view, batch.flip(3), atol=1e-5, rtol=0)

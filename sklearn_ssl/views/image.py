@@ -1,8 +1,9 @@
 """Random views of images: crop, flip, turn, colours, blur, drawn for each image on its own.
 
 torchvision's random transforms draw once for a whole batch; here one resampling and one colour
-matrix serve the batch, and every image has draws of its own. No step looks at a single image:
-crop, flip, resizing and blur are weighted sums of the lines of all images together.
+matrix serve the batch and all views of it, and every view of an image has draws of its own. No
+step looks at a single image: crop, flip, resizing and blur are weighted sums of the lines of all
+images together.
 """
 
 import functools
@@ -176,12 +177,15 @@ class ImageViews:
         """Return the views of a batch of images, shape (n, c, h', w') each, values in [0, 1]."""
         recipe = self.for_images(*images.shape[2:], images.shape[1])
         columns = images.permute(0, 3, 2, 1).contiguous()  # (n, w, h, c), once for all views
-        return [_view(columns, recipe) for _ in range(self.n_views)]
+        return list(_views(columns, recipe).unflatten(0, (self.n_views, len(images))))
 
 
-def _view(columns, recipe):
-    n, width, height, _ = columns.shape
-    device = columns.device
+def _views(columns, recipe):
+    """Return all views in one batch, (n_views * n, c, h', w'), the first of all images first."""
+    n_images, width, height, _ = columns.shape
+    device, n = columns.device, recipe.n_views * n_images
+    # Crops look up the images, which are not copied for each of their views.
+    samples = torch.arange(n_images, device=device).repeat(recipe.n_views)
     crop, _ = draw_crop(n, (height, width), recipe.crop_area, recipe.crop_aspect, device)
     flipped = draw(n, recipe.flip, device)
     if recipe.rotation or recipe.quarter_turn:
@@ -190,13 +194,14 @@ def _view(columns, recipe):
         images = columns.permute(0, 3, 2, 1)
         angle = draw_angle(n, recipe, device)
         images = turned(images, crop, flipped, angle)
-        columns = images.permute(0, 3, 2, 1).contiguous()
+        columns, samples = images.permute(0, 3, 2, 1).contiguous(), None
         crop = Crop(*(torch.full((n,), side, device=device) for side in (0, 0, height, width)))
         flipped = torch.zeros_like(flipped)
     if recipe.square:
         height = width = min(height, width)
     sides = tuple(max(1, round(side * recipe.size)) for side in (height, width))
-    images = resize(columns, crop, flipped, sides, draw_blur(n, recipe.blur, sides, device))
+    blur = draw_blur(n, recipe.blur, sides, device)
+    images = resize(columns, crop, flipped, sides, blur, samples)
     if recipe.jitter or recipe.gray:
         images = change_colors(images, recipe)
     if recipe.solarize:
@@ -258,8 +263,11 @@ def draw_angle(n, recipe, device):
 
 
 def turned(images, crop, flipped, angle):
-    """Look up crops turned around their middles; what lies outside is the image mirrored."""
-    height, width = images.shape[2:]
+    """Look up crops turned around their middles; what lies outside is the image mirrored.
+
+    There may be several for each image, the first of all images first.
+    """
+    n, _, height, width = images.shape
     cos, sin = angle.cos(), angle.sin()
     mirror = torch.where(flipped, -1.0, 1.0)
     x, y = (2 * crop.left + crop.width - width), (2 * crop.top + crop.height - height)
@@ -271,22 +279,26 @@ def turned(images, crop, flipped, angle):
         ],
         dim=1,
     )
-    grid = affine_grid(placement.float(), images.shape, align_corners=False)
+    grid = affine_grid(placement.float(), (len(angle), *images.shape[1:]), align_corners=False)
+    # The views of an image below each other, as one tall view of it: (n, n_views * h, w, 2).
+    grid = grid.unflatten(0, (-1, n)).transpose(0, 1).flatten(1, 2)
     # In single precision: places of half precision are whole pixels off, and some outside.
     views = grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
+    views = views.unflatten(2, (-1, height)).permute(2, 0, 1, 3, 4).flatten(0, 1)
     return views.to(images.dtype)
 
 
-def resize(columns, crop, flipped, sides, blur=None):
+def resize(columns, crop, flipped, sides, blur=None, samples=None):
     """Crop, flip, resize and blur in two passes, one over columns, one over rows.
 
     A column of the result is a weighted sum of a few columns of the image, and a row of a few
     rows. ``columns`` holds the images as (n, w, h, c); the result has the shape (n, c, h', w').
     Where an image shrinks the weights are those of a wider triangle, which is antialiasing.
+    ``samples`` are the numbers of the images to crop, by default all.
     """
     height, width = sides
     n_columns, n_rows = columns.shape[1:3]
-    columns = mix(columns, *lines(crop.left, crop.width, flipped, n_columns, width))
+    columns = mix(columns, *lines(crop.left, crop.width, flipped, n_columns, width), samples)
     columns = blur_lines(columns, blur)
     rows = columns.transpose(1, 2).contiguous()  # (n, h, w', c)
     rows = mix(rows, *lines(crop.top, crop.height, None, n_rows, height))
