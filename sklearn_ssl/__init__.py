@@ -4,6 +4,7 @@ from sklearn_ssl.folders import image_paths
 from sklearn_ssl.loading import load
 from sklearn_ssl.methods.deepcluster import DeepClusterEstimator
 from sklearn_ssl.methods.dino import DINOTransformer
+from sklearn_ssl.methods.emp_ssl import EMPSSLTransformer
 from sklearn_ssl.methods.patch_kmeans import PatchKMeansTransformer
 from sklearn_ssl.methods.rotation import RotationTransformer
 from sklearn_ssl.methods.simclr import SimCLRTransformer
@@ -13,6 +14,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DINOTransformer",
     "DeepClusterEstimator",
+    "EMPSSLTransformer",
     "PatchKMeansTransformer",
     "RotationTransformer",
     "SimCLRTransformer",

@@ -10,7 +10,14 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import nn
 
-from sklearn_ssl import DeepClusterEstimator, DINOTransformer, RotationTransformer
+import sklearn_ssl
+from sklearn_ssl import (
+    DeepClusterEstimator,
+    DINOTransformer,
+    EMPSSLTransformer,
+    RotationTransformer,
+)
+from sklearn_ssl.folding import folded
 from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
 from sklearn_ssl.vision_transformers import attention_maps
 
@@ -308,3 +315,96 @@ def test_deepcluster_finds_digits_better_than_k_means_on_pixels():
     assert scores[0] > scores[1] + 0.02
     to_labels = [normalized_mutual_info_score(y, row) for row in model.assignments_]
     assert to_labels[-1] > to_labels[0] + 0.02
+
+
+def by_hand(model, X, crops):
+    """The mean over crops, (top, left, side) in pixels, of what the trained encoder gives."""
+    batch = torch.from_numpy(X).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        parts = [batch[:, :, i : i + side, j : j + side] for i, j, side in crops]
+        return np.mean([model._objective.encoder(part).numpy() for part in parts], axis=0)
+
+
+def test_emp_ssl_embeds_the_mean_over_crops(photos):
+    X = photos[:40]
+    whole = shrunk(EMPSSLTransformer, mirror=False).fit(X)
+    assert whole._embedder() is whole.encoder_ is whole._objective.encoder
+    np.testing.assert_allclose(whole.transform(X), by_hand(whole, X, [(0, 0, 32)]), atol=1e-4)
+    # The range of the places, 16 pixels along each side, in halves: their middles are 4 and 12.
+    four = shrunk(EMPSSLTransformer, n_patches=4, mirror=False).fit(X)
+    places = [(i, j, 16) for i in (4, 12) for j in (4, 12)]
+    np.testing.assert_allclose(four.transform(X), by_hand(four, X, places), rtol=1e-3, atol=1e-4)
+    assert np.abs(four.transform(X) - whole.transform(X)).max() > 0.1
+    np.testing.assert_array_equal(four.transform(X), four.transform(X))
+    one_by_one = np.concatenate([four.transform(X[i : i + 1]) for i in range(5)])
+    np.testing.assert_allclose(one_by_one, four.transform(X[:5]), rtol=1e-4, atol=1e-5)
+
+
+def enlarged(images):
+    return [images[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)] * 2
+
+
+def test_emp_ssl_crops_are_as_large_as_those_of_the_views(photos):
+    views = ImageViews(crop_area=(0.5, 0.625), crop_aspect=(1.0, 1.0), n_views=2)
+    for recipe, side, n_out in ((views, 24, 32), (enlarged, 16, 32), ("auto", 16, 16)):
+        model = shrunk(EMPSSLTransformer, views=recipe, n_patches=2).fit(photos[:20])
+        rows = model._embedder().rows
+        assert rows.shape == (2, n_out, 32)
+        assert ((rows > 0).any(dim=1).sum(dim=1) == side).all()
+
+
+def test_emp_ssl_views(photos, images):
+    views = shrunk(EMPSSLTransformer).fit(photos[:20]).views_(torch.rand(5, 3, 32, 32))
+    assert [tuple(view.shape) for view in views] == [(5, 3, 16, 16)] * 8
+    tiny = shrunk(EMPSSLTransformer).fit(images[:20])  # crops of 4 pixels would show nothing
+    assert tiny.views_(torch.rand(5, 1, 8, 8))[0].shape == (5, 1, 8, 8)
+    rows = shrunk(EMPSSLTransformer, n_patches=4).fit(images[:20].reshape(20, -1))
+    assert rows._embedder() is rows.encoder_
+    views = rows.views_(torch.rand(30, 64))
+    assert len({view.numpy().tobytes() for view in views}) == 8
+    for made, told in (
+        (ImageViews(n_views=1), r"gave 1, of \[\(3, 32, 32\)\]"),
+        (CombinedViews((ImageViews(), ImageViews(size=0.5))), r"gave 4, of \[\(3, 16, 16\), \("),
+    ):
+        with pytest.raises(ValueError, match="two views or more, of one size.*" + told):
+            shrunk(EMPSSLTransformer, views=made).fit(photos[:20])
+
+
+@pytest.mark.parametrize("settings", [{}, {"layer": "stage2"}, {"backbone": "small_vit"}])
+def test_emp_ssl_with_patches_is_kept_written_and_read(photos, tmp_path, settings):
+    X = photos[:20]
+    settings = {"n_patches": 3, "memory": tmp_path / "kept"} | settings
+    model = shrunk(EMPSSLTransformer, **settings).fit(X)
+    embedding = model.transform(X)
+    again = shrunk(EMPSSLTransformer, **settings).fit(X)
+    np.testing.assert_array_equal(again.transform(X), embedding)
+    other = shrunk(EMPSSLTransformer, **(settings | {"n_patches": 4})).fit(X)
+    assert np.abs(other.transform(X) - embedding).max() > 1e-3  # neither fit nor embedding is that
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), embedding)
+    model.save(tmp_path / "saved")
+    np.testing.assert_array_equal(sklearn_ssl.load(tmp_path / "saved").transform(X), embedding)
+    model.partial_fit(X)
+    assert np.abs(model.transform(X) - embedding).max() > 1e-4
+    assert len(model._embedder().rows) == 3
+
+
+@pytest.mark.parametrize("backbone", ["small_convnet", "small_vit"])
+def test_emp_ssl_with_patches_as_onnx(photos, tmp_path, backbone):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = shrunk(EMPSSLTransformer, n_patches=3, backbone=backbone).fit(photos[:20])
+    model.to_onnx(tmp_path / "encoder.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx")
+    for n in (1, 7):
+        (given,) = session.run(None, {"X": photos[:n].astype(np.float32)})
+        np.testing.assert_allclose(given, model.transform(photos[:n]), rtol=1e-3, atol=1e-4)
+
+
+def test_emp_ssl_with_patches_is_folded(photos):
+    """The encoder is called once for all crops, else its batch norms could not be folded."""
+    model = shrunk(EMPSSLTransformer, n_patches=4).fit(photos[:20])
+    samples = torch.rand(3, 3, 32, 32)
+    embedder = model._embedder()
+    network = folded(embedder, samples)
+    assert network is not embedder
+    with torch.no_grad():
+        torch.testing.assert_close(network(samples), embedder(samples), rtol=1e-3, atol=1e-4)

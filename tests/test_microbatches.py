@@ -69,7 +69,8 @@ def test_gradients_are_those_of_the_whole_batch(method, backbone, size, images):
     noted.clear()
     micro_loss, micro = gradients(model, X, size)
     assert micro_loss == pytest.approx(loss, rel=1e-6)
-    torch.testing.assert_close(micro, whole, rtol=1e-4, atol=1e-6)
+    # Rounding grows with the loss, which is about 80 for EMP-SSL.
+    torch.testing.assert_close(micro, whole, rtol=1e-4, atol=1e-6 * max(1, abs(loss) / 10))
     assert all(n <= size for n, _ in noted)
     if backbone == "small_convnet":
         assert all(torch.equal(one, other) for one, other in zip(micro, whole, strict=True))

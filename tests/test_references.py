@@ -19,6 +19,7 @@ from sklearn_ssl.methods.deepcluster import (
     uniform_over_clusters,
 )
 from sklearn_ssl.methods.dino import DINOHead, DINOObjective, dino_loss
+from sklearn_ssl.methods.emp_ssl import EMPSSLObjective, coding_rate
 from sklearn_ssl.methods.rotation import TRANSFORMATIONS, RotationObjective
 from sklearn_ssl.methods.simclr import SimCLRObjective, nt_xent
 
@@ -237,6 +238,77 @@ def test_dino_clips_each_gradient_and_freezes_the_prototypes():
         assert objective.student_head.prototypes.grad is not None
     objective.before_step(0.2)
     assert objective.student_head.prototypes.grad is None
+
+
+def slow_coding_rate(z):
+    """The paper's equation, by the eigenvalues of the larger of the two products."""
+    n, p = z.shape
+    matrix = torch.eye(p, dtype=z.dtype) + p / (0.2 * n) * sum(torch.outer(row, row) for row in z)
+    return torch.linalg.eigvalsh(matrix).log().sum() / 2
+
+
+def slow_emp_ssl(projections, weight):
+    """Of one crop after the other: minus its coding rate and its weighted mean cosine."""
+    z = [torch.stack([row / row.norm() for row in crop]) for crop in projections]
+    mean, losses = sum(z) / len(z), []
+    for crop in z:
+        cosines = [a @ b / a.norm() / b.norm() for a, b in zip(crop, mean, strict=True)]
+        losses.append(-slow_coding_rate(crop) - weight * sum(cosines) / len(cosines))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("projection_dim", [3, 9])  # fewer and more than samples
+def test_emp_ssl(projection_dim):
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5))
+    objective = EMPSSLObjective(encoder, 5, 8, projection_dim, 30.0).double()
+    a, b = check_inputs()
+    views = [a, b, a * b, a - 2 * b]
+    result = objective(views)
+    projections = objective.project(objective.encoder(torch.cat(views)))  # all crops together
+    expected = slow_emp_ssl(projections.chunk(4), 30.0)
+    torch.testing.assert_close(result["loss"], expected)
+    total = -result["coding_rate"] - 30 * result["invariance"]
+    torch.testing.assert_close(total, expected)
+    parameters = list(objective.parameters())
+    ours, theirs = (torch.autograd.grad(x, parameters) for x in (result["loss"], expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(("n", "p"), [(4, 7), (7, 4)])
+def test_emp_ssl_coding_rate_is_the_largest_of_orthogonal_directions(n, p):
+    """Its sign is what keeps samples apart: the other one lets all collapse."""
+    torch.manual_seed(0)
+    apart, collapsed = torch.eye(p).repeat(2, 1)[:n], torch.eye(1, p).expand(n, p)
+    some = nn.functional.normalize(torch.randn(n, p))
+    rates = coding_rate(torch.stack([collapsed, some, apart]))
+    assert rates[0] < rates[1] < rates[2]
+    assert rates[0].item() == pytest.approx(math.log(1 + p / 0.2) / 2, rel=1e-5)
+    if n < p:
+        assert rates[2].item() == pytest.approx(n / 2 * math.log(1 + p / (0.2 * n)), rel=1e-5)
+
+
+def test_emp_ssl_prefers_samples_apart_and_their_crops_together():
+    def loss(*z):
+        objective = EMPSSLObjective(nn.Identity(), 6, 8, 6, 200.0)
+        objective.project = nn.Identity()
+        return objective([torch.as_tensor(view) for view in z])["loss"].item()
+
+    apart, collapsed = torch.eye(6), torch.eye(1, 6).expand(6, 6)
+    assert loss(apart, apart) < loss(collapsed, collapsed) - 1
+    assert loss(apart, apart) < loss(apart, apart.roll(1, 0)) - 1
+    assert loss(apart, 3 * apart) == pytest.approx(loss(apart, apart))  # lengths do not count
+
+
+def test_emp_ssl_loss_stays_in_full_precision_under_autocast():
+    torch.manual_seed(0)
+    objective = EMPSSLObjective(nn.Identity(), 16, 8, 16, 200.0)
+    objective.project = nn.Identity()
+    views = list(torch.randn(3, 8, 16))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = objective(views)["loss"]
+    assert loss.dtype == torch.float32
+    assert loss.item() == objective(views)["loss"].item()
 
 
 class FirstPixels(nn.Module):

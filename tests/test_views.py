@@ -20,6 +20,7 @@ from sklearn_ssl.views.image import (
     draw_blur,
     draw_crop,
     erase,
+    fixed_crops,
     resize,
 )
 
@@ -189,6 +190,51 @@ def test_crop_that_never_fits_is_the_largest_allowed():
     assert set(crop.height.tolist()) == {10}
     torch.testing.assert_close(crop.width, torch.full((40,), 40 / 3))
     assert len(crop.left.unique()) > 10
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 9])
+def test_fixed_crops_are_views_without_chance(n):
+    """Of the mean area and aspect, inside the image, and in the mean in its middle."""
+    images = torch.rand(4, 3, 24, 40)
+    recipe = change(crop_area=(0.2, 0.3), crop_aspect=(0.5, 2.0), size=0.5, n_views=9)
+    rows, columns = fixed_crops(recipe, 24, 40, n)
+    assert rows.shape == (n, 12, 24)
+    assert columns.shape == (n, 20, 40)
+    side = (0.25 * 24 * 40) ** 0.5
+    y, x = ((matrices @ torch.arange(m) + 0.5) for matrices, m in ((rows, 24.0), (columns, 40.0)))
+    for k in range(n):
+        top, left = y[k].mean() - side / 2, x[k].mean() - side / 2
+        assert 0 <= top <= 24 - side + 1e-4
+        assert 0 <= left <= 40 - side + 1e-4
+        crop = Crop(*(torch.full((4,), float(value)) for value in (top, left, side, side)))
+        expected = resize(
+            images.permute(0, 3, 2, 1).contiguous(),
+            crop,
+            torch.zeros(4, dtype=torch.bool),
+            (12, 20),
+        )
+        view = rows[k] @ images @ columns[k].T
+        # The weights' middle is that of the crop but for hundredths of a pixel.
+        torch.testing.assert_close(view, expected, atol=0.02, rtol=0)
+    assert x.mean().item() == pytest.approx(20, abs=0.01)
+    assert (
+        len(
+            {
+                (round(b.item(), 3), round(a.item(), 3))
+                for a, b in zip(x[:, 0], y[:, 0], strict=True)
+            }
+        )
+        == n
+    )
+
+
+def test_fixed_crops_of_the_recipes_that_fill_the_image_are_the_image():
+    rows, columns = fixed_crops(change(crop_aspect=(4.0, 4.0)), 10, 40, 1)
+    torch.testing.assert_close(rows[0], torch.eye(10))
+    torch.testing.assert_close(columns[0], torch.eye(40))
+    rows, columns = fixed_crops(change(square=True, size=0.5), 20, 40, 2)
+    assert rows.shape == (2, 10, 20)
+    assert columns.shape == (2, 10, 40)
 
 
 @pytest.mark.parametrize("sides", [(32, 32), (16, 16), (5, 9), (48, 40)], ids=str)

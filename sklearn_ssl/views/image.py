@@ -197,9 +197,7 @@ def _views(columns, recipe):
         columns, samples = images.permute(0, 3, 2, 1).contiguous(), None
         crop = Crop(*(torch.full((n,), side, device=device) for side in (0, 0, height, width)))
         flipped = torch.zeros_like(flipped)
-    if recipe.square:
-        height = width = min(height, width)
-    sides = tuple(max(1, round(side * recipe.size)) for side in (height, width))
+    sides = view_sides(recipe, height, width)
     blur = draw_blur(n, recipe.blur, sides, device)
     images = resize(columns, crop, flipped, sides, blur, samples)
     if recipe.jitter or recipe.gray:
@@ -208,6 +206,38 @@ def _views(columns, recipe):
         drawn = draw(n, recipe.solarize, device)[:, None, None, None]
         images = torch.where(drawn & (images >= 0.5), 1 - images, images)
     return erase(images, recipe) if recipe.erase else images
+
+
+def view_sides(recipe, height, width):
+    """Return height and width of the views of images of this height and width."""
+    if recipe.square:
+        height = width = min(height, width)
+    return tuple(max(1, round(side * recipe.size)) for side in (height, width))
+
+
+def fixed_crops(recipe, height, width, n):
+    """Return matrices that make n views of an image without chance, at places all over it.
+
+    The crops have the mean area and aspect of the recipe's. A view is rows @ image @ columns.T,
+    with the rows (n, h', h) and the columns (n, w', w).
+    """
+    area = sum(recipe.crop_area) / 2 * height * width
+    aspect = math.sqrt(math.prod(recipe.crop_aspect))
+    taken = min(height, math.sqrt(area / aspect)), min(width, math.sqrt(area * aspect))
+    # A grid, or where n is no square, rows of different lengths; each place stands for as much of
+    # the range in which crops are drawn.
+    n_rows = round(math.sqrt(n))
+    lengths = [len(range(row, n, n_rows)) for row in range(n_rows)]
+    grid = [(i, n_rows, j, length) for i, length in enumerate(lengths) for j in range(length)]
+    i, n_rows, j, length = torch.tensor(grid, dtype=torch.float32, device="cpu").T
+    places, views = ((i + 0.5) / n_rows, (j + 0.5) / length), view_sides(recipe, height, width)
+    matrices = []
+    for place, side, n_in, n_out in zip(places, taken, (height, width), views, strict=True):
+        start = place * (n_in - side)
+        index, weight = lines(start, torch.full_like(start, side), None, n_in, n_out)
+        matrix = torch.zeros(n, n_out, n_in, device="cpu")
+        matrices.append(matrix.scatter_add_(2, index, weight))
+    return matrices
 
 
 def uniform(n, low, high, device):
