@@ -57,17 +57,19 @@ def small_convnet(in_channels, height, width, widths=(64, 128, 256)):
 
 
 class SmallMultiscale(nn.Module):
-    """The stages of ``small_convnet``, the last two of them read, each in quarters of the image.
+    """Stages like those of ``small_convnet``, the last two of them read, in quarters of the image.
 
-    What a linear model can use of a map is lost where it is averaged over the whole image: trained
-    by SimCLR for 30 epochs on 10,000 images of CIFAR-10, it had .647 on this and .593 on the last
-    stage alone (``benchmarks/README.md``).
+    What a linear model can use of a map is lost where it is averaged over the whole image
+    (``benchmarks/README.md``, "How the defaults were chosen"). ``fine`` has maps of twice the
+    sides, which is slower: it is for views of half the image's sides.
     """
 
-    def __init__(self, in_channels, height, width, widths=(64, 128, 256)):
+    def __init__(self, in_channels, height, width, widths=(64, 128, 256), fine=False):
         super().__init__()
-        plain = small_convnet(in_channels, height, width, widths)
-        self.stage1, self.stage2, self.stage3 = plain.stage1, plain.stage2, plain.stage3
+        first, second, third = _strides(min(height, width), 3)
+        self.stage1 = _convolution(in_channels, widths[0], max(1, first // 2) if fine else first)
+        self.stage2 = _convolution(widths[0], widths[1], second)
+        self.stage3 = _convolution(widths[1], widths[2], third)
         self.pools = nn.ModuleList(_standardised_pool(n, grid=2) for n in widths[-2:])
 
     def forward(self, images):
@@ -153,6 +155,7 @@ def _standardised_pool(n_channels, grid=1):
 SMALL = {
     "small_convnet": small_convnet,
     "small_multiscale": SmallMultiscale,
+    "small_multiscale_fine": functools.partial(SmallMultiscale, fine=True),
     "small_resnet": small_resnet,
     "small_resnet18": functools.partial(small_resnet, widths=(16, 32, 64, 128), depth=2),
     "small_vit": small_vit,

@@ -89,9 +89,10 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     backbone : str, callable or torch.nn.Module, default="auto"
-        The network that is trained and gives the features. "auto" is "small_multiscale" for images
-        on the CPU, "small_convnet" for those below 24 pixels, "resnet18" for images on a GPU, and
-        "mlp" for rows. Other names: "small_resnet", "small_resnet18", "small_vit", and every
+        The network that is trained and gives the features. "auto" is "mlp" for rows, "resnet18" for
+        images on a GPU, and on the CPU "small_convnet" for images below 24 pixels and
+        "small_multiscale" for larger ones, or "small_multiscale_fine" where the method's own views
+        have half their sides. Other names: "small_resnet", "small_resnet18", "small_vit", and every
         classification model of torchvision, as "resnet50" or "vit_b_16"; with images up to 64
         pixels their stems keep the resolution. A callable gets the shape of a sample, (channels,
         height, width) or (n_features,), and returns a module. A module is copied. Maps and tokens
@@ -347,6 +348,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+    # Whether views of images may be smaller than these.
+    small_views = False
     # The recipe of views for each kind of input that the method takes, "image" and "rows".
     default_views = {}
 
@@ -580,7 +583,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             return self.backbone
         if not source.is_image:
             return "mlp"
-        return default_for(source, device).backbone
+        small = self.small_views and _is_auto(self.views)
+        return default_for(source, device, small).backbone
 
     def _resolve_views(self, source):
         """Return the view recipe, with all filled in that the samples decide."""

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import RotationTransformer, SimCLRTransformer
 from sklearn_ssl.backbones import (
     SMALL,
     SmallMultiscale,
@@ -20,7 +20,6 @@ from sklearn_ssl.backbones import (
     make_backbone,
     make_encoder,
 )
-from sklearn_ssl.defaults import DEFAULTS
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.vision_transformers import _positions, attention_maps
 
@@ -360,7 +359,7 @@ def test_named_pretrained_weights(monkeypatch):
 
 @pytest.mark.parametrize(
     ("side", "network", "size"),
-    [(8, "small_convnet", 1.0), (23, "small_convnet", 1.0), (24, "small_multiscale", 0.5)],
+    [(8, "small_convnet", 1.0), (23, "small_convnet", 1.0), (24, "small_multiscale_fine", 0.5)],
 )
 def test_defaults_follow_the_size_of_images(side, network, size):
     X = np.random.default_rng(0).random((20, side, side + 8))
@@ -368,12 +367,15 @@ def test_defaults_follow_the_size_of_images(side, network, size):
     assert (model.backbone_, model.views_.size) == (network, size)
     own = shrunk(SimCLRTransformer, views=ImageViews(), backbone="small_resnet").fit(X)
     assert (own.backbone_, own.views_.size) == ("small_resnet", 1.0)
-    assert [default.side for default in DEFAULTS["cpu"]] == [24, 0]
+    plain = shrunk(SimCLRTransformer, views=ImageViews()).fit(X)
+    assert plain.backbone_ == shrunk(RotationTransformer).fit(X[..., :side]).backbone_
+    assert plain.backbone_ == network.removesuffix("_fine")
 
 
-def test_two_stages_are_read_in_quarters():
+@pytest.mark.parametrize("fine", [False, True])
+def test_two_stages_are_read_in_quarters(fine):
     """What is in a quarter of an image changes the features of that quarter alone."""
-    network = SmallMultiscale(3, 32, 32).eval()
+    network = SmallMultiscale(3, 32, 32, fine=fine).eval()
     images = torch.zeros(2, 3, 32, 32)
     images[1, :, :4, :4] = 1.0  # in the corner, beyond which no stage sees
     with torch.no_grad():

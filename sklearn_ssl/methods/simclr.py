@@ -109,13 +109,15 @@ class SimCLRTransformer(SSLTransformer):
         "projection_dim": [Interval(Integral, 1, None, closed="left")],
         "projection_hidden_dim": [Interval(Integral, 1, None, closed="left")],
     }
+    small_views = True
     default_views = {"image": ImageViews(), "rows": RowViews()}
 
     def _default_views(self, source):
         views = super()._default_views(source)
         if not source.is_image:
             return views
-        return replace(views, size=default_for(source, resolve_device(self.device)).view_size)
+        default = default_for(source, resolve_device(self.device), self.small_views)
+        return replace(views, size=default.view_size)
 
     def _make_objective(self, encoder, n_features, training):
         return SimCLRObjective(
