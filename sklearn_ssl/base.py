@@ -111,8 +111,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     mirror : bool or "auto", default="auto"
         Whether the embedding of an image is the mean of the features of the image and of its
         mirror image, for which ``transform`` takes twice as long; of rows it never is. "auto" does
-        so where ``views`` flip images, whose features are meant to be the same then. It may be set
-        anew after fit.
+        so where ``views`` are ImageViews that flip images, or CombinedViews that all do, whose
+        features are meant to be the same then. It may be set anew after fit.
 
     views : callable or "auto", default="auto"
         The random changes that the features learn not to notice:
@@ -182,10 +182,11 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Time that fit may take, in seconds or as "90s", "10min" or "1.5h", with all that it does:
         reading files, clustering, compiling. Learning rate and what else changes in training
         follow the share of it that is gone, so that a short fit ends as a long one does. The last
-        epoch stops where time does. At least one step is taken; waiting for other fits does not
-        count; a fit that ``memory`` goes on with has the rest of its time. How far a fit comes is
-        up to the machine, so ``random_state`` does not make it reproducible. In ``partial_fit`` it
-        is the most that a call may take.
+        epoch stops where time does. At least one step is taken. Waiting for another thread's fit,
+        or for an equal one that ``memory`` keeps, does not count; a fit that ``memory`` goes on
+        with has the rest of its time. How far a fit comes is up to the machine, so
+        ``random_state`` does not make it reproducible. In ``partial_fit`` it is the most that a
+        call may take.
 
     batch_size : int or "auto", default="auto"
         Largest number of samples in a step, at least 2. The batches of an epoch have one size;
@@ -252,7 +253,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     ----------
     encoder_ : torch.nn.Module
         The trained encoder, on the CPU and in evaluation mode: float images (n, c, h, w) in
-        [0, 1], or standardised rows, to features.
+        [0, 1], or standardised rows, to features. See ``mirror`` for what ``transform`` adds.
 
     loss_curve_ : list of float
         Mean loss of each epoch.
@@ -392,8 +393,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _embedder(self):
         """Return the module that embeds samples with the trained encoder."""
-        flips = getattr(getattr(self, "views_", None), "flip", 0) > 0
-        mirrors = flips if _is_auto(self.mirror) else self.mirror
+        mirrors = self._views_flip if _is_auto(self.mirror) else self.mirror
         return (
             Mirrored(self.encoder_) if mirrors and len(self._sample_shape()) == 3 else self.encoder_
         )
@@ -481,8 +481,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         root = folder_of(self.memory) if anneal else None
         kept = None
         if root is not None:
-            found, content = identified(found, self.hash_files)
-            key = self._fit_key(content, device, seed, resume)
+            with clock.running():
+                found, content = identified(found, self.hash_files)
+                key = self._fit_key(content, device, seed, resume)
             kept = Kept(root, key, self.verbose)
         with contextlib.nullcontext() if kept is None else kept.alone():
             finished = None if kept is None else kept.read("fit")
@@ -685,7 +686,10 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             encoder = folded(encoder, self._scaling.on(few.device)(few))
         encoder = moved(encoder, device)
         precision = self._resolve_precision(device) if device.type == "cuda" else "float32"
-        embedding = in_batches(lambda x: encoder(x).float(), source, scale, device, precision)
+        copies = getattr(encoder, "copies", 1)
+        embedding = in_batches(
+            lambda x: encoder(x).float(), source, scale, device, precision, copies=copies
+        )
         return source.aligned(embedding)
 
     def _map(self, X, module, function=lambda module, samples: module(samples), finish=None):

@@ -20,6 +20,8 @@ EMBEDDING_BATCH = {"cpu": 256, "cuda": 1024}
 class Mirrored(nn.Module):
     """The mean of what an encoder gives for images and for their mirror images."""
 
+    copies = 2  # of each image, which pass the encoder together
+
     def __init__(self, encoder):
         super().__init__()
         self.encoder = encoder
@@ -36,10 +38,13 @@ def embedding_batch(source, device):
     return min(EMBEDDING_BATCH[device.type], max(8, fitting))
 
 
-def in_batches(function, source, scale, device, precision="float32"):
-    """Return what a function of batches on the device gives for all samples, as one array."""
+def in_batches(function, source, scale, device, precision="float32", *, copies=1):
+    """Return what a function of batches on the device gives for all samples, as one array.
+
+    It makes so many ``copies`` of each sample; batches are smaller where these are more than two.
+    """
     results = None
-    size = embedding_batch(source, device)
+    size = max(1, 2 * embedding_batch(source, device) // max(2, copies))
     parts = list(gen_batches(len(source), size)) if len(source) else []
     kept = kept_heap(device.type == "cpu" and len(parts) > 1)
     with torch.inference_mode(), autocast(device, precision), kept:

@@ -308,7 +308,7 @@ class SSLNet(NeuralNet):
         # Looked up once an epoch: indexing by an array waits for a GPU.
         targets = None if begun["targets"] is None else begun["targets"].to(t.device)[batches]
         first, earlier = begun["n_steps"], begun["steps"]
-        self.unfinished, steps, begun_at = True, [], time.perf_counter()
+        self.unfinished, steps, moments = True, [], [time.perf_counter()]
         self.module_.train()
         parts = iterator.batches(batches[first:], t.device, rng)
         for i, batch in enumerate(parts, start=first):
@@ -333,7 +333,8 @@ class SSLNet(NeuralNet):
             self.progress = self.position(ended + (i + 1) / len(batches)) / t.max_epochs
             self.module_.after_step(self.progress)
             steps.append(step)
-            self.step_seconds = (time.perf_counter() - begun_at) / len(steps)
+            moments.append(time.perf_counter())
+            self.step_seconds = self.seconds_of_step(moments)
             self.notify("on_batch_end", batch=batch, training=True, **step)
             if i + 1 < len(batches) and self.due():
                 begun |= {"steps": joined(earlier, steps), "n_steps": i + 1}
@@ -360,8 +361,20 @@ class SSLNet(NeuralNet):
             return epochs
         clock = self.clock
         usable = clock.seconds - self.before_seconds - clock.origin
-        share = (clock.elapsed - clock.origin) / max(usable, 1e-9)
+        if usable <= 0:  # for the one step that is taken
+            return epochs
+        share = (clock.elapsed - clock.origin) / usable
         return t.max_epochs * min(1.0, max(share, epochs / self.n_epochs))
+
+    def seconds_of_step(self, moments):
+        """Return what a step takes, by the moments at which those of this epoch ended."""
+        if len(moments) > 2:
+            return (moments[-1] - moments[1]) / (len(moments) - 2)
+        if self.training.compile and len(self.history) == 1:
+            # The first step, in which the network was compiled, tells nothing of the others.
+            self.clock.origin = self.clock.elapsed
+            return self.step_seconds
+        return moments[1] - moments[0]
 
     def has_time(self, seconds):
         """Tell whether there is time for more than this."""
@@ -371,8 +384,9 @@ class SSLNet(NeuralNet):
         """Tell whether there is to be another epoch."""
         if len(self.history) >= self.n_epochs:
             return False
-        # What an objective does after training takes about as long as what it does before an epoch.
-        needed = 2 * self.before_seconds + self.step_seconds / 2
+        # What an objective does after training takes about as long as what it does before an epoch,
+        # for which there should be as long for its steps.
+        needed = 3 * self.before_seconds + self.step_seconds / 2
         return not self.history or self.begun is not None or self.has_time(needed)
 
     def begin(self, n_samples, epoch, rng):
@@ -458,6 +472,7 @@ class SSLNet(NeuralNet):
                     "rows": records(self),
                     "callbacks": [_state_of(callback) for callback in self.theirs()],
                     "begun": begun,
+                    "seconds": [self.before_seconds, self.step_seconds],
                 }
             )
             self.kept_at = time.perf_counter()
@@ -472,6 +487,7 @@ class SSLNet(NeuralNet):
         for callback, values in zip(self.theirs(), state["callbacks"], strict=True):
             vars(callback).update(values)
         self.begun = state["begun"]
+        self.before_seconds, self.step_seconds = state["seconds"]
 
     def theirs(self):
         """Return the user's callbacks."""
@@ -642,7 +658,7 @@ class Progress(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Show the epoch's loss, and count the samples it left out as done."""
-        if net.clock.seconds < math.inf:
+        if net.clock.seconds < math.inf and net.training.anneal:
             self.bar.total = max(self.bar.n, round(self.bar.n / net.progress))
         else:
             self.bar.update(len(net.history) * self.n_samples - self.bar.n)
@@ -686,7 +702,9 @@ def epochs_within(clock, objective, source, make_views, embed, training):
         given = () if targets is None else (targets.to(training.device)[indices],)
         moments.append(time.perf_counter())
         net.train_step((make_views(batch), *given))["loss"].item()  # which waits for the device
-        if time.perf_counter() - moments[0] > TRIAL_SHARE * clock.seconds:
+        # One step alone, which is the slowest, is not enough unless it takes very long.
+        share = TRIAL_SHARE * (1 if len(moments) > 1 else 10)
+        if time.perf_counter() - moments[0] > share * clock.seconds:
             break
     moments.append(time.perf_counter())
     # The first step is the slowest, and is left out where there are others.
@@ -736,6 +754,7 @@ def train(
     net = SSLNet(
         objective.to(training.device, memory_format=torch.channels_last),
         criterion=nn.Identity,
+        max_epochs=math.ceil(min(n_epochs, training.max_epochs)),
         device=training.device,
         compile=training.compile,
         callbacks=[*([progress] if verbose else []), *callbacks],

@@ -20,6 +20,7 @@ from sklearn_ssl.engine import (
 from sklearn_ssl.health import health
 from sklearn_ssl.heap import kept_heap
 from sklearn_ssl.sources import learn_scaling
+from sklearn_ssl.views.combined import all_flip
 
 
 class Fit:
@@ -88,7 +89,9 @@ class Fit:
         if self.state is not None:
             self._build(self.state["planned"])
             return
-        parts = self.objective, near, make_views, functools.partial(embed, self.objective)
+        # Of a copy, as a factory may give the same network again.
+        tried = copy.deepcopy(self.objective)
+        parts = tried, near, make_views, functools.partial(embed, tried)
         epochs, n_steps = epochs_within(self.clock, *parts, self.training)
         if self.estimator.verbose:
             limit = "" if epochs < n_epochs else f", and max_epochs={n_epochs} ends it before"
@@ -96,7 +99,8 @@ class Fit:
                 f"{self.clock.left:.3g} seconds are left of max_time, which gives about "
                 f"{epochs:.3g} epochs of {n_steps} steps{limit}."
             )
-        self._build(min(n_epochs, max(1, round(epochs))))
+        planned = round(epochs) if epochs > 1 else max(epochs, 1 / n_steps)
+        self._build(min(n_epochs, planned))
         self.clock.origin = self.clock.elapsed
 
     def _build(self, planned=None):
@@ -139,6 +143,7 @@ class Fit:
             "health_": health(rows),
             "loss_curve_": [row["train_loss"] for row in rows],
             "n_iter_": len(rows),
+            "_views_flip": all_flip(self.views),
             "max_epochs_": training.max_epochs,
             "backbone_": self.backbone,
             "views_": self.views,

@@ -20,6 +20,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
 
+import sklearn_ssl
 from sklearn_ssl import SimCLRTransformer
 from sklearn_ssl.views import CombinedViews, ImageViews
 
@@ -261,7 +262,7 @@ def test_scoring_monitor(images):
 @pytest.mark.parametrize("method", METHODS)
 def test_an_image_is_embedded_with_its_mirror_image(method, images):
     model = shrunk(method).fit(images)
-    assert model.views_.flip > 0
+    assert model._views_flip
     embedding, mirrored = model.transform(images), model.transform(images[:, :, ::-1])
     np.testing.assert_allclose(embedding, mirrored, atol=1e-5)
     model.mirror = False
@@ -270,7 +271,22 @@ def test_an_image_is_embedded_with_its_mirror_image(method, images):
     np.testing.assert_allclose(embedding, (alone[0] + alone[1]) / 2, atol=1e-5)
 
 
-def test_mirror_images_are_taken_where_views_flip(images):
+class Flips(torch.nn.Module):
+    """A user's views, which have a "flip" of another kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.flip = torch.nn.Identity()
+
+    def forward(self, batch):
+        return [self.flip(batch), batch + 0.1]
+
+
+class OwnViews(ImageViews):
+    """A user's own kind of our views."""
+
+
+def test_mirror_images_are_taken_where_views_flip(images, tmp_path):
     still = ImageViews(flip=0.0)
     one, other = ImageViews(n_views=1), ImageViews(n_views=1, flip=0.0)
     for views, mirror, same in (
@@ -279,13 +295,15 @@ def test_mirror_images_are_taken_where_views_flip(images):
         (CombinedViews((one, other)), "auto", False),
         (CombinedViews((one, one)), "auto", True),
         (lambda batch: [batch, batch + 0.1], "auto", False),
+        (Flips(), "auto", False),
+        (OwnViews(), "auto", True),
     ):
-        model = shrunk(SimCLRTransformer, views=views, mirror=mirror)
-        model.fit(images)
-        assert (
-            np.allclose(*(model.transform(x) for x in (images, images[:, :, ::-1])), atol=1e-5)
-            == same
-        )
+        model = shrunk(SimCLRTransformer, views=views, mirror=mirror).fit(images)
+        embeddings = [model.transform(x) for x in (images, images[:, :, ::-1])]
+        assert np.allclose(*embeddings, atol=1e-5) == same
+    model.save(tmp_path / "saved")  # whose views are left out, as they are the user's own
+    loaded = sklearn_ssl.load(tmp_path / "saved")
+    np.testing.assert_array_equal(loaded.transform(images), embeddings[0])
     rows = images.reshape(len(images), -1)
     embeddings = [
         shrunk(SimCLRTransformer, mirror=mirror).fit(rows).transform(rows)

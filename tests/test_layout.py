@@ -24,7 +24,7 @@ ARROWS = {
     "fingerprint": set(),
     "memory": {"fingerprint", "locking", "saving", "telling"},
     "embedding": {"engine", "heap", "sources"},
-    "fitting": {"backbones", "embedding", "engine", "health", "heap", "sources"},
+    "fitting": {"backbones", "embedding", "engine", "health", "heap", "sources", "views"},
     "decoding": set(),
     "locking": set(),
     "cache": {"locking"},

@@ -195,7 +195,7 @@ class DINOTransformer(SSLTransformer):
         Largest norm of the gradient of each tensor, above 0.
 
     frozen_epochs : float, default=1
-        Epochs at the start in which the prototypes stay as they are.
+        Epochs at the start in which the prototypes stay as they are, at most half of the training.
 
     final_weight_decay : float or "auto", default="auto"
         What the weight decay becomes in the course of training, by half a cosine. "auto" is 0.04
@@ -298,7 +298,7 @@ class DINOTransformer(SSLTransformer):
             temperature_warmup=self.temperature_warmup,
             center_momentum=self.center_momentum,
             gradient_clip=self.gradient_clip,
-            frozen_until=self.frozen_epochs / training.max_epochs,
+            frozen_until=min(0.5, self.frozen_epochs / training.max_epochs),
         )
 
     def attention_maps(self, X):

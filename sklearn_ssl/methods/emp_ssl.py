@@ -64,6 +64,7 @@ class MeanOverCrops(nn.Module):
         self.encoder = encoder
         self.register_buffer("rows", rows)  # (crops, h', h)
         self.register_buffer("columns", columns)  # (crops, w', w)
+        self.copies = len(rows) * getattr(encoder, "copies", 1)
 
     def forward(self, images):
         """Return the features of images (n, c, h, w)."""

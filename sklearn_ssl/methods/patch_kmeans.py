@@ -112,9 +112,11 @@ class PatchKMeansTransformer(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Features are averages over a part of the image, and not sums, so that they do not depend on
-    its size. Whitening leaves the mean patch where it is: distances do not change by it.
-    Mini-batch k-means from random patches takes the place of full k-means from ``k-means++``.
+    Features are averages over a part of the image, and not sums, so that they do not depend on its
+    size. An image is encoded at once: one of a thousand pixels takes gigabytes unless ``stride`` is
+    larger or ``image_size`` smaller. Whitening leaves the mean patch where it is: distances do not
+    change by it. Mini-batch k-means from random patches takes the place of full k-means from
+    ``k-means++``.
 
     References
     ----------

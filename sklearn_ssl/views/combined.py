@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from sklearn_ssl.views.image import ImageViews
+
 
 @dataclass(frozen=True)
 class CombinedViews:
@@ -45,11 +47,6 @@ class CombinedViews:
         """Whether the recipes are for an "image" or for "rows"."""
         return self.recipes[0].kind
 
-    @property
-    def flip(self):
-        """Probability with which each view is flipped left to right, at least."""
-        return min(getattr(recipe, "flip", 0.0) for recipe in self.recipes)
-
     def for_images(self, height, width, channels):
         """Return the recipes with what images of this shape decide filled in."""
         shape = height, width, channels
@@ -59,3 +56,10 @@ class CombinedViews:
     def __call__(self, batch):
         """Return the views of a batch, those of the first recipe first."""
         return [view for recipe in self.recipes for view in recipe(batch)]
+
+
+def all_flip(views):
+    """Tell whether all views of a recipe may be flipped left to right, as far as is known."""
+    if isinstance(views, CombinedViews):
+        return all(map(all_flip, views.recipes))
+    return isinstance(views, ImageViews) and views.flip > 0
