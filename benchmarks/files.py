@@ -43,6 +43,7 @@ from peers import in_workers, lightly_transform
 from sklearn_ssl import SimCLRTransformer, image_paths
 from sklearn_ssl.inputs import find_samples
 from sklearn_ssl.sources import learn_scaling
+from sklearn_ssl.views import ImageViews
 
 
 def repeated(folder, n):
@@ -57,6 +58,7 @@ def estimator(options, **parameters):
         **{
             "backbone": options.backbone,
             "batch_size": options.batch_size,
+            "views": ImageViews(),  # as large as the images, as those of the other ways
             "image_size": options.size,
             "max_epochs": 1 + options.epochs,
             "device": options.device,

@@ -22,6 +22,7 @@ from common import batch_maker, compared, interleaved, load_images, now, show, s
 from sklearn_ssl import SimCLRTransformer
 from sklearn_ssl.engine import isolated, resolve_device, split
 from sklearn_ssl.heap import kept_heap
+from sklearn_ssl.views import ImageViews
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--device", default="auto")
@@ -41,6 +42,7 @@ model = SimCLRTransformer(
     device=options.device,
     precision=options.precision,
     batch_size=options.batch_size,
+    views=ImageViews(),  # as large as the images, as the other ways' are
     max_epochs=1,
     random_state=0,
 ).fit(X)

@@ -47,6 +47,7 @@ from sklearn_ssl import SimCLRTransformer
 from sklearn_ssl.backbones import make_backbone
 from sklearn_ssl.engine import resolve_device
 from sklearn_ssl.heap import kept_heap
+from sklearn_ssl.views import ImageViews
 
 
 def our_estimator(backbone, options, max_epochs):
@@ -54,6 +55,7 @@ def our_estimator(backbone, options, max_epochs):
     return SimCLRTransformer(
         backbone=backbone,
         batch_size=options.batch_size,
+        views=ImageViews(),  # as large as the images, as lightly's are
         max_epochs=max_epochs,
         precision="float32",
         device=options.device,
