@@ -32,11 +32,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import RESULTS, now, write
+from quality import linear_probe, neighbours
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ssl import PatchKMeansTransformer, SimCLRTransformer, image_paths
@@ -44,8 +42,8 @@ from sklearn_ssl.backbones import make_backbone
 from sklearn_ssl.discovery import all_methods
 from sklearn_ssl.engine import resolve_device
 
-TEMPERATURE, DRAWS = 0.07, 3
-N_TRAIN = 10_000
+DRAWS, N_TRAIN = 3, 10_000
+PROBE = {"C": 0.01, "grid": (0.001, 0.01, 0.1)}
 
 
 def load(folder, dataset):
@@ -75,31 +73,6 @@ def square(path, side=64):
         return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side)))
 
 
-def linear_probe(features, y, test, y_test):
-    """Accuracy of a logistic regression."""
-    C = 0.01
-    if np.bincount(y).min() >= 100:
-        part, held, y_part, y_held = train_test_split(
-            features, y, test_size=0.2, stratify=y, random_state=0
-        )
-        grid = (0.001, 0.01, 0.1)
-        C = max(
-            grid,
-            key=lambda C: (
-                LogisticRegression(C=C, max_iter=100).fit(part, y_part).score(held, y_held)
-            ),
-        )
-    return LogisticRegression(C=C, max_iter=200).fit(features, y).score(test, y_test)
-
-
-def neighbours(features, y, test, y_test):
-    """Accuracy of 20 nearest neighbours by cosine similarity."""
-    model = KNeighborsClassifier(
-        20, metric="cosine", weights=lambda distance: np.exp(-distance / TEMPERATURE)
-    )
-    return model.fit(features, y).score(test, y_test)
-
-
 def accuracies(features, y, test, y_test):
     """Accuracy of both probes, with 10 and all labels a class."""
     scaler = StandardScaler().fit(features)
@@ -111,10 +84,10 @@ def accuracies(features, y, test, y_test):
             [rng.choice(np.flatnonzero(y == c), 10, False) for c in np.unique(y)]
         )
         given = features[chosen], y[chosen], test, y_test
-        few["linear, 10"].append(linear_probe(*given))
+        few["linear, 10"].append(linear_probe(*given, **PROBE))
         few["neighbours, 10"].append(neighbours(*given))
     return {name: float(np.mean(values)) for name, values in few.items()} | {
-        "linear, all": linear_probe(features, y, test, y_test),
+        "linear, all": linear_probe(features, y, test, y_test, **PROBE),
         "neighbours, all": neighbours(features, y, test, y_test),
     }
 

@@ -113,6 +113,45 @@ def test_speed_is_measured(command, group, ratios, tmp_path, result):
         assert max(found["difference, transform"], found["difference, folded"]) < 1e-3
 
 
+@pytest.mark.slow
+def test_accuracy_over_minutes_keeps_the_rows_there_are(tmp_path, result):
+    X, y = photo_patches(64), np.arange(64) % 2
+    np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X[:20], y_test=y[:20])
+    options = [
+        "budget.py",
+        tmp_path,
+        "--datasets",
+        "cifar10",
+        "--minutes",
+        "0.02",
+        "--name",
+        "trial",
+    ]
+    picture = result.with_suffix(".png")
+    try:
+        run(*options, "--rows", "SimCLR", cwd=tmp_path)
+        found = json.loads(result.read_text())["results"]["cifar10"]
+        run(*options, "--rows", "SimCLR", "raw", cwd=tmp_path)
+        more = json.loads(result.read_text())["results"]["cifar10"]
+        run(*options, "--plot", cwd=tmp_path)
+        assert picture.stat().st_size > 10_000
+    finally:
+        picture.unlink(missing_ok=True)
+    timed = "SimCLRTransformer, 0.02 min"
+    assert list(more) == [timed, "raw pixels"]
+    assert more[timed] == found[timed]
+    assert all(0 <= a <= 1 for row in more.values() for a in row["accuracy"].values())
+
+
+@pytest.mark.slow
+def test_time_is_measured(tmp_path, result):
+    options = ["--methods", "SimCLRTransformer", "--n-images", "100", "--seconds", "1"]
+    run("max_time.py", *options, "--name", "trial", cwd=tmp_path)
+    found = json.loads(result.read_text())["results"]
+    assert len(found) == 2
+    assert all(row["seconds / max_time"] > 0.9 for row in found.values())
+
+
 def test_the_table_of_speed_names_every_goal(tmp_path):
     table = run("speed.py", tmp_path, "--quick", "--table-only", cwd=tmp_path)
     assert table.count("| at least ") + table.count("| at most ") == 18
