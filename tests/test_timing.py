@@ -342,8 +342,8 @@ def test_a_search_over_times():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a slow machine
         search = GridSearchCV(pipeline, {"simclrtransformer__max_time": ["1s", 2]}, cv=2)
         search.fit(images, y)
-    times = search.cv_results_["mean_fit_time"]
-    assert times == pytest.approx([1.1, 2.1], abs=0.5)
+    # With what the linear model takes, on a machine that may have other work.
+    assert (search.cv_results_["mean_fit_time"] > [0.9, 1.9]).all()
     assert clone(search.best_estimator_[0]).max_time in ("1s", 2)
 
 
@@ -354,4 +354,4 @@ def test_real_time():
     warnings.simplefilter("ignore", ConvergenceWarning)  # a slow machine
     start = time.perf_counter()
     SimCLRTransformer(max_time=3, random_state=0).fit(images)
-    assert time.perf_counter() - start == pytest.approx(3, rel=0.1)
+    assert 2.7 < time.perf_counter() - start < 4.5  # on a machine that may have other work
