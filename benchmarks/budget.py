@@ -10,8 +10,8 @@ once each, raw pixels, 256 principal components, histograms of oriented gradient
 k-means patches of Coates and Ng (`PatchKMeansTransformer`) and the untrained encoder; and, for as
 many minutes, lightly's SimCLR: its transforms in the workers of a DataLoader, its head, its loss
 and the optimizer of its benchmarks (SGD, 0.06 * batch / 128, momentum 0.9, weight decay 0.0005),
-batches of 256, with our small_convnet, on which it did better in these minutes than on a ResNet-18,
-and a learning rate that falls by half a cosine with the time.
+batches of 256, with our small_convnet, and a learning rate that falls by half a cosine with the
+time.
 
 linear       LogisticRegression on features standardised one by one. C is 0.01 for 10 labels a
              class, else the best of 0.001, 0.01 and 0.1 on a fifth of the labels that is held out.

@@ -12,7 +12,7 @@ def seconds_of(max_time):
     """Return a budget in seconds: a number of them, or text such as "90s", "10min" or "1.5h"."""
     if isinstance(max_time, Real):
         return float(max_time)
-    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(s|sec|min|h)\s*", max_time)
+    found = re.fullmatch(rf"\s*(\d+\.?\d*|\.\d+)\s*({'|'.join(UNITS)})\s*", max_time)
     seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
     if not seconds:
         raise ValueError(
@@ -25,8 +25,8 @@ def seconds_of(max_time):
 class Clock:
     """How much of a budget of seconds is gone; waiting for other fits does not count."""
 
-    def __init__(self, seconds, spent=0.0):
-        self.seconds, self.spent, self.since = seconds, spent, None
+    def __init__(self, seconds):
+        self.seconds, self.spent, self.since = seconds, 0.0, None
         self.origin = 0.0  # what had gone when training began
 
     @property
