@@ -8,6 +8,7 @@ from sklearn_ssl.methods.emp_ssl import EMPSSLTransformer
 from sklearn_ssl.methods.patch_kmeans import PatchKMeansTransformer
 from sklearn_ssl.methods.rotation import RotationTransformer
 from sklearn_ssl.methods.simclr import SimCLRTransformer
+from sklearn_ssl.probes import KNNProbe, LinearProbe
 
 __version__ = "0.1.0"
 
@@ -15,6 +16,8 @@ __all__ = [
     "DINOTransformer",
     "DeepClusterEstimator",
     "EMPSSLTransformer",
+    "KNNProbe",
+    "LinearProbe",
     "PatchKMeansTransformer",
     "RotationTransformer",
     "SimCLRTransformer",

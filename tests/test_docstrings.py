@@ -6,7 +6,7 @@ import pytest
 from common import METHODS, shrunk
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
-from sklearn_ssl import PatchKMeansTransformer
+from sklearn_ssl import KNNProbe, LinearProbe, PatchKMeansTransformer, metrics
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
 
@@ -17,8 +17,11 @@ def documented(section):
     return [name for entry in section for name in entry.name.split(", ")]
 
 
+PROBES = [KNNProbe, LinearProbe]
+
+
 @pytest.mark.parametrize(
-    "cls", [*METHODS, PatchKMeansTransformer, CombinedViews, ImageViews, RowViews]
+    "cls", [*METHODS, PatchKMeansTransformer, *PROBES, CombinedViews, ImageViews, RowViews]
 )
 def test_parameters_match_the_signature(cls):
     doc = ClassDoc(cls)
@@ -28,7 +31,7 @@ def test_parameters_match_the_signature(cls):
     assert "{" not in " ".join(documented(doc["Parameters"]))
 
 
-@pytest.mark.parametrize("method", [*METHODS, PatchKMeansTransformer])
+@pytest.mark.parametrize("method", [*METHODS, PatchKMeansTransformer, *PROBES])
 def test_defaults_match_the_signature(method):
     for entry in ClassDoc(method)["Parameters"]:
         default = inspect.signature(method).parameters[entry.name].default
@@ -62,6 +65,21 @@ def test_example_and_reference_are_there(method):
     assert "https://" in method.__doc__
     assert "Shared" not in method.__doc__
     assert "{" not in method.__doc__.replace('{"', "")
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_metrics_say_what_they_take_and_give(name):
+    function = getattr(metrics, name)
+    doc = FunctionDoc(function)
+    stated = {n: p.type for p in doc["Parameters"] for n in p.name.split(", ")}
+    assert list(stated) == list(inspect.signature(function).parameters)
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.default is not parameter.empty:
+            default = parameter.default
+            expected = f'"{default}"' if isinstance(default, str) else str(default)
+            assert stated[parameter.name].endswith(f"default={expected}")
+    assert doc["Returns"]
+    assert doc["Examples"]
 
 
 def test_the_base_documents_itself():

@@ -52,7 +52,10 @@ ARROWS = {
     },
     "discovery": {"base", "methods"},
     "inspection": set(),
-    "__init__": {"folders", "loading", "methods"},
+    "neighbors": set(),
+    "metrics": {"metrics", "neighbors"},
+    "probes": {"_sklearn", "engine", "neighbors", "telling"},
+    "__init__": {"folders", "loading", "methods", "probes"},
 }
 
 

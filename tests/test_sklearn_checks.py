@@ -1,14 +1,14 @@
-"""scikit-learn's own checks, of every method there is; none skipped, none expected to fail."""
+"""scikit-learn's own checks, of every estimator there is; none skipped, none expected to fail."""
 
 from common import METHODS, shrunk, taking_rows
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_ssl import PatchKMeansTransformer
+from sklearn_ssl import KNNProbe, LinearProbe, PatchKMeansTransformer
 
 # Products with eight columns, unlike six, do not round the last rows in another way.
 PATCHES = {"n_centroids": 8, "n_patches": 60, "random_state": 0}
 ESTIMATORS = [shrunk(taking_rows(method)) for method in METHODS]
-ESTIMATORS.append(taking_rows(PatchKMeansTransformer)(**PATCHES))
+ESTIMATORS += [taking_rows(PatchKMeansTransformer)(**PATCHES), KNNProbe(), LinearProbe()]
 
 
 @parametrize_with_checks(ESTIMATORS)

@@ -1,0 +1,31 @@
+"""What embeddings, clusters and label maps are judged by; NMI and ARI are scikit-learn's."""
+
+from sklearn_ssl.metrics.assignment import (
+    clustering_accuracy,
+    mean_iou,
+    pixel_accuracy,
+    segmentation_f1,
+)
+from sklearn_ssl.metrics.geometry import (
+    alignment,
+    alpha_req,
+    effective_rank,
+    rankme,
+    uniformity,
+)
+from sklearn_ssl.metrics.retrieval import knn_accuracy, mean_average_precision, recall_at_k
+
+__all__ = [
+    "alignment",
+    "alpha_req",
+    "clustering_accuracy",
+    "effective_rank",
+    "knn_accuracy",
+    "mean_average_precision",
+    "mean_iou",
+    "pixel_accuracy",
+    "rankme",
+    "recall_at_k",
+    "segmentation_f1",
+    "uniformity",
+]
