@@ -45,6 +45,10 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
     tol : float, default=0.0001
         It stops where no derivative of the mean loss is larger.
 
+    unlabeled : object, default=None
+        What y has for samples without a label, as -1, which are left out in fit. None leaves out
+        none.
+
     device : str or torch.device, default="auto"
         Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one.
 
@@ -91,14 +95,18 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         "C": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
+        "unlabeled": "no_validation",
         "device": [str, torch.device],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, *, C="auto", max_iter=500, tol=1e-4, device="auto", random_state=None):
+    def __init__(
+        self, *, C="auto", max_iter=500, tol=1e-4, unlabeled=None, device="auto", random_state=None
+    ):
         self.C = C
         self.max_iter = max_iter
         self.tol = tol
+        self.unlabeled = unlabeled
         self.device = device
         self.random_state = random_state
 
@@ -120,8 +128,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
             The fitted probe.
         """
         device = resolve_device(self.device)
-        X, y = validate_data(self, X, y, dtype=[np.float32, np.float64])
-        check_classification_targets(y)
+        X, y = _labeled(self, X, y, dtype=[np.float32, np.float64])
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
@@ -271,6 +278,10 @@ class KNNProbe(ClassifierMixin, BaseEstimator):
     temperature : float, default=0.07
         Divides the similarities, above 0. Lower values make the most similar count more.
 
+    unlabeled : object, default=None
+        What y has for samples without a label, as -1, which are left out in fit. None leaves out
+        none.
+
     device : str or torch.device, default="auto"
         Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one.
 
@@ -302,12 +313,14 @@ class KNNProbe(ClassifierMixin, BaseEstimator):
     _parameter_constraints = {
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
+        "unlabeled": "no_validation",
         "device": [str, torch.device],
     }
 
-    def __init__(self, *, n_neighbors=20, temperature=0.07, device="auto"):
+    def __init__(self, *, n_neighbors=20, temperature=0.07, unlabeled=None, device="auto"):
         self.n_neighbors = n_neighbors
         self.temperature = temperature
+        self.unlabeled = unlabeled
         self.device = device
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -328,8 +341,7 @@ class KNNProbe(ClassifierMixin, BaseEstimator):
             The fitted probe.
         """
         resolve_device(self.device)
-        X, y = validate_data(self, X, y, dtype=np.float32)
-        check_classification_targets(y)
+        X, y = _labeled(self, X, y, dtype=np.float32)
         self.classes_, self._codes = np.unique(y, return_inverse=True)
         self._gallery = X
         return self
@@ -373,3 +385,15 @@ class KNNProbe(ClassifierMixin, BaseEstimator):
 def _scores(Z, weights):
     """Return the scores of standardised features, by weights whose last column is added."""
     return torch.addmm(weights[:, -1], Z, weights[:, :-1].T)
+
+
+def _labeled(probe, X, y, dtype):
+    """Return samples and classes, checked, of those that have a label."""
+    X, y = validate_data(probe, X, y, dtype=dtype)
+    check_classification_targets(y)
+    if probe.unlabeled is None:
+        return X, y
+    has_label = y != probe.unlabeled
+    if not has_label.any():
+        raise ValueError(f"All of y is unlabeled={probe.unlabeled!r}: there is nothing to learn.")
+    return X[has_label], y[has_label]

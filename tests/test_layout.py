@@ -54,6 +54,7 @@ ARROWS = {
     "inspection": set(),
     "neighbors": set(),
     "metrics": {"metrics", "neighbors"},
+    "model_selection": set(),
     "probes": {"_sklearn", "engine", "neighbors", "telling"},
     "__init__": {"folders", "loading", "methods", "probes"},
 }
