@@ -253,7 +253,10 @@ def draw(results, path):
 
     probes = {"linear, all": "linear model", "neighbours, all": "20 nearest neighbours"}
     size = (5.2 * len(results), 7.5)
-    figure, axes = plt.subplots(len(probes), len(results), figsize=size, squeeze=False)
+    figure, axes = plt.subplots(
+        len(probes), len(results), figsize=size, squeeze=False, layout="constrained"
+    )
+    colors, dashes, legend = {}, {}, {}  # a row looks the same in all panels
     for column, (dataset, rows) in zip(axes.T, results.items(), strict=True):
         for axis, (probe, label) in zip(column, probes.items(), strict=True):
             curves, lines = {}, {}
@@ -264,26 +267,25 @@ def draw(results, path):
                     curves.setdefault(method, []).append((row["minutes"], accuracy))
                 else:
                     lines[name] = accuracy
-            for i, (name, points) in enumerate(curves.items()):
+            for name, points in curves.items():
+                color = colors.setdefault(name, f"C{len(colors)}")
                 style = "--" if name == "lightly" else "-"
                 short = name.replace("Transformer", "").replace("Estimator", "")
                 short = "SimCLR by lightly" if name == "lightly" else short
-                axis.plot(
-                    *zip(*sorted(points), strict=True), f"o{style}", color=f"C{i}", label=short
-                )
-            for i, (name, accuracy) in enumerate(lines.items()):
-                dashes = ["-", "--", "-.", ":", (0, (1, 5))][i % 5]
-                axis.axhline(accuracy, color="gray", linestyle=dashes, linewidth=1, label=name)
+                minutes, accuracy = zip(*sorted(points), strict=True)
+                [legend[short]] = axis.plot(minutes, accuracy, f"o{style}", color=color)
+            for name, accuracy in lines.items():
+                dash = dashes.setdefault(name, ["-", "--", "-.", ":", (0, (1, 5))][len(dashes) % 5])
+                legend[name] = axis.axhline(accuracy, color="gray", linestyle=dash, linewidth=1)
             axis.set(
                 xscale="log", xlabel="minutes of fit, 2 cores", ylabel="accuracy on test images"
             )
-            ticks = sorted({round(x) or 1 for points in curves.values() for x, _ in points})
-            axis.set_xticks(ticks, ticks)
+            ticks = sorted({round(x, 1) for points in curves.values() for x, _ in points})
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.set_xlim(ticks[0] / 1.5, ticks[-1] * 1.5)  # one budget is a range too
             axis.minorticks_off()
             axis.set_title(f"{dataset}: {label}")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    figure.tight_layout(rect=(0, 0.13, 1, 1))
+    figure.legend(legend.values(), legend, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=110)
 
 

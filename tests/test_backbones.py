@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
-from sklearn_ssl import RotationTransformer, SimCLRTransformer
+from sklearn_ssl import SimCLRTransformer
 from sklearn_ssl.backbones import (
     SMALL,
     SmallMultiscale,
@@ -20,6 +20,7 @@ from sklearn_ssl.backbones import (
     make_backbone,
     make_encoder,
 )
+from sklearn_ssl.inputs import find_samples
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.vision_transformers import _positions, attention_maps
 
@@ -357,19 +358,31 @@ def test_named_pretrained_weights(monkeypatch):
         encoder("resnet18", weights="IMAGENET22K")
 
 
-@pytest.mark.parametrize(
-    ("side", "network", "size"),
-    [(8, "small_convnet", 1.0), (23, "small_convnet", 1.0), (24, "small_multiscale_fine", 0.5)],
-)
-def test_defaults_follow_the_size_of_images(side, network, size):
-    X = np.random.default_rng(0).random((20, side, side + 8))
-    model = shrunk(SimCLRTransformer, device="cpu").fit(X)
-    assert (model.backbone_, model.views_.size) == (network, size)
-    own = shrunk(SimCLRTransformer, views=ImageViews(), backbone="small_resnet").fit(X)
-    assert (own.backbone_, own.views_.size) == ("small_resnet", 1.0)
-    plain = shrunk(SimCLRTransformer, views=ImageViews()).fit(X)
-    assert plain.backbone_ == shrunk(RotationTransformer).fit(X[..., :side]).backbone_
-    assert plain.backbone_ == network.removesuffix("_fine")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("side", [8, 23, 24])
+def test_defaults_follow_the_size_of_images(method, side):
+    """Networks and views, together; who gives one of the two gets the other for whole images."""
+    X = np.random.default_rng(0).random((20, side, side))
+
+    def of(**parameters):
+        model = shrunk(method, device="cpu", **parameters)
+        source = find_samples(model, X, reset=True).read()
+        network = model._resolve_backbone(source, torch.device("cpu"))
+        return network, largest_views(model._resolve_views(source))
+
+    own = largest_views(method.default_views["image"])  # EMP-SSL's are small wherever it is
+    whole = 1.0 if side < 24 else own
+    assert of() == (
+        ("small_convnet", 1.0) if side < 24 else ("small_multiscale_fine", min(own, 0.5))
+    )
+    assert of(backbone="small_resnet") == ("small_resnet", whole)
+    given = of(views=ImageViews(n_views=8))
+    assert given == ("small_convnet" if side < 24 else "small_multiscale", 1.0)
+
+
+def largest_views(views):
+    """Return the size of the first views of a recipe."""
+    return getattr(views, "recipes", [views])[0].size
 
 
 @pytest.mark.parametrize("fine", [False, True])

@@ -86,6 +86,11 @@ TRIALS = [
         "10,000 images, small_convnet",
         ["with both / without"],
     ),
+    (
+        "patch_kmeans.py DATA --train 40 --few 8 --centroids 8 --without-accuracy",
+        None,
+        ["fit, usual / fit, ours", "transform, usual / transform, ours"],
+    ),
 ]
 
 
@@ -93,7 +98,16 @@ TRIALS = [
 @pytest.mark.parametrize(
     ("command", "group", "ratios"),
     TRIALS,
-    ids=["step", "views", "embed", "memory", "train_throughput", "files", "overhead"],
+    ids=[
+        "step",
+        "views",
+        "embed",
+        "memory",
+        "train_throughput",
+        "files",
+        "overhead",
+        "patch_kmeans",
+    ],
 )
 def test_speed_is_measured(command, group, ratios, tmp_path, result):
     X, y = photo_patches(64), np.arange(64) % 2
@@ -109,6 +123,7 @@ def test_speed_is_measured(command, group, ratios, tmp_path, result):
     assert set(ratios) <= set(found)
     assert all(np.isfinite(list(numbers(found))))
     assert all(found[ratio] > 0 for ratio in ratios)
+    assert found.get("difference", 0) < 1e-3  # both ways compute the same
     if "difference, transform" in found:  # transform gives what the plain pass gives
         assert max(found["difference, transform"], found["difference, folded"]) < 1e-3
 
@@ -141,6 +156,17 @@ def test_accuracy_over_minutes_keeps_the_rows_there_are(tmp_path, result):
     assert list(more) == [timed, "raw pixels"]
     assert more[timed] == found[timed]
     assert all(0 <= a <= 1 for row in more.values() for a in row["accuracy"].values())
+
+
+@pytest.mark.slow
+def test_choices_are_compared_in_equal_time(tmp_path, result):
+    X, y = photo_patches(128), np.arange(128) % 2
+    np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y)
+    options = ["--rows", "SimCLR", "rotation, before", "--seconds", "2", "--name", "trial"]
+    run("choices.py", tmp_path, *options, cwd=tmp_path)
+    found = json.loads(result.read_text())["results"]
+    assert list(found) == ["SimCLR, seed 0", "rotation, before, seed 0"]
+    assert all(0 <= a <= 1 for row in found.values() for a in row["accuracy"].values())
 
 
 @pytest.mark.slow

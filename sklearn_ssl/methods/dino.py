@@ -158,9 +158,9 @@ class DINOTransformer(SSLTransformer):
     Parameters
     ----------
     n_local_crops : int or "auto", default="auto"
-        Number of views that only the student sees: of images, small crops of half the image's
-        height and width. "auto" is 4 for rows and for images of at least 24 pixels, and 0 for
-        smaller ones, of which such crops show nothing. Not used if ``views`` is set.
+        Number of views that only the student sees: of images, small crops of half the height and
+        width of the other views. "auto" is 4 for rows and for images of at least 24 pixels, and 0
+        for smaller ones, of which such crops show nothing. Not used if ``views`` is set.
 
     n_prototypes : int, default=512
         Number of outputs of the head, into which teacher and student sort samples.
@@ -278,7 +278,10 @@ class DINOTransformer(SSLTransformer):
             n_local_crops = 0 if source.is_image and min(source.shape[1:]) < 24 else 4
         if n_local_crops == 0:
             return views
-        return CombinedViews((views, replace(self.local_views[source.kind], n_views=n_local_crops)))
+        local = replace(self.local_views[source.kind], n_views=n_local_crops)
+        if source.is_image:
+            local = replace(local, size=local.size * views.size)
+        return CombinedViews((views, local))
 
     def _resolve_training(self, *args):
         training, final = super()._resolve_training(*args), self.final_weight_decay

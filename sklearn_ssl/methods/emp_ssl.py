@@ -147,7 +147,6 @@ class EMPSSLTransformer(SSLTransformer):
         "projection_dim": [Interval(Integral, 1, None, closed="left")],
         "projection_hidden_dim": [Interval(Integral, 1, None, closed="left")],
     }
-    small_views = True
     default_views = {
         "image": ImageViews(
             size=0.5, crop_area=(0.25, 0.25), crop_aspect=(1.0, 1.0), hue=0.2, n_views=8

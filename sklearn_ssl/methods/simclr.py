@@ -1,7 +1,6 @@
 """SimCLR: tell the two views of a sample from all other samples of the batch."""
 
 import math
-from dataclasses import replace
 from numbers import Integral, Real
 
 import torch
@@ -9,8 +8,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from sklearn_ssl._sklearn import Interval
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.defaults import default_for
-from sklearn_ssl.engine import Objective, full_precision, resolve_device
+from sklearn_ssl.engine import Objective, full_precision
 from sklearn_ssl.layers import mlp, wide
 from sklearn_ssl.views import ImageViews, RowViews
 
@@ -80,9 +78,8 @@ class SimCLRTransformer(SSLTransformer):
     The loss is the mean over both views, half the value of the published code, which adds the
     two directions. The optimizer, batch size and temperature are not the published ones, which
     need thousands of samples a batch and hundreds of epochs; they were chosen for minutes of
-    training. So were the views: on a processor, those of images from 24 pixels on have half
-    their sides, so that there are several times as many steps in the same time. The two views
-    pass the encoder one after the other, so that its batch norms see each view on its own.
+    training. The two views pass the encoder one after the other, so that its batch norms see each
+    view on its own.
 
     References
     ----------
@@ -109,15 +106,7 @@ class SimCLRTransformer(SSLTransformer):
         "projection_dim": [Interval(Integral, 1, None, closed="left")],
         "projection_hidden_dim": [Interval(Integral, 1, None, closed="left")],
     }
-    small_views = True
     default_views = {"image": ImageViews(), "rows": RowViews()}
-
-    def _default_views(self, source):
-        views = super()._default_views(source)
-        if not source.is_image:
-            return views
-        default = default_for(source, resolve_device(self.device), self.small_views)
-        return replace(views, size=default.view_size)
 
     def _make_objective(self, encoder, n_features, training):
         return SimCLRObjective(
