@@ -237,7 +237,12 @@ def table(rows):
     columns = list(next(iter(rows.values()))["accuracy"])
     head = ["", *columns, "minutes", "epochs"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for name, row in rows.items():
+    # What takes no time budget first, then each method by its minutes.
+    in_order = sorted(
+        rows.items(),
+        key=lambda item: (" min" in item[0], item[0].partition(", ")[0], item[1]["minutes"]),
+    )
+    for name, row in in_order:
         cells = [f"{row['accuracy'][column]:.3f}" for column in columns]
         epochs = f"{row['epochs']:.0f}" if "epochs" in row else ""
         lines.append(f"| {name} | {' | '.join(cells)} | {row['minutes']:.1f} | {epochs} |")
@@ -245,20 +250,20 @@ def table(rows):
 
 
 def draw(results, path):
-    """Draw accuracy over minutes, a panel for each data set and probe."""
+    """Draw accuracy over minutes: a row for each data set, a panel for each probe."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     probes = {"linear, all": "linear model", "neighbours, all": "20 nearest neighbours"}
-    size = (5.2 * len(results), 7.5)
+    size = (10.4, 1 + 3.2 * len(results))
     figure, axes = plt.subplots(
-        len(probes), len(results), figsize=size, squeeze=False, layout="constrained"
+        len(results), len(probes), figsize=size, squeeze=False, layout="constrained"
     )
     colors, dashes, legend = {}, {}, {}  # a row looks the same in all panels
-    for column, (dataset, rows) in zip(axes.T, results.items(), strict=True):
-        for axis, (probe, label) in zip(column, probes.items(), strict=True):
+    for panels, (dataset, rows) in zip(axes, results.items(), strict=True):
+        for axis, (probe, label) in zip(panels, probes.items(), strict=True):
             curves, lines = {}, {}
             for name, row in rows.items():
                 method, timed, _ = name.partition(" min")[0].rpartition(", ")
