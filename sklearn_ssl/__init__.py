@@ -1,10 +1,12 @@
 """Self-supervised learning as scikit-learn estimators."""
 
+from sklearn_ssl.comparison import Comparison, compare
 from sklearn_ssl.folders import image_paths
 from sklearn_ssl.loading import load
 from sklearn_ssl.methods.deepcluster import DeepClusterEstimator
 from sklearn_ssl.methods.dino import DINOTransformer
 from sklearn_ssl.methods.emp_ssl import EMPSSLTransformer
+from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.methods.patch_kmeans import PatchKMeansTransformer
 from sklearn_ssl.methods.rotation import RotationTransformer
 from sklearn_ssl.methods.simclr import SimCLRTransformer
@@ -13,14 +15,17 @@ from sklearn_ssl.probes import KNNProbe, LinearProbe
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "DINOTransformer",
     "DeepClusterEstimator",
     "EMPSSLTransformer",
+    "EncoderTransformer",
     "KNNProbe",
     "LinearProbe",
     "PatchKMeansTransformer",
     "RotationTransformer",
     "SimCLRTransformer",
+    "compare",
     "image_paths",
     "load",
 ]

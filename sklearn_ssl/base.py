@@ -1,4 +1,4 @@
-"""What all estimators share: parameters, fit, transform, score and tags."""
+"""What all estimators share that train: parameters, fit and score."""
 
 import contextlib
 import copy
@@ -8,7 +8,6 @@ import math
 import os
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from operator import attrgetter
 from os import PathLike
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from typing import dataclass_transform
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -25,12 +24,12 @@ from sklearn_ssl._sklearn import (
     HasMethods,
     Interval,
     StrOptions,
-    _check_feature_names_in,
     _fit_context,
 )
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
 from sklearn_ssl.defaults import default_for
-from sklearn_ssl.embedding import Mirrored, embedding_batch, in_batches, moved, views_of
+from sklearn_ssl.embedder import Embedder, is_auto
+from sklearn_ssl.embedding import in_batches, moved, views_of
 from sklearn_ssl.engine import (
     Training,
     full_precision,
@@ -42,23 +41,18 @@ from sklearn_ssl.engine import (
 from sklearn_ssl.exporting import write_onnx
 from sklearn_ssl.fingerprint import NoContent, fingerprint
 from sklearn_ssl.fitting import Fit
-from sklearn_ssl.folding import folded
 from sklearn_ssl.health import symptoms, warn
-from sklearn_ssl.inputs import find_samples, identified, needs_images
+from sklearn_ssl.inputs import identified, needs_images
 from sklearn_ssl.memory import Kept, folder_of, key_of
 from sklearn_ssl.optimizers import DEFAULTS
 from sklearn_ssl.saving import write_estimator
 from sklearn_ssl.telling import tell
 from sklearn_ssl.timing import Clock, seconds_of
 
-# What image_size="auto" is at most: training on larger images takes hours on a processor.
-LARGEST_SIZE = {"cpu": 64, "cuda": 224}
 MAX_EPOCHS = 60
 # Parameters that change nothing in the result of a fit, or that its key has in another form.
 NEUTRAL = {"memory", "hash_files", "checkpoint_minutes", "cache", "n_jobs", "verbose"}
 NEUTRAL |= {"device", "precision", "random_state", "warm_start", "mirror"}
-# Folding takes longer than it saves in a few batches.
-FOLDING_BATCHES = 4
 
 
 def all_or_nothing(fit):
@@ -79,7 +73,7 @@ def all_or_nothing(fit):
 
 @dataclass_transform(kw_only_default=True)
 @dataclass(kw_only=True, eq=False, repr=False)
-class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
+class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     """Base of all methods: trains an encoder without labels in fit, embeds samples in transform.
 
     A method declares its own parameters as annotated class attributes, its ``default_views`` for
@@ -172,6 +166,9 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     checkpoint_minutes : float, default=10
         With ``memory``, a fit is written down after each epoch, and within an epoch after this
         many minutes.
+
+    remember_samples : bool, default=True
+        Whether fit keeps a number for each sample, 8 bytes, by which ``has_seen`` knows it again.
 
     n_jobs : int, default=None
         Number of images that are decoded at once, in threads unless
@@ -304,6 +301,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     memory: object = None
     hash_files: bool = False
     checkpoint_minutes: float = 10
+    remember_samples: bool = True
     n_jobs: int | None = None
     max_epochs: int | str = "auto"
     max_time: float | str | None = None
@@ -334,6 +332,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "memory": [str, PathLike, HasMethods(["cache"]), None],
         "hash_files": ["boolean"],
         "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
+        "remember_samples": ["boolean"],
         "n_jobs": [Integral, None],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_time": [Interval(Real, 0, None, closed="neither"), str, None],
@@ -372,35 +371,13 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Return the method's objective on an encoder with this number of features."""
         raise NotImplementedError
 
-    def _find(self, X, **check):
-        """Check X and return its source, or the images that it lists, which ``read()`` decodes."""
-        largest_size = LARGEST_SIZE[resolve_device(self.device).type]
-        return find_samples(self, X, largest_size=largest_size, **check)
-
-    def _find_again(self, X):
-        """Check X beside that of fit; return what ``_find`` does, and the device."""
-        check_is_fitted(self)
-        return self._find(X, reset=False), resolve_device(self.device)
-
-    def _read_again(self, X):
-        """Check X beside that of fit; return the source of its samples, and the device."""
-        found, device = self._find_again(X)
-        return found.read(), device
-
     def _default_views(self, source):
         """Return the method's view recipe for the samples of a source."""
         views = self.default_views[source.kind]
         whole = source.is_image and getattr(views, "size", None) == 1.0
-        if not whole or not _is_auto(self.backbone):  # which may need the image's size
+        if not whole or not is_auto(self.backbone):  # which may need the image's size
             return views
         return replace(views, size=default_for(source, resolve_device(self.device)).view_size)
-
-    def _embedder(self):
-        """Return the module that embeds samples with the trained encoder."""
-        mirrors = self._views_flip if _is_auto(self.mirror) else self.mirror
-        return (
-            Mirrored(self.encoder_) if mirrors and len(self._sample_shape()) == 3 else self.encoder_
-        )
 
     def _fitted(self, objective, source):
         """Return the fitted attributes that only this method has."""
@@ -437,7 +414,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             The fitted estimator. If fit raises, it is left as it was.
         """
         n_epochs = self.max_epochs
-        if _is_auto(n_epochs):
+        if is_auto(n_epochs):
             n_epochs = MAX_EPOCHS if self.max_time is None else math.inf
         return self._fit(X, y, n_epochs, resume=self.warm_start, anneal=True)
 
@@ -564,38 +541,23 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         with torch.inference_mode():
             return torch.equal(copied.encoder_(samples), self.encoder_(samples))
 
-    def _sample_shape(self):
-        """Return the shape of a sample as networks see it."""
-        if not hasattr(self, "image_shape_"):
-            return (self.n_features_in_,)
-        height, width, channels = self.image_shape_
-        return (channels, height, width)
-
     def _kept_backbone(self, *_):
         """Return the backbone of the fit before; raise where another one is asked for now."""
         kept = self.backbone_
         same = self.backbone is kept or (isinstance(kept, str) and self.backbone == kept)
-        if not same and not _is_auto(self.backbone):
+        if not same and not is_auto(self.backbone):
             raise ValueError(
                 f"Training goes on with backbone={kept!r} of the fit before, and not with "
                 f"{self.backbone!r}. Set it back, or fit a clone."
             )
         return kept
 
-    def _resolve_backbone(self, source, device):
-        """Return the backbone, with "auto" resolved for the samples and the device."""
-        if not _is_auto(self.backbone):
-            return self.backbone
-        if not source.is_image:
-            return "mlp"
-        return default_for(source, device, not _is_auto(self.views)).backbone
-
     def _resolve_views(self, source):
         """Return the view recipe, with all filled in that the samples decide."""
         kind = source.kind
         if kind not in self.default_views:
             raise needs_images(self, source)
-        views = self._default_views(source) if _is_auto(self.views) else self.views
+        views = self._default_views(source) if is_auto(self.views) else self.views
         if getattr(views, "kind", kind) != kind:
             raise ValueError(
                 f"views={views!r} are for rows, but X holds images."
@@ -606,13 +568,6 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         channels, *size = source.shape if source.is_image else (0,)
         return views.for_images(*size, channels) if size and hasattr(views, "for_images") else views
 
-    def _resolve_precision(self, device):
-        """Return the number type of a network's products on a device."""
-        if not _is_auto(self.precision):
-            return self.precision
-        bfloat16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-        return "bfloat16" if bfloat16 else "float32"
-
     def _resolve_training(self, n_samples, device, seed, first_epoch, anneal, planned=None):
         """Return the settings of training, with every "auto" resolved.
 
@@ -620,7 +575,7 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
 
         def resolve(name, value):
-            return value if _is_auto(getattr(self, name)) else getattr(self, name)
+            return value if is_auto(getattr(self, name)) else getattr(self, name)
 
         power_of_two = 2 ** int(np.log2(max(1, n_samples / 64)))
         batch_size = resolve("batch_size", min(256, max(64, power_of_two)))
@@ -646,21 +601,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             anneal=anneal,
         )
 
-    def transform(self, X):
-        """Embed samples: the encoder's features, without random views and without the head.
-
-        Parameters
-        ----------
-        X : array-like or tensor
-            Samples as in fit, of the same shape, in any layout that fit takes. Images that X lists,
-            as files, get the shape of fit's, and become gray if all of those were.
-
-        Returns
-        -------
-        embedding : ndarray of shape (n_samples, n_features_out), float32
-            The embedding. That of a sample does not depend on the others in X, but for rounding.
-        """
-        found, device = self._find_again(X)
+    def _embedding_of(self, found, device):
+        """Return the embedding of samples that were found, which ``memory`` may hold."""
         if self.memory is None or getattr(self, "_kept_as", None) is None:
             return self._embedding(found.read(), device)
         found, content = identified(found, self.hash_files)
@@ -680,30 +622,6 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             embedding = self._embedding(found.read(), device)
             kept.write(part, {"embedding": embedding})
         return embedding
-
-    def _embedding(self, source, device):
-        """Return the embedding of the samples of a source."""
-        encoder, scale = self._embedder(), self._scaling.on(device)
-        if len(source) > FOLDING_BATCHES * embedding_batch(source, device):
-            few = source.batch(slice(2))
-            encoder = folded(encoder, self._scaling.on(few.device)(few))
-        encoder = moved(encoder, device)
-        precision = self._resolve_precision(device) if device.type == "cuda" else "float32"
-        copies = getattr(encoder, "copies", 1)
-        embedding = in_batches(
-            lambda x: encoder(x).float(), source, scale, device, precision, copies=copies
-        )
-        return source.aligned(embedding)
-
-    def _map(self, X, module, function=lambda module, samples: module(samples), finish=None):
-        """Return what a function of a fitted module, given by its name, and samples gives for X.
-
-        ``finish``, if given, turns the results of all samples at once into what is returned.
-        """
-        source, device = self._read_again(X)
-        function = functools.partial(function, moved(attrgetter(module)(self), device))
-        results = in_batches(function, source, self._scaling.on(device), device)
-        return source.aligned(results if finish is None else finish(results))
 
     def score(self, X, y=None):
         """Return minus the objective on X, so that larger is better.
@@ -742,6 +660,34 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 loss = objective(views, *given)["loss"]
                 total += loss.item() * len(indices)
         return -total / len(order)
+
+    def has_seen(self, X):
+        """Tell which samples fit has learned from, to the bit.
+
+        An encoder that is used frozen is judged too well on samples that it learned from:
+        :func:`~sklearn_ssl.compare` tells of them.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Samples as in fit, in the same number type.
+
+        Returns
+        -------
+        seen : ndarray of shape (n_samples,), bool
+            Whether each was in fit or ``partial_fit``; False for images that cannot be read.
+
+        Raises
+        ------
+        ValueError
+            If the fit was made with ``remember_samples=False``.
+        """
+        source, _ = self._read_again(X)
+        if self._seen is None:
+            raise ValueError(
+                "has_seen needs a fit with remember_samples=True; this one kept no samples in mind."
+            )
+        return source.aligned(np.isin(source.digests(), self._seen).astype(np.int8)) == 1
 
     def save(self, path):
         """Write the fitted estimator to a file, which :func:`sklearn_ssl.load` reads.
@@ -814,41 +760,8 @@ class SSLTransformer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self._objective, self._optimizer_state = objective.eval(), None
         self.encoder_ = encoder_at(objective.encoder, self.layer).eval()
 
-    def get_feature_names_out(self, input_features=None):
-        """Return the names of the embedding's features: simclr0, simclr1, ...
-
-        Parameters
-        ----------
-        input_features : array-like of str, default=None
-            Only checked against ``feature_names_in_``.
-
-        Returns
-        -------
-        names : ndarray of shape (n_features_out,) of str objects
-            The method's name in lower case and a number.
-        """
-        check_is_fitted(self)
-        _check_feature_names_in(self, input_features, generate_names=False)
-        prefix = type(self).__name__.removesuffix("Transformer").removesuffix("Estimator").lower()
-        return np.asarray([f"{prefix}{i}" for i in range(self._n_features_out)], dtype=object)
-
-    def __sklearn_is_fitted__(self):
-        """Tell whether fit has ended at least once."""
-        return hasattr(self, "encoder_")
-
-    def __sklearn_tags__(self):
-        """Return scikit-learn's tags: rows as well as images in, float32 out."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
 
 def check_any(n_samples):
     """Raise where no image could be read that a score could be of."""
     if not n_samples:
         raise ValueError("None of the images in X could be read: there is nothing to score.")
-
-
-def _is_auto(value):
-    return isinstance(value, str) and value == "auto"

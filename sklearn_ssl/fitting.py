@@ -5,6 +5,7 @@ import copy
 import functools
 import math
 
+import numpy as np
 import torch
 
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
@@ -51,6 +52,7 @@ class Fit:
         device, source, estimator = self.device, self.source, self.estimator
         with isolated(device), kept_heap(device.type == "cpu"), self.clock.running():
             self.scaling = estimator._scaling if self.resume else learn_scaling(source)
+            self.seen = self._seen()
             self._build()
             near, scale = source.near(device, estimator.verbose), self.scaling.on(device)
             make_views = functools.partial(views_of, self.views, scale)
@@ -128,6 +130,14 @@ class Fit:
         if self.resume:
             _restore(self.objective, estimator._objective)
 
+    def _seen(self):
+        """Return the numbers of all samples that the estimator learns from, now and before."""
+        if not self.estimator.remember_samples:
+            return None
+        before = getattr(self.estimator, "_seen", None) if self.resume else None
+        now = np.unique(self.source.digests())
+        return now if before is None else np.union1d(before, now)
+
     def _keep(self, state):
         """Keep a state of training."""
         clock, planned = self.clock, self.training.max_epochs
@@ -161,6 +171,7 @@ class Fit:
             "_seed": self.seed,
             "_n_samples": training.n_samples,
             "_kept_as": self.kept and self.kept.inputs,
+            "_seen": self.seen,
         } | self.estimator._fitted(objective, self.source)
 
     def _finished(self, rows):

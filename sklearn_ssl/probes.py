@@ -139,9 +139,15 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         # Of what is all the same, but for rounding, nothing is told.
         scale[scale <= 10 * np.finfo(X.dtype).eps * np.abs(mean)] = np.inf
         Z = torch.from_numpy(((X - mean) / scale).astype(X.dtype)).to(device)
-        codes = torch.from_numpy(codes).to(device)
+        codes, axes = torch.from_numpy(codes).to(device), None
+        if len(Z) < Z.shape[1]:  # in the space of the samples the solution is the same
+            left, lengths, axes = torch.linalg.svd(Z, full_matrices=False)
+            Z = left * lengths
         C, scores = self._chosen(Z, codes, len(classes))
         weights, n_iter = self._minimised(Z, codes, len(classes), C)
+        if axes is not None:
+            full = weights[:, :-1] @ axes.cpu().numpy()
+            weights = np.concatenate([full, weights[:, -1:]], axis=1)
         if n_iter >= self.max_iter:
             tell(
                 f"LinearProbe stopped at max_iter={self.max_iter}, before its weights had settled. "

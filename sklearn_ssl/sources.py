@@ -104,6 +104,22 @@ class ArraySource:
         shape = len(self), self.sample_shape, self.channel_axis
         return [shape, self.array.dtype.str, values.digest()]
 
+    def digests(self):
+        """Return a number for each sample, (n,) int64, which equal samples share, and no others.
+
+        It is a sum of the sample's words of 32 bits, each times a number at random of 64 bits.
+        """
+        told = np.empty(len(self), np.uint64)
+        for part in self.parts():
+            samples = np.asarray(self.array[part])
+            samples = np.ascontiguousarray(samples.reshape(len(samples), -1)).view(np.uint8)
+            samples = np.pad(samples, ((0, 0), (0, -samples.shape[1] % 4))).view(np.uint32)
+            factors = np.random.default_rng(0).integers(
+                2**64, size=samples.shape[1], dtype=np.uint64
+            )
+            told[part] = (samples * factors).sum(axis=1, dtype=np.uint64)
+        return told.view(np.int64)
+
     def near(self, device, verbose=0):
         """Return the source to train from: one on a GPU that has room for all samples there."""
         if device.type == "cpu":

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
 
 import sklearn_ssl
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import SimCLRTransformer, sources
 from sklearn_ssl.views import CombinedViews, ImageViews
 
 simclr = partial(shrunk, SimCLRTransformer)
@@ -310,3 +310,35 @@ def test_mirror_images_are_taken_where_views_flip(images, tmp_path):
         for mirror in (True, False)
     ]
     np.testing.assert_array_equal(*embeddings)
+
+
+@pytest.mark.parametrize("layout", ["images", "bytes", "rows", "tensor"])
+def test_samples_that_were_learned_from_are_known(images, layout, monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK_VALUES", 64 * 30)  # several parts
+    given = {
+        "images": images,
+        "bytes": (images * 15).astype(np.uint8)[:, :7, :7],  # 49, no multiple of 4
+        "rows": images.reshape(len(images), -1),
+        "tensor": torch.from_numpy(images),
+    }[layout]
+    model = shrunk(SimCLRTransformer).fit(given[:120])
+    assert model.has_seen(given).tolist() == [True] * 120 + [False] * 80
+    assert model.has_seen(given[[130, 3]]).tolist() == [False, True]
+    model.partial_fit(given[150:160])
+    assert np.flatnonzero(model.has_seen(given)).tolist() == [*range(120), *range(150, 160)]
+    model.fit(given[:50])
+    assert model.has_seen(given).sum() == 50
+
+
+def test_one_changed_pixel_is_another_sample(images):
+    model = shrunk(SimCLRTransformer).fit(images)
+    changed = images.copy()
+    changed[np.arange(len(images)), 3, 4] += 1
+    assert not model.has_seen(changed).any()
+    assert not model.has_seen(images[:, ::-1]).any()  # nor the same pixels in another order
+
+
+def test_nothing_is_known_where_nothing_was_remembered(images):
+    model = shrunk(SimCLRTransformer, remember_samples=False).fit(images)
+    with pytest.raises(ValueError, match="remember_samples=True"):
+        model.has_seen(images)

@@ -7,6 +7,7 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from common import digits, shrunk
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -17,8 +18,23 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ssl import DeepClusterEstimator
-from sklearn_ssl.inspection import ClusteringDisplay
+from sklearn_ssl import (
+    DeepClusterEstimator,
+    DINOTransformer,
+    LinearProbe,
+    PatchKMeansTransformer,
+    SimCLRTransformer,
+    inspection,
+)
+from sklearn_ssl.inspection import (
+    ClusteringDisplay,
+    EmbeddingDisplay,
+    LabelEfficiencyDisplay,
+    NeighborsDisplay,
+    TrainingDisplay,
+    ViewsDisplay,
+)
+from sklearn_ssl.views import ImageViews
 
 matplotlib.use("Agg")
 
@@ -212,3 +228,190 @@ def test_docstrings_match_the_signatures(fitted, data):
     for function in (ClusteringDisplay.from_estimator, ClusteringDisplay.plot):
         names = [name for name in inspect.signature(function).parameters if name != "self"]
         assert [entry.name for entry in FunctionDoc(function)["Parameters"]] == names
+
+
+def shown(axis):
+    """The picture in axes."""
+    [image] = axis.images
+    return np.asarray(image.get_array())
+
+
+@pytest.mark.parametrize("fit_first", [True, False])
+def test_views_stand_beside_their_image(photos, fit_first):
+    """Without changes views are the image; with a sure flip, its mirror image."""
+    sure = {"crop_area": (1.0, 1.0), "crop_aspect": (1.0, 1.0), "jitter": 0.0, "gray": 0.0}
+    for flip in (0.0, 1.0):
+        model = shrunk(SimCLRTransformer, views=ImageViews(flip=flip, **sure))
+        model = model.fit(photos[:20]) if fit_first else model
+        display = ViewsDisplay.from_estimator(model, photos, n_samples=3, random_state=0)
+        assert display.axes_.shape == (3, 3)
+        assert hasattr(model, "encoder_") == hasattr(model, "n_features_in_") == fit_first
+        expected = display.images[:, :, ::-1] if flip else display.images
+        for view in display.views:
+            np.testing.assert_allclose(view, expected, atol=1e-5)
+        for i, row in enumerate(display.axes_):
+            np.testing.assert_allclose(shown(row[0]), display.images[i])
+            np.testing.assert_allclose(shown(row[2]), display.views[1][i])
+    whole = (photos / 255).reshape(len(photos), -1)
+    assert all(np.abs(whole - image.ravel()).sum(axis=1).min() < 1e-2 for image in display.images)
+
+
+def test_views_are_the_methods_own_and_drawn_by_the_seed(photos):
+    model, before = shrunk(DINOTransformer), torch.get_rng_state()
+    first, again, other = (
+        ViewsDisplay.from_estimator(model, photos[:4], n_samples=4, random_state=seed)
+        for seed in (0, 0, 1)
+    )
+    assert [view.shape[1] for view in first.views] == [16] * 2 + [8] * 4
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(first.views[3], again.views[3])
+    assert np.abs(first.views[3] - other.views[3]).max() > 0.05
+
+
+def test_gray_images_and_files_have_views(images, photos, tmp_path):
+    gray = ViewsDisplay.from_estimator(shrunk(SimCLRTransformer), images, n_samples=2)
+    assert shown(gray.axes_[0, 0]).shape == (8, 8)
+    paths = []
+    for i, photo in enumerate(photos[:3]):
+        paths.append(str(tmp_path / f"{i}.png"))
+        plt.imsave(paths[-1], photo)
+    model = shrunk(SimCLRTransformer, image_size=24)
+    assert ViewsDisplay.from_estimator(model, paths, n_samples=3).images.shape == (3, 24, 24, 3)
+
+
+def test_rows_have_nothing_to_show(data):
+    rows = data[0].reshape(100, -1)
+    with pytest.raises(ValueError, match="nothing to show of rows"):
+        ViewsDisplay.from_estimator(shrunk(SimCLRTransformer), rows)
+    with pytest.raises(ValueError, match="nothing to show of rows"):
+        NeighborsDisplay.from_embeddings(rows, rows)
+
+
+def test_neighbours_are_the_nearest_and_judged_by_labels(data):
+    X, y = data
+    embedding = X.reshape(100, -1)
+    asking = [3, 50, 99]
+    display = NeighborsDisplay.from_embeddings(embedding, X, y, queries=asking, n_neighbors=4)
+    unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -1)
+    for i, sample in enumerate(asking):
+        order = np.argsort(-cosine[sample])[:4]
+        np.testing.assert_allclose(display.similarity[i], cosine[sample][order], atol=1e-5)
+        assert display.right[i].tolist() == (y[order] == y[sample]).tolist()
+        expected = X[[sample, *order]] / X.max()
+        np.testing.assert_allclose(display.images[i, ..., 0], expected, atol=1e-5)
+        for axis, picture in zip(display.axes_[i], expected, strict=True):
+            np.testing.assert_allclose(shown(axis), picture, atol=1e-5)
+        for axis, right in zip(display.axes_[i, 1:], display.right[i], strict=True):
+            color = matplotlib.colors.to_rgba("tab:green" if right else "tab:red")
+            assert axis.spines["left"].get_edgecolor() == color
+        assert not display.axes_[i, 0].spines["left"].get_visible()
+    assert 0 < display.right.mean() < 1
+
+
+def test_equal_samples_are_neighbours_but_none_is_its_own(data):
+    X = np.repeat(data[0][:10], 3, axis=0)
+    y = np.arange(30)
+    display = NeighborsDisplay.from_embeddings(X.reshape(30, -1), X, y, queries=30, n_neighbors=2)
+    np.testing.assert_allclose(display.similarity, 1, atol=1e-5)
+    assert not display.right.any()  # each has a label of its own
+
+
+def test_neighbours_by_an_estimator(fitted, data):
+    X, y = data
+    display = NeighborsDisplay.from_estimator(fitted, X, y, queries=[1, 2], n_neighbors=3)
+    expected = NeighborsDisplay.from_embeddings(
+        fitted.transform(X), X, y, queries=[1, 2], n_neighbors=3
+    )
+    np.testing.assert_array_equal(display.similarity, expected.similarity)
+    np.testing.assert_allclose(display.images, expected.images, atol=1e-6)
+    patches = PatchKMeansTransformer(n_centroids=8, patch_size=4, random_state=0).fit(X)
+    assert NeighborsDisplay.from_estimator(patches, X).right is None
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_maps_keep_groups_apart(method):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 30)
+    embedding = rng.normal(size=(90, 10)) + 30 * np.eye(10)[y]
+    display = EmbeddingDisplay.from_embeddings(embedding, y=y, method=method, random_state=0)
+    centers = np.stack([display.positions[y == c].mean(axis=0) for c in range(3)])
+    nearest = np.linalg.norm(display.positions[:, None] - centers, axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(nearest, y)
+    assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == ["0", "1", "2"]
+
+
+def test_maps_show_images_where_they_lie(fitted, data):
+    X, y = data
+    display = EmbeddingDisplay.from_estimator(
+        fitted, X, y, method="pca", n_samples=60, random_state=0
+    )
+    boxes = [a for a in display.ax_.artists if hasattr(a, "xy")]
+    assert 5 < len(boxes) <= 60
+    at = {
+        tuple(position): picture
+        for position, picture in zip(display.positions, display.pictures, strict=True)
+    }
+    for box in boxes:
+        picture = box.offsetbox.get_data()
+        np.testing.assert_array_equal(picture, at[tuple(box.xy)].squeeze(-1))
+    places = np.array([box.xy for box in boxes]) / np.ptp(display.positions, axis=0)
+    apart = np.abs(places[:, None] - places).max(axis=2) + np.eye(len(places))
+    assert apart.min() > 0.07
+
+
+def test_umap_says_what_is_missing(data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(ImportError, match="pip install umap-learn"):
+        EmbeddingDisplay.from_embeddings(data[0].reshape(100, -1), method="umap")
+    with pytest.raises(ValueError, match='"pca", "tsne" or "umap"'):
+        EmbeddingDisplay.from_embeddings(data[0].reshape(100, -1), method="mds")
+
+
+def test_training_curves_are_those_of_the_estimator(images):
+    model = shrunk(SimCLRTransformer, max_epochs=4).fit(images)
+    display = TrainingDisplay.from_estimator(model)
+    drawn = [line.get_ydata() for line in display.lines_]
+    health = model.health_
+    expected = [model.loss_curve_, health["chance_loss"], [row["lr"] for row in model.history_]]
+    expected += [health["embedding_std"], health["effective_rank"]]
+    for curve, values in zip(drawn, expected, strict=True):
+        np.testing.assert_allclose(curve, values)
+    with pytest.raises(ValueError, match="three axes"):
+        display.plot(Figure().subplots(1, 2))
+
+
+def test_label_efficiency_is_a_comparison(data):
+    X, y = data
+    model = PatchKMeansTransformer(n_centroids=8, patch_size=4, random_state=0)
+    display = LabelEfficiencyDisplay.from_estimator(
+        {"patches": model}, X, y, n_labels=(1, 4), cv=2, probe=LinearProbe(C=0.1), random_state=0
+    )
+    drawn = {line.get_label(): line.get_ydata() for line in display.ax_.lines}
+    rows = display.comparison.rows
+    assert set(drawn) == {row["name"] for row in rows}
+    for name, curve in drawn.items():
+        np.testing.assert_allclose(curve, [row["mean"] for row in rows if row["name"] == name])
+
+
+def test_axes_have_to_be_as_many_as_pictures(data):
+    X, ax = data[0], Figure().subplots(2, 2)
+    told = r"axes of shape \(2, 3\)"
+    with pytest.raises(ValueError, match=told):
+        ViewsDisplay.from_estimator(shrunk(SimCLRTransformer), X, n_samples=2, ax=ax)
+    with pytest.raises(ValueError, match=told):
+        NeighborsDisplay.from_embeddings(X.reshape(100, -1), X, queries=2, n_neighbors=2, ax=ax)
+
+
+@pytest.mark.parametrize("name", inspection.__all__)
+def test_displays_say_what_they_take(name):
+    cls = getattr(inspection, name)
+    doc = ClassDoc(cls)
+    assert [p.name for p in doc["Parameters"]] == list(inspect.signature(cls).parameters)
+    for function in ("from_estimator", "from_embeddings", "plot"):
+        if hasattr(cls, function):
+            taken = [p for p in inspect.signature(getattr(cls, function)).parameters if p != "self"]
+            doc = FunctionDoc(getattr(cls, function))
+            assert [n for p in doc["Parameters"] for n in p.name.split(", ")] == taken
+            assert doc["Returns"]

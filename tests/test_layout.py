@@ -41,22 +41,26 @@ ARROWS = {
     "folding": set(),
     "heap": set(),
     "views": {"views"},
+    "embedder": {"_sklearn", "defaults", "embedding", "engine", "folding", "inputs"},
     "base": {
-        *("_sklearn", "backbones", "embedding", "engine", "exporting", "fingerprint", "fitting"),
-        *("folding", "health", "inputs", "memory", "optimizers", "saving", "telling"),
+        *("_sklearn", "backbones", "embedder", "embedding", "engine", "exporting", "fingerprint"),
+        *("fitting", "health", "inputs", "memory", "optimizers", "saving", "telling"),
         *("defaults", "timing"),
     },
     "methods": {
-        *("_sklearn", "base", "defaults", "embedding", "engine", "inputs", "layers", "sources"),
-        *("telling", "views", "vision_transformers"),
+        *("_sklearn", "backbones", "base", "embedder", "embedding", "engine", "inputs", "layers"),
+        *("sources", "telling", "views", "vision_transformers"),
     },
     "discovery": {"base", "methods"},
-    "inspection": set(),
+    "inspection": {
+        *("comparison", "embedding", "engine", "inspection", "methods", "neighbors", "sources"),
+    },
+    "comparison": {"base", "embedding", "methods", "model_selection", "probes"},
     "neighbors": set(),
-    "metrics": {"metrics", "neighbors"},
+    "metrics": {"engine", "metrics", "neighbors"},
     "model_selection": set(),
     "probes": {"_sklearn", "engine", "neighbors", "telling"},
-    "__init__": {"folders", "loading", "methods", "probes"},
+    "__init__": {"comparison", "folders", "loading", "methods", "probes"},
 }
 
 

@@ -32,6 +32,22 @@ def test_linear_probe_is_logistic_regression_on_standardised_features(n_classes,
     assert probe.scores_ == {}
 
 
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_few_samples_of_many_features(n_classes):
+    """Where the samples span less than the features do."""
+    few = np.concatenate([np.flatnonzero(c == Y)[:4] for c in range(n_classes)])
+    x, y = X[few], Y[few]
+    probe = LinearProbe(C=0.1, tol=1e-6).fit(x, y)
+    scaler = StandardScaler().fit(x)
+    reference = LogisticRegression(C=0.1, tol=1e-6, max_iter=2000).fit(scaler.transform(x), y)
+    np.testing.assert_allclose(probe.coef_ * scaler.scale_, reference.coef_, atol=2e-4)
+    np.testing.assert_allclose(
+        probe.intercept_,
+        (reference.intercept_ - reference.coef_ @ (scaler.mean_ / scaler.scale_)),
+        atol=2e-3,
+    )
+
+
 def noisy(n, seed=0):
     """Many features without meaning beside few with some: they need a small C."""
     return make_classification(

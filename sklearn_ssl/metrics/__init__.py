@@ -14,9 +14,11 @@ from sklearn_ssl.metrics.geometry import (
     uniformity,
 )
 from sklearn_ssl.metrics.retrieval import knn_accuracy, mean_average_precision, recall_at_k
+from sklearn_ssl.metrics.scorers import alignment_uniformity_scorer, rankme_scorer
 
 __all__ = [
     "alignment",
+    "alignment_uniformity_scorer",
     "alpha_req",
     "clustering_accuracy",
     "effective_rank",
@@ -25,6 +27,7 @@ __all__ = [
     "mean_iou",
     "pixel_accuracy",
     "rankme",
+    "rankme_scorer",
     "recall_at_k",
     "segmentation_f1",
     "uniformity",

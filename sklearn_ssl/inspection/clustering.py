@@ -1,4 +1,4 @@
-"""Pictures of what an estimator has learned."""
+"""Curves of a clustering in training."""
 
 import numpy as np
 from sklearn.base import clone

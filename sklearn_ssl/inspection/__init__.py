@@ -1,0 +1,17 @@
+"""Pictures of what an estimator is given, and of what it has learned."""
+
+from sklearn_ssl.inspection.clustering import ClusteringDisplay
+from sklearn_ssl.inspection.embedding import EmbeddingDisplay
+from sklearn_ssl.inspection.label_efficiency import LabelEfficiencyDisplay
+from sklearn_ssl.inspection.neighbors import NeighborsDisplay
+from sklearn_ssl.inspection.training import TrainingDisplay
+from sklearn_ssl.inspection.views import ViewsDisplay
+
+__all__ = [
+    "ClusteringDisplay",
+    "EmbeddingDisplay",
+    "LabelEfficiencyDisplay",
+    "NeighborsDisplay",
+    "TrainingDisplay",
+    "ViewsDisplay",
+]

@@ -1,0 +1,74 @@
+"""Samples as pictures, and rows of them in a figure."""
+
+import numpy as np
+import torch
+from sklearn.utils import _safe_indexing
+
+from sklearn_ssl.methods.encoder import EncoderTransformer
+from sklearn_ssl.sources import learn_scaling
+
+RIGHT, WRONG = "tab:green", "tab:red"
+
+
+def pictures_of(X, estimator=None):
+    """Return images as (n, h, w, c) from 0 to 1, as a fitted estimator sees them, if given."""
+    if not hasattr(estimator, "_read_again"):  # none, or one that keeps no scale
+        source = EncoderTransformer()._find(X, reset=True).read()
+        scaling = learn_scaling(source)
+    else:
+        source, _ = estimator._read_again(X)
+        scaling = estimator._scaling
+    if not source.is_image:
+        raise ValueError(
+            f"There is nothing to show of rows: X has shape {source.array.shape}. Pass images, or "
+            "an estimator with image_shape."
+        )
+    cpu = torch.device("cpu")
+    return as_pictures(scaling.on(cpu)(source.batch(slice(None), cpu)))
+
+
+def as_pictures(images):
+    """Return a batch of float images (n, c, h, w) as an array (n, h, w, c) from 0 to 1."""
+    images = images.permute(0, 2, 3, 1).numpy()
+    if images.shape[3] not in (1, 3):  # what nobody has colours for: the mean of the channels
+        images = images.mean(axis=3, keepdims=True)
+    return images.clip(0, 1)
+
+
+def show(ax, picture, frame=None):
+    """Draw a picture into axes, with a frame of a colour."""
+    ax.imshow(
+        picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1
+    )
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=frame is not None, color=frame, linewidth=2.5)
+
+
+def grid_of_axes(ax, n_rows, n_columns, side=0.9):
+    """Return axes for a grid of pictures, (n_rows, n_columns): given ones, or a new figure's."""
+    if ax is not None:
+        axes = np.asarray(ax)
+        if axes.shape != (n_rows, n_columns):
+            raise ValueError(
+                f"ax must be an array of axes of shape {n_rows, n_columns}, one for each picture. "
+                f"Got {axes.shape}. None makes a new figure."
+            )
+        return axes
+    import matplotlib.pyplot as plt
+
+    size = (side * n_columns + 0.2, side * n_rows + 0.4)
+    return plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")[1]
+
+
+def chosen(X, n, random_state):
+    """Return indices of n samples of X, or of all, in their order."""
+    from sklearn.utils import check_random_state
+
+    rng, total = check_random_state(random_state), len(X)
+    return np.sort(rng.choice(total, min(n, total), replace=False))
+
+
+def taken(X, indices):
+    """Return the samples of these indices, of whatever X is."""
+    return X[indices] if isinstance(X, torch.Tensor) else _safe_indexing(X, indices)

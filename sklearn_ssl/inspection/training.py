@@ -1,0 +1,116 @@
+"""Curves of a training."""
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+
+class TrainingDisplay:
+    """Curves of a training by epoch: loss, learning rate, and whether the embedding is healthy.
+
+    Use it to see whether training had settled, and where it went wrong: a loss at that of one who
+    guesses, an embedding whose samples are all the same (spread near 0), or that uses few of its
+    dimensions (effective rank near 1).
+
+    Parameters
+    ----------
+    loss : ndarray of shape (n_epochs,)
+        Mean loss of each epoch.
+
+    lr : ndarray of shape (n_epochs,)
+        Learning rate at its end.
+
+    health : dict of ndarray of shape (n_epochs,)
+        Figures of each epoch, as ``health_`` of an estimator has them.
+
+    Attributes
+    ----------
+    axes_ : ndarray of shape (3,)
+        The axes that were drawn on.
+
+    figure_ : matplotlib Figure
+        Their figure.
+
+    lines_ : list of matplotlib Line2D
+        The curves: loss, the loss of one who guesses if there is such, learning rate, spread and
+        effective rank.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ssl import SimCLRTransformer
+    >>> from sklearn_ssl.inspection import TrainingDisplay
+    >>> simclr = SimCLRTransformer(max_epochs=3, random_state=0).fit(load_digits().images[:100])
+    >>> display = TrainingDisplay.from_estimator(simclr, ax=Figure().subplots(1, 3))
+    >>> len(display.loss)
+    3
+    """
+
+    def __init__(self, *, loss, lr, health):
+        self.loss = loss
+        self.lr = lr
+        self.health = health
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None):
+        """Take the curves of a fitted estimator, and show them.
+
+        Parameters
+        ----------
+        estimator : SSLTransformer
+            A fitted one.
+
+        ax : array-like of three matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        Returns
+        -------
+        display : TrainingDisplay
+            The display, with the curves as attributes.
+        """
+        check_is_fitted(estimator)
+        lr = np.array([row["lr"] for row in estimator.history_])
+        loss = np.array(estimator.loss_curve_)
+        return cls(loss=loss, lr=lr, health=estimator.health_).plot(ax)
+
+    def plot(self, ax=None):
+        """Draw three panels: loss, learning rate, and figures of the embedding.
+
+        Parameters
+        ----------
+        ax : array-like of three matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        Returns
+        -------
+        self : TrainingDisplay
+            The display, with the drawn parts as attributes.
+        """
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            ax = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")[1]
+        axes = np.ravel(ax)
+        if len(axes) != 3:
+            raise ValueError(f"ax must hold three axes. Got {len(axes)}. None makes a new figure.")
+        self.axes_, self.figure_, self.lines_ = axes, axes[0].figure, []
+        epochs = np.arange(1, len(self.loss) + 1)
+        self.lines_ += axes[0].plot(epochs, self.loss, ".-", label="loss")
+        chance = self.health.get("chance_loss")
+        if chance is not None and np.isfinite(chance).any():
+            self.lines_ += axes[0].plot(epochs, chance, "--", color="gray", label="who guesses")
+            axes[0].legend(fontsize="small")
+        axes[0].set(title="Loss")
+        self.lines_ += axes[1].plot(epochs, self.lr, ".-")
+        axes[1].set(title="Learning rate", ylim=(0, None))
+        self.lines_ += axes[2].plot(epochs, self.health["embedding_std"], ".-", color="C0")
+        axes[2].set(title="Embedding", ylim=(0, 1.05))
+        axes[2].set_ylabel("spread", color="C0")
+        ranks = axes[2].twinx()
+        self.lines_ += ranks.plot(epochs, self.health["effective_rank"], ".-", color="C1")
+        ranks.set(ylim=(0, None))
+        ranks.set_ylabel("effective rank", color="C1")
+        for axis in axes:
+            axis.set_xlabel("epoch")
+            axis.locator_params(axis="x", integer=True)
+        return self
