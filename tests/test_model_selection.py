@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, cross_validate
@@ -49,16 +50,16 @@ def test_nothing_with_a_label_is_refused():
         next(SemiSupervisedSplit().split(X, np.full(len(X), -1)))
 
 
-@pytest.mark.parametrize("probe", [LinearProbe, KNNProbe])
+@pytest.mark.parametrize("probe", [LinearProbe(random_state=0), KNNProbe()])
 def test_probes_leave_out_what_has_no_label(probe):
-    has_label = FEW != -1
-    left_out = probe(unlabeled=-1).fit(X, FEW)
+    has_label, leaves_out = FEW != -1, clone(probe).set_params(unlabeled=-1)
+    left_out = leaves_out.fit(X, FEW)
     assert left_out.classes_.tolist() == list(range(10))
-    alone = probe().fit(X[has_label], FEW[has_label])
+    alone = clone(probe).fit(X[has_label], FEW[has_label])
     np.testing.assert_allclose(left_out.predict_proba(X), alone.predict_proba(X), atol=1e-6)
-    assert -1 in probe().fit(X, FEW).classes_
+    assert -1 in clone(probe).fit(X, FEW).classes_
     with pytest.raises(ValueError, match="All of y is unlabeled=-1"):
-        probe(unlabeled=-1).fit(X, np.full(len(X), -1))
+        leaves_out.fit(X, np.full(len(X), -1))
 
 
 def test_a_pipeline_sees_all_and_is_judged_on_labels():

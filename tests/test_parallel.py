@@ -22,7 +22,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
-from sklearn_ssl import DeepClusterEstimator, SimCLRTransformer, base, engine, fitting
+from sklearn_ssl import DeepClusterEstimator, SimCLRTransformer, base, embedder, engine, fitting
 from sklearn_ssl.engine import SSLNet, gpu_freed, resolve_device
 from sklearn_ssl.sources import ArraySource
 
@@ -300,7 +300,7 @@ def test_copies_for_a_gpu_are_gone(call, monkeypatch):
         copies.append(weakref.ref(copied))
         return copied
 
-    monkeypatch.setattr(base, "moved", moved)
+    monkeypatch.setattr(base if call == "score" else embedder, "moved", moved)
     gc.collect()
     gc.disable()
     try:
