@@ -37,7 +37,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ssl import PatchKMeansTransformer, SimCLRTransformer, image_paths
+from sklearn_ssl import EncoderTransformer, PatchKMeansTransformer, image_paths
 from sklearn_ssl.backbones import make_backbone
 from sklearn_ssl.discovery import all_methods
 from sklearn_ssl.engine import resolve_device
@@ -115,7 +115,7 @@ def classical(X, X_test, options):
         model.fit(X)
         return model.transform(X), model.transform(X_test), {}
 
-    untrained = SimCLRTransformer(max_epochs=1, lr=1e-12, **settings)
+    untrained = EncoderTransformer(mirror=True, **settings)
     yield "raw pixels", lambda: (flat(X), flat(X_test), {})
     yield "PCA, 256", lambda: fitted(PCA(256, random_state=0), flat(X), flat(X_test))
     yield "HOG", lambda: (oriented_gradients(X), oriented_gradients(X_test), {})

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, check_random_state
 
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.sources import learn_scaling
@@ -18,13 +18,18 @@ def pictures_of(X, estimator=None):
     else:
         source, _ = estimator._read_again(X)
         scaling = estimator._scaling
+    check_images(source)
+    cpu = torch.device("cpu")
+    return as_pictures(scaling.on(cpu)(source.batch(slice(None), cpu)))
+
+
+def check_images(source):
+    """Raise where samples are rows, of which there are no pictures."""
     if not source.is_image:
         raise ValueError(
             f"There is nothing to show of rows: X has shape {source.array.shape}. Pass images, or "
             "an estimator with image_shape."
         )
-    cpu = torch.device("cpu")
-    return as_pictures(scaling.on(cpu)(source.batch(slice(None), cpu)))
 
 
 def as_pictures(images):
@@ -63,8 +68,6 @@ def grid_of_axes(ax, n_rows, n_columns, side=0.9):
 
 def chosen(X, n, random_state):
     """Return indices of n samples of X, or of all, in their order."""
-    from sklearn.utils import check_random_state
-
     rng, total = check_random_state(random_state), len(X)
     return np.sort(rng.choice(total, min(n, total), replace=False))
 

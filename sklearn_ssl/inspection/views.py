@@ -7,7 +7,14 @@ from sklearn.utils import check_random_state
 
 from sklearn_ssl.embedding import views_of
 from sklearn_ssl.engine import isolated, seed_torch
-from sklearn_ssl.inspection.pictures import as_pictures, chosen, grid_of_axes, show, taken
+from sklearn_ssl.inspection.pictures import (
+    as_pictures,
+    check_images,
+    chosen,
+    grid_of_axes,
+    show,
+    taken,
+)
 from sklearn_ssl.sources import learn_scaling
 
 
@@ -83,11 +90,7 @@ class ViewsDisplay:
         fitted, cpu = hasattr(estimator, "encoder_"), torch.device("cpu")
         model = estimator if fitted else clone(estimator)
         source = model._find(X, reset=not fitted).read()
-        if not source.is_image:
-            raise ValueError(
-                f"There is nothing to show of rows: X has shape {source.array.shape}. Pass images, "
-                "or an estimator with image_shape."
-            )
+        check_images(source)
         scale = (model._scaling if fitted else learn_scaling(source)).on(cpu)
         recipe = model.views_ if fitted else model._resolve_views(source)
         batch = source.batch(slice(None), cpu)
