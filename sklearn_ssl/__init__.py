@@ -1,6 +1,7 @@
 """Self-supervised learning as scikit-learn estimators."""
 
 from sklearn_ssl.comparison import Comparison, compare
+from sklearn_ssl.fine_tuning import FineTuneClassifier
 from sklearn_ssl.folders import image_paths
 from sklearn_ssl.loading import load
 from sklearn_ssl.methods.deepcluster import DeepClusterEstimator
@@ -20,6 +21,7 @@ __all__ = [
     "DeepClusterEstimator",
     "EMPSSLTransformer",
     "EncoderTransformer",
+    "FineTuneClassifier",
     "KNNProbe",
     "LinearProbe",
     "PatchKMeansTransformer",

@@ -554,19 +554,11 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
     def _resolve_views(self, source):
         """Return the view recipe, with all filled in that the samples decide."""
-        kind = source.kind
-        if kind not in self.default_views:
+        if source.kind not in self.default_views:
             raise needs_images(self, source)
-        views = self._default_views(source) if is_auto(self.views) else self.views
-        if getattr(views, "kind", kind) != kind:
-            raise ValueError(
-                f"views={views!r} are for rows, but X holds images."
-                if kind == "image"
-                else f"views={views!r} are for images, but X holds rows. Set image_shape if they "
-                "are flattened images."
-            )
-        channels, *size = source.shape if source.is_image else (0,)
-        return views.for_images(*size, channels) if size and hasattr(views, "for_images") else views
+        return for_samples(
+            self._default_views(source) if is_auto(self.views) else self.views, source
+        )
 
     def _resolve_training(self, n_samples, device, seed, first_epoch, anneal, planned=None):
         """Return the settings of training, with every "auto" resolved.
@@ -765,3 +757,17 @@ def check_any(n_samples):
     """Raise where no image could be read that a score could be of."""
     if not n_samples:
         raise ValueError("None of the images in X could be read: there is nothing to score.")
+
+
+def for_samples(views, source):
+    """Return a view recipe, checked, with all filled in that the samples decide."""
+    kind = source.kind
+    if getattr(views, "kind", kind) != kind:
+        raise ValueError(
+            f"views={views!r} are for rows, but X holds images."
+            if kind == "image"
+            else f"views={views!r} are for images, but X holds rows. Set image_shape if they "
+            "are flattened images."
+        )
+    channels, *size = source.shape if source.is_image else (0,)
+    return views.for_images(*size, channels) if size and hasattr(views, "for_images") else views

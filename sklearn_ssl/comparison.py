@@ -10,11 +10,12 @@ from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing, check_random_state, column_or_1d
+from sklearn.utils import check_random_state, column_or_1d
 from torch import nn
 
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.embedding import Mirrored
+from sklearn_ssl.inputs import taken
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.model_selection import UNLABELED, SemiSupervisedSplit
 from sklearn_ssl.probes import LinearProbe
@@ -114,7 +115,7 @@ def compare(
         labeled = train[y[train] != UNLABELED]
         learned = np.arange(len(y)) if transductive else train
         parts = learned, labeled, test
-        to_learn, to_probe, to_judge = (_safe_indexing(X, part) for part in parts)
+        to_learn, to_probe, to_judge = (taken(X, part) for part in parts)
         draws = {n: _drawn(y[labeled], n, rng) for n in numbers}
         for name, model, minutes, is_baseline in _fitted(estimators, to_learn, seed):
             embedded, judged = model.transform(to_probe), model.transform(to_judge)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 from sklearn import get_config
-from sklearn.utils import check_array
+from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import validate_data
 
 from sklearn_ssl._sklearn import _check_feature_names
@@ -119,6 +119,11 @@ def identified(found, hash_files):
         found = found.read()
         content = found.content()
     return found, content
+
+
+def taken(X, indices):
+    """Return the samples of these indices, of whatever X is."""
+    return X[indices] if isinstance(X, torch.Tensor) else _safe_indexing(X, indices)
 
 
 def needs_images(estimator, source):

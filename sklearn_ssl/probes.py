@@ -247,10 +247,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        scores = torch.from_numpy(self.decision_function(X)).double()
-        if scores.ndim == 1:
-            return torch.stack([-scores, scores], dim=1).sigmoid().numpy()
-        return scores.softmax(dim=1).numpy()
+        return probabilities(self.decision_function(X))
 
     def predict(self, X):
         """Return the most probable class of each sample.
@@ -386,6 +383,14 @@ class KNNProbe(ClassifierMixin, BaseEstimator):
         """
         shares = self.predict_proba(X)
         return self.classes_[shares.argmax(axis=1)]
+
+
+def probabilities(scores):
+    """Return the probabilities of the classes, (n, n_classes), by scores of a decision function."""
+    scores = torch.from_numpy(scores).double()
+    if scores.ndim == 1:
+        return torch.stack([-scores, scores], dim=1).sigmoid().numpy()
+    return scores.softmax(dim=1).numpy()
 
 
 def _scores(Z, weights):

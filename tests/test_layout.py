@@ -53,14 +53,19 @@ ARROWS = {
     },
     "discovery": {"base", "methods"},
     "inspection": {
-        *("comparison", "embedding", "engine", "inspection", "methods", "neighbors", "sources"),
+        *("comparison", "embedding", "engine", "inputs", "inspection", "methods", "neighbors"),
+        "sources",
     },
-    "comparison": {"base", "embedding", "methods", "model_selection", "probes"},
+    "comparison": {"base", "embedding", "inputs", "methods", "model_selection", "probes"},
+    "fine_tuning": {
+        *("_sklearn", "base", "embedder", "embedding", "engine", "heap", "inputs", "layers"),
+        *("methods", "model_selection", "probes", "views"),
+    },
     "neighbors": set(),
     "metrics": {"engine", "metrics", "neighbors"},
     "model_selection": set(),
     "probes": {"_sklearn", "engine", "neighbors", "telling"},
-    "__init__": {"comparison", "folders", "loading", "methods", "probes"},
+    "__init__": {"comparison", "fine_tuning", "folders", "loading", "methods", "probes"},
 }
 
 

@@ -3,13 +3,21 @@
 from common import METHODS, shrunk, taking_rows
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_ssl import EncoderTransformer, KNNProbe, LinearProbe, PatchKMeansTransformer
+from sklearn_ssl import (
+    EncoderTransformer,
+    FineTuneClassifier,
+    KNNProbe,
+    LinearProbe,
+    PatchKMeansTransformer,
+    SimCLRTransformer,
+)
 
 # Products with eight columns, unlike six, do not round the last rows in another way.
 PATCHES = {"n_centroids": 8, "n_patches": 60, "random_state": 0}
 ESTIMATORS = [shrunk(taking_rows(method)) for method in METHODS]
 ESTIMATORS += [taking_rows(PatchKMeansTransformer)(**PATCHES), KNNProbe(), LinearProbe()]
 ESTIMATORS.append(EncoderTransformer(random_state=0))
+ESTIMATORS.append(FineTuneClassifier(shrunk(SimCLRTransformer), max_epochs=1, random_state=0))
 
 
 @parametrize_with_checks(ESTIMATORS)

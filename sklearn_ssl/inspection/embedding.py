@@ -6,7 +6,8 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
 
-from sklearn_ssl.inspection.pictures import chosen, pictures_of, taken
+from sklearn_ssl.inputs import taken
+from sklearn_ssl.inspection.pictures import chosen, pictures_of
 
 N_CLASSES = 20  # that have a colour of their own
 

@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
+from sklearn_ssl.inputs import taken
 from sklearn_ssl.inspection.pictures import (
     RIGHT,
     WRONG,
@@ -10,7 +11,6 @@ from sklearn_ssl.inspection.pictures import (
     grid_of_axes,
     pictures_of,
     show,
-    taken,
 )
 from sklearn_ssl.neighbors import nearest
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import check_random_state
 
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.sources import learn_scaling
@@ -70,8 +70,3 @@ def chosen(X, n, random_state):
     """Return indices of n samples of X, or of all, in their order."""
     rng, total = check_random_state(random_state), len(X)
     return np.sort(rng.choice(total, min(n, total), replace=False))
-
-
-def taken(X, indices):
-    """Return the samples of these indices, of whatever X is."""
-    return X[indices] if isinstance(X, torch.Tensor) else _safe_indexing(X, indices)

@@ -7,13 +7,13 @@ from sklearn.utils import check_random_state
 
 from sklearn_ssl.embedding import views_of
 from sklearn_ssl.engine import isolated, seed_torch
+from sklearn_ssl.inputs import taken
 from sklearn_ssl.inspection.pictures import (
     as_pictures,
     check_images,
     chosen,
     grid_of_axes,
     show,
-    taken,
 )
 from sklearn_ssl.sources import learn_scaling
 

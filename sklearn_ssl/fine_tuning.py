@@ -1,0 +1,407 @@
+"""Fine-tuning: train a pretrained network further with the few labels there are."""
+
+import contextlib
+import copy
+import functools
+import math
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import (
+    assert_all_finite,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+    get_tags,
+)
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sklearn_ssl._sklearn import Interval, StrOptions, _fit_context
+from sklearn_ssl.base import all_or_nothing, for_samples
+from sklearn_ssl.embedder import Embedder, is_auto
+from sklearn_ssl.embedding import views_of
+from sklearn_ssl.engine import (
+    Epoch,
+    Objective,
+    Training,
+    full_precision,
+    gpu_freed,
+    isolated,
+    seed_torch,
+    train,
+)
+from sklearn_ssl.heap import kept_heap
+from sklearn_ssl.inputs import taken
+from sklearn_ssl.layers import wide
+from sklearn_ssl.methods.encoder import EncoderTransformer
+from sklearn_ssl.model_selection import UNLABELED
+from sklearn_ssl.probes import LinearProbe, probabilities
+from sklearn_ssl.views import ImageViews, RowViews
+
+N_STEPS, FEWEST_EPOCHS = 500, 5  # of max_epochs="auto"
+VIEWS = {
+    "image": ImageViews(crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1),
+    "rows": RowViews(n_views=1),  # the rows themselves
+}
+
+
+class ClassesObjective(Objective):
+    """Cross entropy of a linear classifier on an encoder."""
+
+    def __init__(self, encoder, coef, intercept, codes):
+        super().__init__(encoder.requires_grad_())
+        n_classes, n_features = coef.shape
+        self.classify = nn.Linear(n_features, n_classes)
+        with torch.no_grad():
+            self.classify.weight.copy_(torch.from_numpy(coef))
+            self.classify.bias.copy_(torch.from_numpy(intercept))
+        self.codes = codes
+
+    def train(self, mode=True):
+        """Train all but the statistics of batch norms, which a few samples would spoil."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def before_epoch(self, embed, rng):
+        """Give each sample its class."""
+        return Epoch(targets=self.codes)
+
+    def forward(self, views, codes):
+        """Return the mean loss over all views of a batch."""
+        scores = self.classify(torch.cat([self.encoder(view) for view in views]))
+        with full_precision(scores.device):
+            return {"loss": cross_entropy(wide(scores), codes.repeat(len(views)))}
+
+
+class FineTuneClassifier(ClassifierMixin, BaseEstimator):
+    """Classify with a network that learned without labels first, and then from the few there are.
+
+    Use it where a linear model on a frozen embedding (:class:`~sklearn_ssl.LinearProbe`) is not
+    enough: here the labels change the whole network, which takes longer, and with very few of them
+    may do harm. It begins with the linear model of that probe, so that the first steps do not spoil
+    what the network has learned.
+
+    Parameters
+    ----------
+    estimator : transformer
+        A method of this package, which learns from all samples, labeled or not, in fit; or one
+        that was fitted before, in :class:`~sklearn.frozen.FrozenEstimator`; or an
+        :class:`~sklearn_ssl.EncoderTransformer`. Its device and precision are used here too. With
+        its ``memory``, searches over the parameters here train it once a fold.
+
+    max_epochs : int or "auto", default="auto"
+        Passes over the samples with labels. "auto" is as many as make 500 steps, and at least 5.
+
+    batch_size : int, default=64
+        Largest number of samples in a step, at least 2.
+
+    lr : float, default=0.0005
+        Highest learning rate, of AdamW: reached in the first tenth, and followed by half a cosine
+        to 0.
+
+    weight_decay : float, default=0.0001
+        Weight decay of all weights but biases and norms.
+
+    views : callable or "auto", default="auto"
+        Random changes of samples that do not change their class, as the methods take them. "auto"
+        crops images to half their area or more, and mirrors them if the estimator's embedding is
+        that of image and mirror image; rows stay as they are.
+
+    unlabeled : object, default="auto"
+        What y has for samples without a label. "auto" is -1, scikit-learn's convention, but not
+        where all of y is -1 or 1, which are two classes then. None says that all have a label.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the order of samples and of views. An int makes fit reproducible if the estimator
+        is.
+
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
+
+    transformer_ : EncoderTransformer
+        Gives the embedding of the fine-tuned network.
+
+    coef_ : ndarray of shape (n_classes, n_features_out)
+        Weights of the embedding's features in the scores of the classes.
+
+    intercept_ : ndarray of shape (n_classes,)
+        What is added.
+
+    loss_curve_ : list of float
+        Mean loss of each epoch of fine-tuning.
+
+    history_ : list of dict
+        What was recorded in each epoch of fine-tuning: loss, learning rate, seconds.
+
+    max_epochs_ : int
+        Number of epochs of fine-tuning.
+
+    n_features_in_ : int
+        Number of features in X, as the estimator counts them.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X is a DataFrame whose column names are all strings.
+
+    Notes
+    -----
+    Batch norms keep the means and variances of pretraining. The linear model comes first, and then
+    the whole network with it, as in the paper.
+
+    References
+    ----------
+    `Kumar et al. "Fine-tuning can distort pretrained features and underperform
+    out-of-distribution", ICLR 2022 <https://arxiv.org/abs/2202.10054>`_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ssl import FineTuneClassifier, SimCLRTransformer
+    >>> X, y = load_digits().images[:300], load_digits().target[:300].copy()
+    >>> y[100:200] = -1  # nobody knows
+    >>> simclr = SimCLRTransformer(max_epochs=1, random_state=0)
+    >>> classifier = FineTuneClassifier(simclr, max_epochs=10, random_state=0)
+    >>> classifier.fit(X[:200], y[:200]).score(X[200:], y[200:]) > 0.7
+    True
+    """
+
+    _parameter_constraints = {
+        "estimator": "no_validation",
+        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "views": [StrOptions({"auto"}), callable],
+        "unlabeled": "no_validation",
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        estimator,
+        *,
+        max_epochs="auto",
+        batch_size=64,
+        lr=5e-4,
+        weight_decay=1e-4,
+        views="auto",
+        unlabeled="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.views = views
+        self.unlabeled = unlabeled
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Pretrain on all samples, then train with those that have a label.
+
+        Parameters
+        ----------
+        X : array-like, tensor, DataFrame or data set
+            Samples, as the estimator takes them.
+
+        y : array-like of shape (n_samples,)
+            Classes, and -1, or what ``unlabeled`` is, where nobody knows.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier. If fit raises, it is left as it was.
+        """
+        frozen = isinstance(self.estimator, FrozenEstimator)
+        pretrained = self.estimator.estimator if frozen else self.estimator
+        if not isinstance(pretrained, Embedder):
+            raise TypeError(
+                "FineTuneClassifier trains a network, so its estimator has to be one of "
+                f"sklearn_ssl that has one, or that in a FrozenEstimator. Got {pretrained!r}."
+            )
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
+        assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        if not frozen:
+            pretrained = clone(pretrained).fit(X)
+        check_is_fitted(pretrained)
+        unlabeled = self.unlabeled
+        if is_auto(unlabeled):
+            two_classes = ((y == 1) | (y == -1)).all() and (y == 1).any()
+            unlabeled = None if two_classes else UNLABELED
+        has_label = np.ones(len(y), bool) if unlabeled is None else y != unlabeled
+        if not has_label.any():
+            raise ValueError(f"All of y is {unlabeled!r}: there is no label to learn from.")
+        X, y = (X, y) if has_label.all() else (taken(X, np.flatnonzero(has_label)), y[has_label])
+        source, device = pretrained._read_again(X)
+        readable = source.aligned(np.zeros(len(source), np.int8)) == 0
+        classes, codes = np.unique(y[readable], return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(
+                "FineTuneClassifier needs labels of two classes or more to tell apart. y has "
+                f"{len(classes)} class{'' if len(classes) == 1 else 'es'}: {classes.tolist()}."
+            )
+        with gpu_freed(device):
+            start = LinearProbe(random_state=seed, device=pretrained.device)
+            start.fit(pretrained._embedding(source, device)[readable], codes)
+            objective, self.history_ = self._trained(pretrained, source, device, start, codes, seed)
+        self.classes_, self.max_epochs_ = classes, len(self.history_)
+        self.loss_curve_ = [row["train_loss"] for row in self.history_]
+        self.coef_, self.intercept_ = (p.detach().numpy() for p in objective.classify.parameters())
+        self.transformer_ = _like(pretrained, objective.encoder)
+        self.n_features_in_ = pretrained.n_features_in_
+        if hasattr(pretrained, "feature_names_in_"):
+            self.feature_names_in_ = pretrained.feature_names_in_
+        return self
+
+    def _trained(self, pretrained, source, device, start, codes, seed):
+        """Return the objective after training, and the records of its epochs."""
+        coef, intercept = start.coef_, start.intercept_
+        if len(coef) == 1:  # the scores of the second class, of two
+            coef, intercept = (np.concatenate([-w, w]) / 2 for w in (coef, intercept))
+        views = self.views
+        if is_auto(views):
+            views = VIEWS[source.kind]
+            if source.is_image and not _mirrors(pretrained):
+                views = ImageViews(**vars(views) | {"flip": 0.0})
+        make_views = functools.partial(
+            views_of, for_samples(views, source), pretrained._scaling.on(device)
+        )
+        n_batches, max_epochs = math.ceil(len(source) / self.batch_size), self.max_epochs
+        if is_auto(max_epochs):
+            max_epochs = max(FEWEST_EPOCHS, math.ceil(N_STEPS / n_batches))
+        training = Training(
+            max_epochs=max_epochs,
+            batch_size=self.batch_size,
+            optimizer="adamw",
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            warmup_epochs=max_epochs / 10,
+            device=device,
+            precision=pretrained._resolve_precision(device),
+            compile=False,
+            seed=seed,
+            n_samples=len(source),
+        )
+        with isolated(device), kept_heap(device.type == "cpu"):
+            seed_torch(device, seed)
+            encoder = copy.deepcopy(pretrained.encoder_)
+            objective = ClassesObjective(encoder, coef, intercept, torch.from_numpy(codes))
+            rows, _ = train(
+                objective,
+                source.near(device, self.verbose),
+                make_views,
+                None,  # it asks for no embedding
+                training,
+                n_epochs=max_epochs,
+                epoch_task=lambda records: contextlib.nullcontext(),
+                verbose=self.verbose,
+            )
+            objective.zero_grad()  # gradients would stay in memory
+            return objective.cpu().eval(), rows
+
+    def decision_function(self, X):
+        """Return the scores of the classes.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Samples as in fit, of the same shape.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_classes), or (n_samples,) of two classes
+            Logits; of two classes the logarithm of the odds of the second. Those of an image that
+            could not be read are NaN.
+        """
+        check_is_fitted(self)
+        scores = self.transformer_.transform(X) @ self.coef_.T + self.intercept_
+        return scores if len(self.classes_) > 2 else scores[:, 1] - scores[:, 0]
+
+    def predict_proba(self, X):
+        """Return the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Samples as in fit, of the same shape.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``; NaN for an image that could not be read.
+        """
+        return probabilities(self.decision_function(X))
+
+    def predict(self, X):
+        """Return the most probable class of each sample.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Samples as in fit, of the same shape.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Classes; -1, or what ``unlabeled`` is, for an image that could not be read, where
+            ``on_error`` of the estimator lets such pass.
+        """
+        scores = self.decision_function(X)
+        told = self.classes_[scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(int)]
+        unreadable = np.isnan(scores.reshape(len(scores), -1)[:, 0])
+        if unreadable.any():
+            words = told.dtype.kind in "OUS"
+            told = told.astype(object if words else np.promote_types(told.dtype, np.int8))
+            usual = self.unlabeled is None or is_auto(self.unlabeled)
+            told[unreadable] = UNLABELED if usual else self.unlabeled
+        return told
+
+    def __sklearn_tags__(self):
+        """Return scikit-learn's tags: samples as the estimator takes them."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self.estimator).input_tags
+        return tags
+
+
+def _mirrors(pretrained):
+    """Tell whether an estimator's embedding is that of image and mirror image."""
+    return pretrained._embedder() is not pretrained.encoder_
+
+
+def _like(pretrained, encoder):
+    """Return a transformer that reads samples as another does, and embeds them with an encoder."""
+    names = EncoderTransformer().get_params()
+    given = {n: getattr(pretrained, n) for n in names if hasattr(pretrained, n)}
+    transformer = EncoderTransformer(**given | {"mirror": _mirrors(pretrained)})
+    vars(transformer).update(
+        {
+            name: getattr(pretrained, name)
+            for name in vars(pretrained)
+            if name in ("backbone_", "n_features_in_", "feature_names_in_", "image_shape_")
+            or name in ("_listed", "_n_features_out", "_scaling")
+        }
+    )
+    transformer.encoder_ = encoder
+    return transformer
