@@ -43,7 +43,8 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         Largest number of steps of L-BFGS for a value of C.
 
     tol : float, default=0.0001
-        It stops where no derivative of the mean loss is larger.
+        It stops where no derivative of the mean loss is larger, along directions in which the
+        features are uncorrelated and the loss is about equally curved.
 
     unlabeled : object, default=None
         What y has for samples without a label, as -1, which are left out in fit. None leaves out
@@ -139,15 +140,12 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         # Of what is all the same, but for rounding, nothing is told.
         scale[scale <= 10 * np.finfo(X.dtype).eps * np.abs(mean)] = np.inf
         Z = torch.from_numpy(((X - mean) / scale).astype(X.dtype)).to(device)
-        codes, axes = torch.from_numpy(codes).to(device), None
-        if len(Z) < Z.shape[1]:  # in the space of the samples the solution is the same
-            left, lengths, axes = torch.linalg.svd(Z, full_matrices=False)
-            Z = left * lengths
+        codes = torch.from_numpy(codes).to(device)
+        Z, axes = _uncorrelated(Z)
         C, scores = self._chosen(Z, codes, len(classes))
         weights, n_iter = self._minimised(Z, codes, len(classes), C)
-        if axes is not None:
-            full = weights[:, :-1] @ axes.cpu().numpy()
-            weights = np.concatenate([full, weights[:, -1:]], axis=1)
+        full = weights[:, :-1] @ axes.double().cpu().numpy()
+        weights = np.concatenate([full, weights[:, -1:]], axis=1)
         if n_iter >= self.max_iter:
             tell(
                 f"LinearProbe stopped at max_iter={self.max_iter}, before its weights had settled. "
@@ -188,9 +186,13 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         n_outputs, penalty = n_classes if n_classes > 2 else 1, 1 / (C * len(Z))
         shape = n_outputs, Z.shape[1] + 1
         targets = codes if n_outputs > 1 else codes.to(Z)
+        # Steps along features that are about as steep as each other: by the second derivatives of
+        # the loss at equal probabilities, whatever the features' spread.
+        curvature = (n_classes - 1) / n_classes**2 * Z.square().mean(dim=0) + penalty
+        steps = np.append(curvature.double().cpu().numpy() ** -0.5, 1.0)
 
         def loss_and_gradient(flat):
-            weights = torch.from_numpy(flat.reshape(shape)).to(Z).requires_grad_()
+            weights = torch.from_numpy(flat.reshape(shape) * steps).to(Z).requires_grad_()
             scores = _scores(Z, weights)
             loss = (
                 cross_entropy(scores, targets)
@@ -199,9 +201,9 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
             )
             loss = loss + penalty / 2 * weights[:, :-1].square().sum()
             loss.backward()
-            return loss.item(), weights.grad.double().cpu().numpy().ravel()
+            return loss.item(), (weights.grad.double().cpu().numpy() * steps).ravel()
 
-        flat = np.zeros(math.prod(shape)) if start is None else start.ravel()
+        flat = np.zeros(math.prod(shape)) if start is None else (start / steps).ravel()
         with full_precision(Z.device), torch.enable_grad():
             found = minimize(
                 loss_and_gradient,
@@ -214,7 +216,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
                     "ftol": 64 * np.finfo(np.float64).eps,
                 },
             )
-        return found.x.reshape(shape), found.nit
+        return found.x.reshape(shape) * steps, found.nit
 
     def decision_function(self, X):
         """Return the scores of the classes: the logarithms of their odds, or their logits.
@@ -383,6 +385,18 @@ class KNNProbe(ClassifierMixin, BaseEstimator):
         """
         shares = self.predict_proba(X)
         return self.classes_[shares.argmax(axis=1)]
+
+
+def _uncorrelated(Z):
+    """Return features turned so that they are uncorrelated, and the axes, (r, n_features), for it.
+
+    A turn changes nothing of what is minimised. Of few samples r is their number.
+    """
+    if len(Z) < Z.shape[1]:
+        left, lengths, axes = torch.linalg.svd(Z, full_matrices=False)
+        return left * lengths, axes
+    axes = torch.linalg.eigh(Z.T @ Z).eigenvectors.T
+    return Z @ axes.T, axes
 
 
 def probabilities(scores):
