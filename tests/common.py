@@ -13,6 +13,14 @@ from sklearn_ssl.discovery import all_methods
 from sklearn_ssl.sources import ArraySource
 
 METHODS = list(all_methods().values())
+# What engine and base do is the same for all methods: it is seen quickly with those that use all
+# hooks, teachers, targets of an epoch, what follows training, and slowly with the others.
+QUICK = "DINOTransformer", "DeepClusterEstimator", "SimCLRTransformer"
+EACH_METHOD = [
+    method if method.__name__ in QUICK else pytest.param(method, marks=pytest.mark.slow)
+    for method in METHODS
+]
+each_method = pytest.mark.parametrize("method", EACH_METHOD)
 
 
 def shrunk(method, **parameters):

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from common import METHODS, shrunk
+from common import each_method, shrunk
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
@@ -241,7 +241,7 @@ def test_layer_chooses_what_is_pooled(name, layer, n_features):
     torch.testing.assert_close(model(images), pooled)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 @pytest.mark.parametrize("backbone", ["small_convnet", "resnet18"])
 def test_estimators_with_a_layer_pickle_copy_and_go_on(method, photos, backbone):
     layer = "stage2" if backbone == "small_convnet" else "layer1"
@@ -358,7 +358,7 @@ def test_named_pretrained_weights(monkeypatch):
         encoder("resnet18", weights="IMAGENET22K")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 @pytest.mark.parametrize("side", [8, 23, 24])
 def test_defaults_follow_the_size_of_images(method, side):
     """Networks and views, together; who gives one of the two gets the other for whole images."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from common import METHODS, shrunk
+from common import each_method, shrunk
 from sklearn.callback import ProgressBar
 from torch import nn
 
@@ -32,7 +32,6 @@ from sklearn_ssl.sources import ArraySource
 from sklearn_ssl.views import ImageViews
 
 simclr = partial(shrunk, SimCLRTransformer)
-each_method = pytest.mark.parametrize("method", METHODS)
 CPU = torch.device("cpu")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import METHODS, digits, shrunk
+from common import digits, each_method, shrunk
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.cluster import KMeans
@@ -25,7 +25,6 @@ from sklearn_ssl import SimCLRTransformer, sources
 from sklearn_ssl.views import CombinedViews, ImageViews
 
 simclr = partial(shrunk, SimCLRTransformer)
-each_method = pytest.mark.parametrize("method", METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +258,7 @@ def test_scoring_monitor(images):
     assert model.n_iter_ == 2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_an_image_is_embedded_with_its_mirror_image(method, images):
     model = shrunk(method).fit(images)
     assert model._views_flip

@@ -16,7 +16,7 @@ import pandas as pd
 import polars
 import pytest
 import torch
-from common import METHODS, photo_patches, shrunk
+from common import each_method, photo_patches, shrunk
 from filelock import FileLock
 from PIL import Image
 from sklearn.base import clone
@@ -171,7 +171,7 @@ def test_jobs_change_nothing(n_jobs, backend, paths, expected):
         np.testing.assert_array_equal(model.transform(paths), expected)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_every_method_reads_files(method, paths, array):
     model = shrunk(method)
     from_files = model.fit(paths).transform(paths)
@@ -365,7 +365,7 @@ def test_what_is_bad_is_left_out(on_error, some_bad, paths):
     assert calling(model.score) == clone(model).fit(good).score(good)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_rows_stay_aligned(method, some_bad):
     model = shrunk(method, on_error="skip").fit(some_bad)
     embedding = model.transform(some_bad)

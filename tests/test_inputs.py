@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
-from common import METHODS, shrunk
+from common import each_method, shrunk
 
 from sklearn_ssl import SimCLRTransformer
 from sklearn_ssl.inputs import find_samples
@@ -269,7 +269,7 @@ def test_wrong_shape_at_transform(images, photos):
         simclr().fit(rows).transform(rows[:, 1:])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_failed_fit_leaves_the_fit_before(method, images):
     model = shrunk(method).fit(images)
     before = model.transform(images)
@@ -278,7 +278,7 @@ def test_failed_fit_leaves_the_fit_before(method, images):
     np.testing.assert_array_equal(model.transform(images), before)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_methods_for_images_alone_say_so(method, images):
     rows = images.reshape(len(images), -1)
     if "rows" in method.default_views:
@@ -362,7 +362,7 @@ def test_samples_on_a_device_are_the_same(photos, layout):
     torch.testing.assert_close(moved.batch(slice(3, 9)), source.batch(slice(3, 9)))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_training_from_a_device_is_the_same(method, photos, monkeypatch):
     X = (photos / 510).astype(np.float32)  # which is scaled to reach 1
     expected = shrunk(method).fit_transform(X)

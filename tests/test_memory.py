@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from common import METHODS, shrunk, takes
+from common import each_method, shrunk, takes
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.linear_model import LogisticRegression
@@ -90,7 +90,7 @@ def assert_same_state(state, other):
 
 
 @pytest.mark.parametrize("kind", ["image", "rows"])
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_a_fit_is_read_back_to_the_bit(method, kind, images, tmp_path, trainings):
     if not takes(method, kind, memory=tmp_path):
         return
@@ -526,7 +526,7 @@ def assert_same_end(model, straight, X):
 
 @pytest.mark.parametrize("minutes", [0, 10])
 @pytest.mark.parametrize("kind", ["image", "rows"])
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_an_interrupted_fit_goes_on(method, kind, minutes, images, tmp_path):
     """Within an epoch where checkpoints are written there, and from its beginning."""
     if not takes(method, kind, memory=tmp_path):

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from common import METHODS, shrunk
+from common import each_method, shrunk
 from torch import nn
 
 from sklearn_ssl import DINOTransformer, SimCLRTransformer, engine
@@ -58,7 +58,7 @@ def gradients(model, X, size):
 
 @pytest.mark.parametrize("size", [1, 7, 10, 1000])
 @pytest.mark.parametrize("backbone", ["plain", "small_vit", "small_convnet"])
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_gradients_are_those_of_the_whole_batch(method, backbone, size, images):
     X, noted = images[:40], []
     backbone = plain(noted) if backbone == "plain" else backbone

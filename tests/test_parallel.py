@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from common import METHODS, digits, shrunk
+from common import digits, each_method, shrunk
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from sklearn.linear_model import LogisticRegression
@@ -244,7 +244,7 @@ def on_gpu(monkeypatch):
     return used
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_fit_leaves_only_its_network(method, lasting, on_gpu):
     model = shrunk(method).fit(X)
     assert lasting == [{"objective"}]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import METHODS, shrunk, takes
+from common import each_method, shrunk, takes
 from corpus import mutated
 from safetensors.torch import load_file, save_file
 from sklearn.exceptions import NotFittedError
@@ -35,7 +35,7 @@ def saved(model, path):
 
 
 @pytest.mark.parametrize("kind", ["image", "rows"])
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_every_method_is_the_same_after_loading(method, kind, images, path):
     if not takes(method, kind):
         return

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from common import METHODS, digits, shrunk
+from common import digits, each_method, shrunk
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -79,7 +79,7 @@ def timed(method=SimCLRTransformer, **parameters):
     return shrunk(method, **(settings | {"callbacks": [Steps()]} | parameters))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_a_fit_ends_in_time_and_annealed(clock, method):
     model = timed(method).fit(X)
     assert 99 <= clock.now <= 100
