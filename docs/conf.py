@@ -1,5 +1,7 @@
 """Settings of the documentation: python -m sphinx -W --keep-going -b html docs docs/_build/html."""
 
+import re
+
 import sklearn_ssl
 
 project = "sklearn_ssl"
@@ -25,13 +27,13 @@ nitpick_ignore_regex = [("py:.*", r"(joblib|numpy|sklearn|torch)\..*")]
 
 autodoc_typehints = "none"  # docstrings have the types
 numpydoc_show_class_members = False  # the templates list them
-# What estimators have from scikit-learn and people call; its other methods are told of in api.rst.
-FROM_SKLEARN = {"fit_predict", "fit_transform", "score"}
+# What estimators have from scikit-learn and is shown; its other methods are told of in api.rst.
+FROM_SKLEARN = {"fit_predict", "fit_transform"}
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "ignore_pattern": r"/(?!plot_)[^/]*\.py$",  # scripts that want options or a folder
+    "ignore_pattern": r"^(?!plot_)",  # scripts that want options or a folder
     "doc_module": "sklearn_ssl",
     "backreferences_dir": "generated/backreferences",
     "reference_url": {"sklearn_ssl": None},
@@ -46,6 +48,14 @@ def skip_member(app, what, name, obj, skip, options):
     return None if module.startswith("sklearn_ssl") or name in FROM_SKLEARN else True
 
 
+def escape_types(app, what, name, obj, options, lines):
+    """Let shapes as (n_iter_,) be no links, which words with an underscore at their end are."""
+    for i, line in enumerate(lines):
+        if re.match(r"[\w, ]+ : ", line):
+            lines[i] = re.sub(r"_(?=[,) ])", r"\_", line)
+
+
 def setup(app):
-    """Register the choice of members."""
+    """Register both, the second to come before numpydoc."""
     app.connect("autodoc-skip-member", skip_member)
+    app.connect("autodoc-process-docstring", escape_types, priority=400)
