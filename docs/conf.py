@@ -18,6 +18,7 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build"]
+smartquotes = False  # types of parameters have quotes that are code
 html_theme = "furo"
 html_title = f"sklearn_ssl {release}"
 
@@ -36,9 +37,9 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"^(?!plot_)",  # scripts that want options or a folder
     "doc_module": "sklearn_ssl",
     "backreferences_dir": "generated/backreferences",
-    "reference_url": {"sklearn_ssl": None},
     "download_all_examples": False,
     "abort_on_example_error": True,
+    "capture_repr": (),  # what is worth showing is printed
 }
 
 

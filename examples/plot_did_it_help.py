@@ -12,10 +12,9 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn_ssl import LinearProbe, PatchKMeansTransformer, SimCLRTransformer, compare
 from sklearn_ssl.views import ImageViews
 
-EPOCHS = 15
+EPOCHS = 10
 
-settings = {"cv": 3, "n_labels": 10, "probe": LinearProbe(C=0.1), "random_state": 0}
-figure, (left, right) = plt.subplots(2, figsize=(7, 5), layout="constrained")
+settings = {"cv": 3, "n_labels": [10], "probe": LinearProbe(C=0.1), "random_state": 0}
 
 # %%
 # Images of digits. The classical rival, k-means of patches, is there as well.
@@ -28,7 +27,7 @@ estimators = {
 }
 comparison = compare(estimators, digits.images, digits.target, **settings)
 print(comparison)
-comparison.plot(left).ax_.set_title("Digits, ten labels a class")
+comparison.plot().ax_.set_title("Digits, ten labels a class")
 
 # %%
 # Rows of a table: 30 numbers of each tumour.
@@ -37,10 +36,10 @@ table = load_breast_cancer()
 estimators = {"SimCLR": SimCLRTransformer(max_epochs=EPOCHS, random_state=0)}
 comparison = compare(estimators, table.data, table.target, **settings)
 print(comparison)
-comparison.plot(right).ax_.set_title("Breast cancer, ten labels a class")
+comparison.plot().ax_.set_title("Breast cancer, ten labels a class")
 
 # %%
-# A difference that is no larger than its standard deviation is none. On the table training is not
-# worth its time: take the rows as they are.
+# A difference that is no larger than its standard deviation is none. On the digits learning
+# helped, and patches, which take seconds, nearly as much. On the table take the rows as they are.
 
 plt.show()

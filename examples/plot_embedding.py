@@ -2,9 +2,8 @@
 What does an embedding take for similar?
 ========================================
 
-Two pictures of the same digits, neither of which was in training: the most similar images, by
-pixels and by the embedding, and a map of the embedding. Frames are red where the class is another
-one.
+The images most similar to some digits, by pixels and by the embedding, and a map of the embedding.
+None of them was in training. Frames are red where the class is another one.
 """
 
 import matplotlib.pyplot as plt
@@ -38,7 +37,7 @@ NeighborsDisplay.from_embeddings(pixels, X_test, y_test, queries=queries)
 NeighborsDisplay.from_estimator(simclr, X_test, y_test, queries=queries)
 
 # %%
-# Four digits prove nothing. Over all of them, this share has most of its neighbours in its class:
+# Four digits prove nothing. Of all, this share is told right by the votes of its 20 neighbours.
 
 print(f"pixels    {knn_accuracy(pixels, y_test):.3f}")
 print(f"embedding {knn_accuracy(simclr.transform(X_test), y_test):.3f}")

@@ -2,8 +2,8 @@
 Did training go wrong?
 ======================
 
-A network that collapsed embeds all images alike, and raises no error. ``fit`` watches for it: here
-one learns, and one has a learning rate that is far too high.
+A network may learn nothing, or embed all images alike, without an error. ``fit`` watches for both:
+here one network learns, and one has a learning rate that is far too high.
 """
 
 import warnings
@@ -26,17 +26,18 @@ TrainingDisplay.from_estimator(simclr).figure_.suptitle("Default learning rate")
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", ConvergenceWarning)
-    collapsed = SimCLRTransformer(lr=100.0, max_epochs=EPOCHS, random_state=0).fit(images)
+    too_fast = SimCLRTransformer(lr=100.0, max_epochs=EPOCHS, random_state=0).fit(images)
 for warning in caught:
     print(warning.message)
-TrainingDisplay.from_estimator(collapsed).figure_.suptitle("Learning rate of 100")
+TrainingDisplay.from_estimator(too_fast).figure_.suptitle("Learning rate of 100")
 
 # %%
-# ``health_`` has the figures. ``embedding_std`` near 0 says that all images look alike to the
-# network, an ``effective_rank`` near 1 that they differ in one way alone, and a loss at
-# ``chance_loss`` that it does no better than one who guesses.
+# ``health_`` has the figures: here those of the last epoch, by the default learning rate and by
+# 100. An ``embedding_std`` near 0 would say that all images look alike to the network, an
+# ``effective_rank`` near 1 that they differ in one way alone. A loss at ``chance_loss`` is that of
+# one who guesses.
 
-for name, values in collapsed.health_.items():
-    print(f"{name:15} {values[-1]:.3f}")
+for figure in ("embedding_std", "effective_rank", "train_loss", "chance_loss"):
+    print(f"{figure:15} {simclr.health_[figure][-1]:8.3f} {too_fast.health_[figure][-1]:8.3f}")
 
 plt.show()

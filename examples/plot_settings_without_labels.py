@@ -17,7 +17,7 @@ from sklearn_ssl import SimCLRTransformer
 from sklearn_ssl.metrics import alignment_uniformity_scorer, knn_accuracy, rankme_scorer
 from sklearn_ssl.views import ImageViews
 
-EPOCHS = 10
+EPOCHS = 8
 
 images, digits = load_digits().images[:1000], load_digits().target[:1000]
 views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0))
@@ -53,6 +53,8 @@ for panel, score in zip(panels, scoring, strict=False):
     for temperature, *place in zip(grid["temperature"], x, y, strict=True):
         panel.annotate(f" {temperature}", place)
     panel.set_xlabel(f"{score}, without labels")
+    panel.margins(0.15)
+    panel.locator_params(axis="x", nbins=5)
 panels[0].set_ylabel("accuracy of neighbours")
 
 plt.show()

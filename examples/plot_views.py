@@ -14,12 +14,12 @@ from sklearn_ssl import LinearProbe, SimCLRTransformer
 from sklearn_ssl.inspection import ViewsDisplay
 from sklearn_ssl.views import ImageViews
 
-EPOCHS = 20
+EPOCHS = 15
 
 images, digits = load_digits().images, load_digits().target
 default = SimCLRTransformer(max_epochs=EPOCHS, random_state=0)
-display = ViewsDisplay.from_estimator(default, images, random_state=0)
-display.figure_.suptitle("Default views: small crops, some mirrored")
+display = ViewsDisplay.from_estimator(default, images, n_samples=5, random_state=0)
+display.figure_.suptitle("Default views")
 
 # %%
 # A mirrored digit is another one, or none, and of a small crop nobody can tell. Slanted, a digit
@@ -27,8 +27,8 @@ display.figure_.suptitle("Default views: small crops, some mirrored")
 
 views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0))
 chosen = SimCLRTransformer(views=views, max_epochs=EPOCHS, random_state=0)
-display = ViewsDisplay.from_estimator(chosen, images, random_state=0)
-display.figure_.suptitle("Views chosen for digits")
+display = ViewsDisplay.from_estimator(chosen, images, n_samples=5, random_state=0)
+display.figure_.suptitle("Chosen views")
 
 # %%
 # Does it matter? A linear model tells the digits by ten labels a class, with features of each.
