@@ -18,7 +18,7 @@ from sklearn_ssl import DeepClusterEstimator
 from sklearn_ssl.inspection import ClusteringDisplay
 from sklearn_ssl.views import ImageViews
 
-EPOCHS, N_CLUSTERS, SHOWN = 20, 20, 16
+EPOCHS, N_CLUSTERS, SHOWN = 15, 20, 16
 
 images, digits = load_digits(return_X_y=True)
 images = images.reshape(-1, 8, 8)
@@ -58,7 +58,7 @@ sheet.set(xticks=[], ylabel="images in the group")
 
 # %%
 # How the groups agree with the digits and with those of the epoch before, and how their number
-# matters. The agreement with the epoch before leaps up at the end, because the last clustering
+# matters. The agreement with the epoch before is higher at the end, because the last clustering
 # starts from the groups before it and not anew.
 
 ClusteringDisplay.from_estimator(model, images, digits, n_clusters=(5, 10, 20, 50))
