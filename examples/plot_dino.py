@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from sklearn_ssl import DINOTransformer
 
-EPOCHS, SIDE, N_NEIGHBORS, QUERIES = 8, 32, 6, (47, 84, 109, 165, 200, 385, 390, 490)
+EPOCHS, SIDE, N_NEIGHBORS, QUERIES = 6, 32, 6, (47, 84, 109, 165, 200, 385, 390, 490)
 
 photographs = [
     np.lib.stride_tricks.sliding_window_view(photo, (SIDE, SIDE), axis=(0, 1))[::SIDE, ::SIDE]

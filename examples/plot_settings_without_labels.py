@@ -39,7 +39,8 @@ search = GridSearchCV(simclr, grid, scoring=scoring, refit="RankMe", cv=2).fit(i
 print(f"RankMe chooses temperature={search.best_params_['temperature']}\n")
 
 # %%
-# Each point is a temperature. Where points rise to the right, the score may be trusted.
+# Each point is a temperature. Where points rise to the right, the score may be trusted: here it
+# tells the poor temperatures from the good ones, but not the good ones from each other.
 
 found = search.cv_results_
 print(f"{'temperature':>12} {'RankMe':>8} {'alignment and uniformity':>26} {'neighbours':>12}")

@@ -18,7 +18,7 @@ EPOCHS = 15
 
 images, digits = load_digits().images, load_digits().target
 default = SimCLRTransformer(max_epochs=EPOCHS, random_state=0)
-display = ViewsDisplay.from_estimator(default, images, n_samples=5, random_state=0)
+display = ViewsDisplay.from_estimator(default, images, random_state=0)
 display.figure_.suptitle("Default views")
 
 # %%
@@ -27,7 +27,7 @@ display.figure_.suptitle("Default views")
 
 views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0))
 chosen = SimCLRTransformer(views=views, max_epochs=EPOCHS, random_state=0)
-display = ViewsDisplay.from_estimator(chosen, images, n_samples=5, random_state=0)
+display = ViewsDisplay.from_estimator(chosen, images, random_state=0)
 display.figure_.suptitle("Chosen views")
 
 # %%
