@@ -1,14 +1,12 @@
-"""Which way up? Digits that were rotated, and the rotation that the network saw in them.
-
-    python examples/plot_rotation.py [--epochs 20] [--picture plot_rotation.png]
-
-RotationTransformer learns features by telling how an image was rotated, which it can only do where
-images have an up and a down. The picture shows unseen digits in all four rotations with what was
-predicted, those that were hardest of each class, and how often it is right: an 8 looks nearly the
-same upside down.
 """
+Which way up?
+=============
 
-import argparse
+:class:`~sklearn_ssl.RotationTransformer` learns features by telling how an image was rotated,
+which it can only do where images have an up and a down. The picture shows unseen digits in all
+four rotations with what was predicted, those that were hardest of each class, and how often it is
+right: an 8 looks nearly the same upside down.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,10 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn_ssl import RotationTransformer
 from sklearn_ssl.views import ImageViews
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--epochs", type=int, default=20)
-parser.add_argument("--picture", default="plot_rotation.png")
-options = parser.parse_args()
+EPOCHS = 20
 
 digits = load_digits()
 X, X_test, y, y_test = train_test_split(
@@ -31,24 +26,23 @@ X, X_test, y, y_test = train_test_split(
 
 # A mirrored digit is another one, or none; and a turned view would be a wrong label.
 views = ImageViews(flip=0.0, crop_area=(0.7, 1.0), n_views=1)
-rotation = RotationTransformer(
-    views=views, max_epochs=options.epochs, random_state=0, verbose=1
-).fit(X)
+rotation = RotationTransformer(views=views, max_epochs=EPOCHS, random_state=0).fit(X)
 turned = np.stack([np.rot90(X_test, turns, axes=(1, 2)) for turns in range(4)])  # (4, 500, 8, 8)
 predicted = np.stack([rotation.predict_pretext(images) for images in turned])
 right = predicted == np.arange(4)[:, None]
 
-print(f"\nRotations told right, of unseen digits: {rotation.score_pretext(X_test):.3f}")
+print(f"Rotations told right, of unseen digits: {rotation.score_pretext(X_test):.3f}")
 probe = LogisticRegression(max_iter=1000).fit(rotation.transform(X[:100]), y[:100])
 accuracy = probe.score(rotation.transform(X_test), y_test)
 print(f"Digits told right, by a linear model that saw 100 labels: {accuracy:.3f}")
 
-figure = plt.figure(figsize=(13, 4.8), layout="constrained")
-left, bars = figure.subfigures(1, 2, width_ratios=(3, 2))
-left.suptitle("Unseen digits, and the rotation seen in them (red: wrong)")
+# %%
+# Unseen digits, and the rotation seen in them, in red where it is wrong.
+
+figure, rows = plt.subplots(4, 10, figsize=(8, 4.4), layout="constrained")
 hard = np.argsort(right.sum(axis=0), kind="stable")
 shown = [hard[y_test[hard] == digit][0] for digit in range(10)]
-for turns, row in enumerate(left.subplots(4, 10)):
+for turns, row in enumerate(rows):
     for axes, sample in zip(row, shown, strict=True):
         axes.imshow(turned[turns, sample], cmap="gray_r")
         color = "black" if right[turns, sample] else "red"
@@ -56,16 +50,13 @@ for turns, row in enumerate(left.subplots(4, 10)):
         axes.set(xticks=[], yticks=[])
     row[0].set_ylabel(f"by {90 * turns}°")
 
-axes = bars.subplots()
+# %%
+# All unseen digits.
+
+figure, axes = plt.subplots(layout="constrained")
 axes.bar(range(10), [right[:, y_test == digit].mean() for digit in range(10)])
 axes.axhline(0.25, color="black", linestyle=":", label="chance")
-axes.set(
-    xticks=range(10),
-    xlabel="digit",
-    ylabel="share of rotations told right",
-    ylim=(0, 1),
-    title=f"All {len(X_test)} unseen digits",
-)
+axes.set(xticks=range(10), xlabel="digit", ylabel="share of rotations told right", ylim=(0, 1))
 axes.legend(loc="lower right")
-figure.savefig(options.picture, dpi=100)
-print(f"\nPicture: {options.picture}")
+
+plt.show()

@@ -7,7 +7,7 @@ from sklearn_ssl.saving import read_estimator
 
 
 def load(path, *, device="auto", backbone=None, views=None):
-    """Load a fitted estimator that :meth:`save` wrote.
+    """Load a fitted estimator that :meth:`~sklearn_ssl.SimCLRTransformer.save` wrote.
 
     Nothing in the file can run code, so that files of strangers can be loaded; pickles can run
     anything. What was code of its author's is not in the file, and has to be given again.

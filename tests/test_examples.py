@@ -1,5 +1,7 @@
-"""The examples that need a folder of photographs, on a small one. CI runs the others."""
+"""The examples, shortened: those of the gallery, and those on a folder of photographs."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,3 +33,15 @@ def test_examples_on_a_folder(example, rows, tmp_path):
         line[:18].split("  ")[0].strip(): line.split()[-3] for line in done.stdout.splitlines()
     }
     assert all(float(lines[row]) > 0.7 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("plot_*.py")), ids=lambda path: path.stem)
+def test_examples_of_the_gallery(example, tmp_path):
+    text = example.read_text()
+    assert text.splitlines()[1].endswith("?")  # each asks one question, its title
+    short, n_found = re.subn(r"(?m)^(EPOCHS\b[^=]*= )\d+", r"\g<1>1", text)
+    assert n_found == 1
+    (tmp_path / "example.py").write_text(short + "assert plt.get_fignums()\n")
+    command = [sys.executable, "example.py"]
+    subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"MPLBACKEND": "agg"})

@@ -1,0 +1,51 @@
+"""
+What does an embedding take for similar?
+========================================
+
+The images most similar to some digits, by pixels and by the embedding, and a map of the embedding.
+None of them was in training. Frames are red where the class is another one.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl.inspection import EmbeddingDisplay, NeighborsDisplay
+from sklearn_ssl.metrics import knn_accuracy
+from sklearn_ssl.views import ImageViews
+
+EPOCHS = 20
+
+X, X_test, y, y_test = train_test_split(
+    *(load_digits().images, load_digits().target), test_size=0.5, random_state=0
+)
+views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0))
+simclr = SimCLRTransformer(views=views, max_epochs=EPOCHS, random_state=0).fit(X)
+queries = [np.flatnonzero(y_test == digit)[0] for digit in (1, 5, 8, 9)]
+
+# %%
+# Neighbours by pixels.
+
+pixels = X_test.reshape(len(X_test), -1)
+NeighborsDisplay.from_embeddings(pixels, X_test, y_test, queries=queries)
+
+# %%
+# Neighbours by the embedding.
+
+NeighborsDisplay.from_estimator(simclr, X_test, y_test, queries=queries)
+
+# %%
+# Four digits prove nothing. Of all, this share is told right by the votes of its 20 neighbours.
+
+print(f"pixels    {knn_accuracy(pixels, y_test):.3f}")
+print(f"embedding {knn_accuracy(simclr.transform(X_test), y_test):.3f}")
+
+# %%
+# The map shows groups, and which digits lie between two of them. A map in two dimensions leaves
+# out most of an embedding: look at it, and judge by numbers.
+
+EmbeddingDisplay.from_estimator(simclr, X_test, y_test, random_state=0)
+
+plt.show()
