@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from common import METHODS, digits, shrunk, takes, taking_rows
+from common import digits, each_method, shrunk, takes, taking_rows
 from PIL import Image
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -58,7 +58,7 @@ def test_it_begins_with_the_probe_of_the_frozen_embedding(pretrained, n_classes)
     np.testing.assert_allclose(model.decision_function(X), expected, atol=2e-3)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
 def test_all_of_the_network_is_trained_but_statistics(method):
     """Also that of a teacher, which no gradient reached in pretraining."""
     X = IMAGES if takes(method, "image") else ROWS
@@ -78,13 +78,14 @@ def test_all_of_the_network_is_trained_but_statistics(method):
 def test_labels_teach_the_network(pretrained):
     """More than they teach a linear model; with other labels, others."""
     X, y = digits()
-    few = {"max_epochs": 30, "lr": 2e-3}
+    crops = ImageViews(crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1)
+    few = {"max_epochs": 60, "lr": 2e-3, "views": crops}
     model = tuned(pretrained, IMAGES, Y, **few)
     probe = LinearProbe(random_state=0).fit(pretrained.transform(IMAGES), Y)
     frozen = probe.score(pretrained.transform(X[300:]), y[300:])
     assert model.score(X[300:], y[300:]) > frozen + 0.02
     assert model.loss_curve_[-1] < model.loss_curve_[0] / 2
-    assert len(model.history_) == model.max_epochs_ == 30
+    assert len(model.history_) == model.max_epochs_ == 60
     shuffled = tuned(pretrained, IMAGES, np.random.default_rng(0).permutation(Y), **few)
     assert shuffled.score(X[300:], y[300:]) < 0.3
 
@@ -93,7 +94,8 @@ def test_its_loss_is_cross_entropy_of_all_views():
     encoder = torch.nn.Linear(4, 3)
     rng = np.random.default_rng(0)
     coef, intercept = rng.normal(size=(5, 3)), rng.normal(size=5)
-    objective = fine_tuning.ClassesObjective(encoder, coef, intercept, None)
+    scale = rng.random(3)
+    objective = fine_tuning.ClassesObjective(encoder, coef, intercept, scale, 0.3, None)
     views = [torch.randn(6, 4), torch.randn(6, 4)]
     codes = torch.tensor([0, 1, 2, 3, 4, 0])
     expected = sum(
@@ -102,7 +104,8 @@ def test_its_loss_is_cross_entropy_of_all_views():
         )
         for view in views
     )
-    assert torch.allclose(objective(views, codes)["loss"], expected / 2, atol=1e-6)
+    expected = expected / 2 + 0.3 / 2 * np.square(coef * scale).sum()
+    assert torch.allclose(objective(views, codes)["loss"], expected.float(), atol=1e-5)
 
 
 def test_samples_without_labels_teach_only_the_pretraining(pretrained):
@@ -203,8 +206,29 @@ def test_views_flip_where_the_estimator_does(pretrained, monkeypatch):
 
 
 def test_auto_epochs(pretrained):
-    assert tuned(pretrained, max_epochs="auto", batch_size=4).max_epochs_ == 7  # of 75 steps
-    assert tuned(pretrained, max_epochs="auto", batch_size=2).max_epochs_ == 5  # of 150 steps
+    some = IMAGES[:90], Y[:90]
+    assert tuned(pretrained, *some, max_epochs="auto", batch_size=2).max_epochs_ == 7  # of 45 steps
+    assert tuned(pretrained, max_epochs="auto", batch_size=4).max_epochs_ == 5  # of 75 steps
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_training_begins_where_the_linear_model_has_nothing_left_to_learn(n_classes, monkeypatch):
+    """With the penalty of the probe, whose minimum it is, also of two classes."""
+    made, train = [], fine_tuning.train
+    monkeypatch.setattr(fine_tuning, "train", lambda *a, **k: made.append(a[0]) or train(*a, **k))
+    probe = LinearProbe(tol=1e-7, max_iter=5000, C=0.1)
+    monkeypatch.setattr(fine_tuning, "LinearProbe", lambda **k: probe.set_params(**k))
+    some = n_classes > Y
+    model = EncoderTransformer(random_state=0).fit(IMAGES)
+    tuned(model, IMAGES[some], Y[some], lr=1e-12, max_epochs=1)
+    objective = made[0].eval()
+    objective.zero_grad()
+    objective([torch.from_numpy(IMAGES[some]).float()[:, None] / 16], objective.codes)[
+        "loss"
+    ].backward()
+    by_standardised = objective.classify.weight.grad / objective.scale.clamp(min=1e-3)
+    held = objective.penalty * objective.classify.weight.detach() * objective.scale
+    assert by_standardised.abs().max() < 0.02 * held.abs().max()
 
 
 def test_the_same_seed_gives_the_same_classifier(pretrained):
