@@ -33,7 +33,6 @@ from sklearn_ssl.engine import (
     full_precision,
     gpu_freed,
     isolated,
-    seed_torch,
     train,
 )
 from sklearn_ssl.heap import kept_heap
@@ -316,7 +315,6 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
             n_samples=len(source),
         )
         with isolated(device), kept_heap(device.type == "cpu"):
-            seed_torch(device, seed)
             encoder = copy.deepcopy(pretrained.encoder_)
             start = coef, intercept, embedding.std(axis=0), penalty
             objective = ClassesObjective(encoder, *start, torch.from_numpy(codes))

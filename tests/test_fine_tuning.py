@@ -239,6 +239,18 @@ def test_the_same_seed_gives_the_same_classifier(pretrained):
     np.testing.assert_array_equal(again.predict_proba(IMAGES), first.predict_proba(IMAGES))
 
 
+@pytest.mark.parametrize(
+    "other", [{"lr": 1e-3}, {"weight_decay": 0.5}, {"batch_size": 100}, {"random_state": 1}]
+)
+def test_parameters_of_training(pretrained, other, monkeypatch):
+    """Also the seed of the order of samples, where the probe is the same."""
+    monkeypatch.setattr(fine_tuning, "LinearProbe", lambda **k: LinearProbe(C=0.1))
+    settings = {"max_epochs": 1, "views": lambda batch: [batch]}
+    first, second = tuned(pretrained, **settings), tuned(pretrained, **settings)
+    np.testing.assert_array_equal(first.coef_, second.coef_)
+    assert np.any(tuned(pretrained, **settings, **other).coef_ != first.coef_)
+
+
 def test_a_search_pretrains_once_a_fold(tmp_path, monkeypatch):
     trained, train = [], fitting.train
     monkeypatch.setattr(fitting, "train", lambda *a, **k: trained.append(1) or train(*a, **k))
