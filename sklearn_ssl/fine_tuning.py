@@ -4,6 +4,7 @@ import contextlib
 import copy
 import functools
 import math
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -249,10 +250,6 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         check_consistent_length(X, y)
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        if not frozen:
-            pretrained = clone(pretrained).fit(X)
-        check_is_fitted(pretrained)
         unlabeled = self.unlabeled
         if is_auto(unlabeled):
             two_classes = ((y == 1) | (y == -1)).all() and (y == 1).any()
@@ -260,15 +257,16 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         has_label = np.ones(len(y), bool) if unlabeled is None else y != unlabeled
         if not has_label.any():
             raise ValueError(f"All of y is {unlabeled!r}: there is no label to learn from.")
+        _check_classes(np.unique(y[has_label]))  # before minutes of pretraining
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        if not frozen:
+            pretrained = clone(pretrained).fit(X)
+        check_is_fitted(pretrained)
         X, y = (X, y) if has_label.all() else (taken(X, np.flatnonzero(has_label)), y[has_label])
         source, device = pretrained._read_again(X)
         readable = source.aligned(np.zeros(len(source), np.int8)) == 0
         classes, codes = np.unique(y[readable], return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(
-                "FineTuneClassifier needs labels of two classes or more to tell apart. y has "
-                f"{len(classes)} class{'' if len(classes) == 1 else 'es'}: {classes.tolist()}."
-            )
+        _check_classes(classes)
         with gpu_freed(device):
             objective, self.history_ = self._trained(
                 pretrained, source, device, readable, codes, seed
@@ -294,7 +292,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         if is_auto(views):
             views = VIEWS[source.kind]
             if source.is_image and not _mirrors(pretrained):
-                views = ImageViews(**vars(views) | {"flip": 0.0})
+                views = replace(views, flip=0.0)
         make_views = functools.partial(
             views_of, for_samples(views, source), pretrained._scaling.on(device)
         )
@@ -316,8 +314,8 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         )
         with isolated(device), kept_heap(device.type == "cpu"):
             encoder = copy.deepcopy(pretrained.encoder_)
-            start = coef, intercept, embedding.std(axis=0), penalty
-            objective = ClassesObjective(encoder, *start, torch.from_numpy(codes))
+            linear = coef, intercept, embedding.std(axis=0), penalty
+            objective = ClassesObjective(encoder, *linear, torch.from_numpy(codes))
             rows, _ = train(
                 objective,
                 source.near(device, self.verbose),
@@ -393,6 +391,15 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
+
+
+def _check_classes(classes):
+    """Raise where there are no two classes to tell apart."""
+    if len(classes) < 2:
+        raise ValueError(
+            "FineTuneClassifier needs labels of two classes or more to tell apart. y has "
+            f"{len(classes)} class{'' if len(classes) == 1 else 'es'}: {classes.tolist()}."
+        )
 
 
 def _mirrors(pretrained):

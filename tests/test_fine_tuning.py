@@ -154,6 +154,14 @@ def test_labels_that_teach_nothing(pretrained, y, match):
     assert not hasattr(model, "classes_")
 
 
+def test_labels_are_checked_before_pretraining(monkeypatch):
+    monkeypatch.setattr(fitting, "train", None)
+    with pytest.raises(ValueError, match="All of y is -1"):
+        FineTuneClassifier(SimCLRTransformer()).fit(IMAGES, np.full(300, -1))
+    with pytest.raises(ValueError, match=r"1 class: \[3\]"):
+        FineTuneClassifier(SimCLRTransformer()).fit(IMAGES, np.where(Y == 0, 3, -1))
+
+
 def test_only_networks_can_be_tuned():
     with pytest.raises(TypeError, match=r"trains a network.*PCA"):
         FineTuneClassifier(PCA()).fit(ROWS, Y)
