@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sklearn_ssl._sklearn import Interval, StrOptions, _fit_context
@@ -142,8 +143,11 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         Z = torch.from_numpy(((X - mean) / scale).astype(X.dtype)).to(device)
         codes = torch.from_numpy(codes).to(device)
         Z, axes = _uncorrelated(Z)
-        C, scores = self._chosen(Z, codes, len(classes))
-        weights, n_iter = self._minimised(Z, codes, len(classes), C)
+        # Between two steps of torch's threads those of BLAS would wait for the cores, and they for
+        # them: 27 times the seconds, on two cores.
+        with threadpool_limits(1, user_api="blas"):
+            C, scores = self._chosen(Z, codes, len(classes))
+            weights, n_iter = self._minimised(Z, codes, len(classes), C)
         full = weights[:, :-1] @ axes.double().cpu().numpy()
         weights = np.concatenate([full, weights[:, -1:]], axis=1)
         if n_iter >= self.max_iter:

@@ -159,6 +159,28 @@ def test_accuracy_over_minutes_keeps_the_rows_there_are(tmp_path, result):
 
 
 @pytest.mark.slow
+def test_learning_is_compared_with_what_needs_none(tmp_path, result):
+    X, y = photo_patches(60), np.arange(60) % 2
+    np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X, y_test=y)
+    options = ["--datasets", "cifar10", "--methods", "SimCLRTransformer", "--folds", "2"]
+    options += ["--minutes", "0.02", "--name", "trial"]
+    picture = result.with_suffix(".png")
+    try:
+        told = run("did_it_help.py", tmp_path, *options, cwd=tmp_path)
+        found = json.loads(result.read_text())["results"]["cifar10"]
+        assert picture.stat().st_size > 10_000
+        again = run("did_it_help.py", tmp_path, *options, cwd=tmp_path)
+    finally:
+        picture.unlink(missing_ok=True)
+    names = ["SimCLRTransformer", "PatchKMeansTransformer", "raw values", "PCA"]
+    assert [row["name"] for row in found[::3]][:4] == names
+    assert {row["is_baseline"] for row in found[6:]} == {True}
+    assert all(0 <= score <= 1 for row in found for score in row["scores"])
+    table = told[told.index("\ncifar10\n") :]
+    assert again == table  # of what was kept
+
+
+@pytest.mark.slow
 def test_choices_are_compared_in_equal_time(tmp_path, result):
     X, y = photo_patches(128), np.arange(128) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y)

@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler, normalize
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_ssl import KNNProbe, LinearProbe, neighbors, probes
 
@@ -107,6 +108,25 @@ def test_constant_features_tell_nothing():
 def test_linear_probe_tells_that_it_did_not_settle():
     with pytest.warns(ConvergenceWarning, match="max_iter=2"):
         LinearProbe(C=1.0, max_iter=2).fit(X, Y)
+
+
+def test_threads_of_blas_do_not_take_turns_with_those_of_torch(monkeypatch):
+    def threads():
+        found = threadpool_info()
+        return {pool["num_threads"] for pool in found if pool["user_api"] == "blas"}
+
+    before, during, minimised = threads(), [], LinearProbe._minimised
+
+    def spied(self, *args):
+        during.append(threads())
+        return minimised(self, *args)
+
+    monkeypatch.setattr(LinearProbe, "_minimised", spied)
+    with threadpool_limits(2, user_api="blas"):
+        LinearProbe(C=0.1).fit(X[:100], Y[:100])
+        assert threads() == {2}
+    assert during == [{1}]
+    assert threads() == before
 
 
 def test_one_class_is_refused():
