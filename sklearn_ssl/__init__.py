@@ -8,9 +8,12 @@ from sklearn_ssl.methods.deepcluster import DeepClusterEstimator
 from sklearn_ssl.methods.dino import DINOTransformer
 from sklearn_ssl.methods.emp_ssl import EMPSSLTransformer
 from sklearn_ssl.methods.encoder import EncoderTransformer
+from sklearn_ssl.methods.exemplar import ExemplarTransformer
+from sklearn_ssl.methods.inpainting import InpaintingTransformer
 from sklearn_ssl.methods.patch_kmeans import PatchKMeansTransformer
 from sklearn_ssl.methods.rotation import RotationTransformer
 from sklearn_ssl.methods.simclr import SimCLRTransformer
+from sklearn_ssl.methods.super_resolution import SuperResolutionTransformer
 from sklearn_ssl.probes import KNNProbe, LinearProbe
 
 __version__ = "0.1.0"
@@ -21,12 +24,15 @@ __all__ = [
     "DeepClusterEstimator",
     "EMPSSLTransformer",
     "EncoderTransformer",
+    "ExemplarTransformer",
     "FineTuneClassifier",
+    "InpaintingTransformer",
     "KNNProbe",
     "LinearProbe",
     "PatchKMeansTransformer",
     "RotationTransformer",
     "SimCLRTransformer",
+    "SuperResolutionTransformer",
     "compare",
     "image_paths",
     "load",

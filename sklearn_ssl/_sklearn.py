@@ -1,12 +1,13 @@
 """The private names of scikit-learn that are used, in the one file that a change will meet."""
 
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_feature_names, _check_feature_names_in
 
 __all__ = [
     "HasMethods",
     "Interval",
+    "Options",
     "StrOptions",
     "_check_feature_names",
     "_check_feature_names_in",

@@ -23,26 +23,109 @@ class Encoder(nn.Module):
     (n, n_features); gives float tensors of shape (n, n_features_out).
     """
 
-    def __init__(self, backbone, mean, std):
+    def __init__(self, backbone, mean, std, in_shape=None):
         super().__init__()
         self.backbone = backbone
+        self.in_shape = in_shape  # that of the samples that it was made for
+        self.kept = None  # the map, of whose layer ``find_map`` learns the name
         shape = (-1, 1, 1) if len(mean) else (0,)
         # On the CPU, whatever the process's default device is.
         for name, value in {"mean": mean, "std": std}.items():
             value = torch.as_tensor(value, dtype=torch.float32, device="cpu")
             self.register_buffer(name, value.reshape(shape))
 
-    def forward(self, samples):
-        """Return the features of a batch."""
+    def forward(self, samples, dense=False):
+        """Return the features of a batch; if ``dense``, also the map that they are made of."""
         if self.mean.numel():
             # In one pass, with constants as large as an image and in its order in memory: to
             # repeat those of the channels for each pixel takes more than twice as long.
             image = torch.zeros_like(samples[:1])
             samples = torch.addcmul(image - self.mean / self.std, samples, image + 1 / self.std)
+        if not dense:
+            return _pooled(self.backbone(samples))
+        # All of it runs, not the part up to the map: what follows learns its statistics.
+        self.kept.wanted = True
         features = self.backbone(samples)
-        if features.ndim == 4:  # a map (n, d, h, w)
-            return features.mean(dim=(2, 3))
-        return features.mean(dim=1) if features.ndim == 3 else features  # tokens (n, t, d)
+        maps, self.kept.wanted, self.kept.result = self.kept.result, False, None
+        return _pooled(features), as_map(maps)
+
+    def find_map(self):
+        """Find the last map, or tokens, that the backbone makes; return its shape, (d, h, w)."""
+        images, found, hooks = torch.zeros(2, *self.in_shape, device="cpu"), {}, []
+        for name, module in self.backbone.named_modules():
+
+            def keep(module, given, result, name=name):
+                found.pop(name, None)  # the last one last
+                found[name] = result
+
+            hooks.append(module.register_forward_hook(keep))
+        with torch.no_grad():
+            self.eval()(images)
+        for hook in hooks:
+            hook.remove()
+        pools = nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d
+        layers = {name: self.backbone.get_submodule(name) for name in found}
+        maps = {
+            name: result
+            for name, result in found.items()
+            if is_map(result, self.in_shape[-1]) and not isinstance(layers[name], pools)
+        }
+        if not maps:
+            raise ValueError(
+                "This method needs a backbone that makes a map of an image, such as "
+                '"small_convnet" or "resnet18", or tokens, such as "small_vit". No layer of this '
+                "one gives any."
+            )
+        name, map_ = maps.popitem()
+        if self.kept is None:  # else it goes on from an encoder that had found it
+            self.kept = Kept(name)
+            layers[name].register_forward_hook(self.kept)
+        return as_map(map_).shape[1:]
+
+
+class Kept:
+    """A hook that keeps what a layer gives, where it is wanted."""
+
+    def __init__(self, layer):
+        self.layer, self.wanted, self.result = layer, False, None
+
+    def __call__(self, module, given, result):
+        """Keep the result."""
+        if self.wanted:
+            self.result = result
+
+
+def is_map(tensor, side):
+    """Tell whether a tensor is maps of more than one place, or tokens of a square grid.
+
+    Sides longer than the image's are channels that come last.
+    """
+    if not isinstance(tensor, torch.Tensor) or tensor.ndim not in (3, 4):
+        return False
+    if tensor.ndim == 4:
+        return tensor.shape[2] * tensor.shape[3] > 1 and tensor.shape[3] <= side
+    return tensor.shape[1] > 2 and math.isqrt(n_patches(tensor)) ** 2 == n_patches(tensor)
+
+
+def n_patches(tokens):
+    """Return how many of the tokens (n, t, d) are of patches, where one may be the class token."""
+    t = tokens.shape[1]
+    return t - 1 if math.isqrt(t - 1) ** 2 == t - 1 else t
+
+
+def as_map(features):
+    """Return maps as they are, and tokens (n, t, d) as a map (n, d, h, w), without class token."""
+    if features.ndim == 4:
+        return features
+    n = n_patches(features)
+    return features[:, -n:].transpose(1, 2).unflatten(2, (math.isqrt(n), -1))
+
+
+def _pooled(features):
+    """Return what a backbone gives as one vector a sample."""
+    if features.ndim == 4:  # a map (n, d, h, w)
+        return features.mean(dim=(2, 3))
+    return features.mean(dim=1) if features.ndim == 3 else features  # tokens (n, t, d)
 
 
 def small_convnet(in_channels, height, width, widths=(64, 128, 256)):
@@ -206,7 +289,7 @@ def make_encoder(backbone, in_shape, mean, std, *, weights=None, published=False
         mean, std = constants
         if in_shape[0] != 3:  # as gray would have, in every channel
             mean, std = ([sum(values) / 3] * in_shape[0] for values in (mean, std))
-    return Encoder(model, mean, std).float().cpu()
+    return Encoder(model, mean, std, in_shape).float().cpu()
 
 
 def count_features(encoder, in_shape):

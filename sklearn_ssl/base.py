@@ -352,6 +352,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     }
     # The recipe of views for each kind of input that the method takes, "image" and "rows".
     default_views = {}
+    # Whether these have to keep the size of images, also on the CPU, where others are made smaller.
+    whole_views = False
 
     def __init_subclass__(cls, **kwargs):
         """Make the class a keyword-only dataclass, and add the shared parts to its docstring."""
@@ -375,7 +377,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         """Return the method's view recipe for the samples of a source."""
         views = self.default_views[source.kind]
         whole = source.is_image and getattr(views, "size", None) == 1.0
-        if not whole or not is_auto(self.backbone):  # which may need the image's size
+        if self.whole_views or not whole or not is_auto(self.backbone):  # which may need the size
             return views
         return replace(views, size=default_for(source, resolve_device(self.device)).view_size)
 
@@ -757,6 +759,13 @@ def check_any(n_samples):
     """Raise where no image could be read that a score could be of."""
     if not n_samples:
         raise ValueError("None of the images in X could be read: there is nothing to score.")
+
+
+def decibels(errors):
+    """Return the peak signal-to-noise ratio of mean squared errors, (n,), NaN where unreadable."""
+    errors = errors[np.isfinite(errors)]
+    check_any(len(errors))
+    return float(-10 * np.log10(np.mean(errors, dtype=np.float64)))
 
 
 def for_samples(views, source):

@@ -47,6 +47,7 @@ class Embedder(TransformerMixin):
         if not source.is_image:
             return "mlp"
         given_views = not is_auto(getattr(self, "views", "auto"))
+        given_views = given_views or getattr(self, "whole_views", False)
         return default_for(source, device, given_views).backbone
 
     def _resolve_precision(self, device):
@@ -116,6 +117,17 @@ class Embedder(TransformerMixin):
         function = functools.partial(function, moved(attrgetter(module)(self), device))
         results = in_batches(function, source, self._scaling.on(device), device)
         return source.aligned(results if finish is None else finish(results))
+
+    def _map_images(self, source, device, function, beside=None):
+        """Return the images that a function of the objective and images from 0 to 1 makes of them.
+
+        They are like those of X: in layout, in range, and in number type if that is bytes. What is
+        ``beside``, a tensor with a row for each of X, goes to the function as well.
+        """
+        function = functools.partial(function, moved(self._objective, device))
+        beside = beside if beside is None else beside[getattr(source, "rows", slice(None))]
+        images = in_batches(function, source, self._scaling.on(device), device, beside=beside)
+        return source.aligned(source.laid_out(self._scaling.undone(images, source.array.dtype)))
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the embedding's features: simclr0, simclr1, ...

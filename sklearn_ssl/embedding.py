@@ -38,17 +38,18 @@ def embedding_batch(source, device):
     return min(EMBEDDING_BATCH[device.type], max(8, fitting))
 
 
-def in_batches(function, source, scale, device, precision="float32", *, copies=1):
+def in_batches(function, source, scale, device, precision="float32", *, copies=1, beside=None):
     """Return what a function of batches on the device gives for all samples, as one array.
 
     It makes so many ``copies`` of each sample; batches are smaller where these are more than two.
+    The tensor ``beside`` has something for each sample that the function gets as well.
     """
     results = None
     size = max(1, 2 * embedding_batch(source, device) // max(2, copies))
     parts = list(gen_batches(len(source), size)) if len(source) else []
     kept = kept_heap(device.type == "cpu" and len(parts) > 1)
     with torch.inference_mode(), autocast(device, precision), kept:
-        computed = _computed(function, source, scale, device, parts)
+        computed = _computed(function, source, scale, device, parts, beside)
         for part, result in one_behind(computed):  # read while the next is computed
             result = result.cpu().numpy()
             if results is None:
@@ -57,14 +58,16 @@ def in_batches(function, source, scale, device, precision="float32", *, copies=1
     if results is None:  # no image could be read
         blank = torch.zeros(1, *source.shape, dtype=torch.uint8, device=device)
         with torch.inference_mode():
-            results = function(scale(blank)).cpu().numpy()[:0]
+            more = () if beside is None else (beside.new_zeros(1, *beside.shape[1:]).to(device),)
+            results = function(scale(blank), *more).cpu().numpy()[:0]
     return results
 
 
-def _computed(function, source, scale, device, parts):
+def _computed(function, source, scale, device, parts, beside):
     """Yield slices of the samples, each with what a function gives for it."""
     for part in parts:
-        yield part, function(scale(source.batch(part, device)))
+        more = () if beside is None else (beside[part].to(device),)
+        yield part, function(scale(source.batch(part, device)), *more)
 
 
 def views_of(views, scale, batch):

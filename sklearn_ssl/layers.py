@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
 
 def mlp(*widths, last_norm=False):
@@ -22,6 +23,36 @@ def mlp(*widths, last_norm=False):
         elif last_norm:
             layers.append(nn.BatchNorm1d(n_out))
     return nn.Sequential(*layers)
+
+
+class Decoder(nn.Module):
+    """Make images of a map: convolutions, each after the sides are doubled by repetition.
+
+    Nothing of the image passes by the map, as what could be copied need not be understood.
+    """
+
+    def __init__(self, map_shape, image_shape, width=64):
+        super().__init__()
+        layers = _convolution(map_shape[0], width, 1)
+        for _ in range(max(0, round(math.log2(image_shape[1] / map_shape[1])))):
+            narrower = max(16, width // 2)
+            layers += [nn.Upsample(scale_factor=2), *_convolution(width, narrower, 3)]
+            width = narrower
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.Conv2d(width, image_shape[0], 3, padding=1)
+
+    def forward(self, maps, sides):
+        """Return images of these sides, (n, c, *sides), of any values."""
+        images = self.last(self.layers(maps))
+        if images.shape[2:] == sides:
+            return images
+        return interpolate(images, sides, mode="bilinear", align_corners=False)
+
+
+def _convolution(n_in, n_out, kernel):
+    """Layers: a convolution with batch norm and ReLU."""
+    convolution = nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
 
 
 @torch.no_grad()

@@ -47,12 +47,17 @@ def micro_batches(objective, size):
 def _in_parts(forward, size):
     """Return a function that gives for all samples at once what a module gives for parts."""
 
-    def embed(samples):
+    def embed(samples, **how):
         if len(samples) <= size:
-            return forward(samples)
-        parts = samples.split(size)
-        if not torch.is_grad_enabled():
-            return torch.cat([forward(part) for part in parts])
-        return torch.cat([checkpoint(forward, part, use_reentrant=False) for part in parts])
+            return forward(samples, **how)
+        given = [
+            checkpoint(forward, part, use_reentrant=False, **how)
+            if torch.is_grad_enabled()
+            else forward(part, **how)
+            for part in samples.split(size)
+        ]
+        if isinstance(given[0], torch.Tensor):
+            return torch.cat(given)
+        return tuple(torch.cat(parts) for parts in zip(*given, strict=True))  # features and maps
 
     return embed

@@ -77,6 +77,12 @@ class ArraySource:
             return samples[:, None]
         return samples.permute(0, 3, 1, 2) if self.channel_axis == 2 else samples
 
+    def laid_out(self, images):
+        """Return images (n, c, h, w) with their channels where those of the samples are."""
+        if self.channel_axis is None:
+            return images[:, 0]
+        return images.transpose(0, 2, 3, 1) if self.channel_axis == 2 else images
+
     def batches(self, order, device, rng=None):
         """Yield the samples of each row of indices, the next fetched while these are in use.
 
@@ -233,6 +239,11 @@ class Scaling:
         # Rows of large values and small spread need float64 until the offset is gone.
         offset, scale = (torch.as_tensor(v, device=device) for v in (self.offset, self.scale))
         return lambda batch: ((batch - offset) * scale).float()
+
+    def undone(self, images, dtype):
+        """Return images with values like those in X: bytes if X holds these, else float32."""
+        values = images / np.float32(self.scale) + np.float32(self.offset)
+        return values.round().clip(0, 255).astype(dtype) if dtype == np.uint8 else values
 
 
 def _floating(batch):

@@ -540,8 +540,10 @@ def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
 
     asked, compile_module = [], torch.compile
     monkeypatch.setattr(torch, "compile", lambda m: asked.append(m) or compile_module(m))
-    backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
+    backbone = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Flatten())
     small = partial(shrunk, method, backbone=backbone, max_epochs=2)
+    if method.__name__ == "InpaintingTransformer":  # compiled code draws other holes at random
+        small = partial(small, hole="center")
     plain, compiled = small().fit(images), small(compile=True).fit(images)
     assert compiled._objective in asked
     assert plain._objective not in asked

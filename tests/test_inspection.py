@@ -21,9 +21,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ssl import (
     DeepClusterEstimator,
     DINOTransformer,
+    InpaintingTransformer,
     LinearProbe,
     PatchKMeansTransformer,
     SimCLRTransformer,
+    SuperResolutionTransformer,
     inspection,
 )
 from sklearn_ssl.inspection import (
@@ -31,6 +33,7 @@ from sklearn_ssl.inspection import (
     EmbeddingDisplay,
     LabelEfficiencyDisplay,
     NeighborsDisplay,
+    PretextDisplay,
     TrainingDisplay,
     ViewsDisplay,
 )
@@ -266,6 +269,37 @@ def test_views_are_the_methods_own_and_drawn_by_the_seed(photos):
     assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(first.views[3], again.views[3])
     assert np.abs(first.views[3] - other.views[3]).max() > 0.05
+
+
+@pytest.mark.parametrize("method", [InpaintingTransformer, SuperResolutionTransformer])
+def test_what_is_made_stands_between_input_and_image(photos, method):
+    model = shrunk(method).fit(photos[:40])
+    display = PretextDisplay.from_estimator(model, photos[40:], n_samples=3, random_state=0)
+    inputs, outputs, images = display.inputs, display.outputs, display.images
+    assert outputs.shape == images.shape == (3, 32, 32, 3)
+    if method is InpaintingTransformer:
+        hole = (inputs != images).any(axis=3)
+        assert 0.1 < hole.mean() < 0.4
+        np.testing.assert_array_equal(outputs[~hole], images[~hole])
+        assert (outputs[hole] != inputs[hole]).any(axis=1).mean() > 0.9
+        colors = np.unique(inputs[hole], axis=0)
+        np.testing.assert_allclose(colors, photos[:40].mean(axis=(0, 1, 2))[None] / 255, atol=1e-4)
+    else:
+        expected = images.reshape(3, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+        np.testing.assert_allclose(inputs, expected, atol=1e-5)
+        assert 0 < np.abs(outputs - images).mean() < 0.2
+    for i, row in enumerate(display.axes_):
+        for axis, pictures in zip(row, (inputs, outputs, images), strict=True):
+            np.testing.assert_allclose(shown(axis), pictures[i])
+    titles = [axis.get_title() for axis in display.axes_[0]]
+    assert titles == ["input", "output", "image"]
+    again = PretextDisplay.from_estimator(model, photos[40:], n_samples=3, random_state=0)
+    np.testing.assert_array_equal(again.inputs, inputs)
+
+
+def test_methods_that_make_no_images_are_told_of(images):
+    with pytest.raises(ValueError, match="SimCLRTransformer makes no images"):
+        PretextDisplay.from_estimator(shrunk(SimCLRTransformer).fit(images), images)
 
 
 def test_gray_images_and_files_have_views(images, photos, tmp_path):

@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
 from torch import nn
 
+from sklearn_ssl.backbones import make_encoder
 from sklearn_ssl.engine import Epoch
 from sklearn_ssl.methods.deepcluster import (
     DeepClusterObjective,
@@ -20,8 +21,11 @@ from sklearn_ssl.methods.deepcluster import (
 )
 from sklearn_ssl.methods.dino import DINOHead, DINOObjective, dino_loss
 from sklearn_ssl.methods.emp_ssl import EMPSSLObjective, coding_rate
+from sklearn_ssl.methods.exemplar import ExemplarObjective
+from sklearn_ssl.methods.inpainting import InpaintingObjective, central, reversed_gradient
 from sklearn_ssl.methods.rotation import TRANSFORMATIONS, RotationObjective
 from sklearn_ssl.methods.simclr import SimCLRObjective, nt_xent
+from sklearn_ssl.methods.super_resolution import SuperResolutionObjective
 
 
 def check_inputs():
@@ -557,3 +561,185 @@ def test_deepcluster_forgets_an_epoch_that_was_stopped():
 def test_objectives_decide_nothing_about_an_epoch_unless_they_say_so():
     objective = SimCLRObjective(nn.Identity(), 4, 8, 5, 0.5)
     assert objective.before_epoch(None, None) == Epoch(None, None, ())
+
+
+def exemplar_objective(momentum, n_exemplars=6):
+    torch.manual_seed(0)
+    objective = ExemplarObjective(nn.Linear(4, 3), 3, n_exemplars, 5, 0.3, momentum).double()
+    a, _ = check_inputs()
+    epoch = objective.before_epoch(
+        lambda: objective.encoder(a).detach().numpy(), np.random.default_rng(0)
+    )
+    return objective, epoch
+
+
+@pytest.mark.parametrize("momentum", [0.5, None])
+def test_exemplar(momentum):
+    objective, _ = exemplar_objective(momentum)
+    views, classes = list(check_inputs()), torch.tensor([3, 0, 5, 1, 2, 4])
+    if momentum is not None:
+        objective.memory = torch.randn(6, 5, dtype=torch.float64)
+        objective.memory /= objective.memory.norm(dim=1, keepdim=True)
+    vectors = objective.memory if momentum is not None else objective.learned
+    loss, losses = objective(views, classes)["loss"], []
+    for view in views:
+        for x, c in zip(view, classes, strict=True):
+            z = objective.project(objective.encoder(x))
+            scores = [torch.cosine_similarity(z, v, dim=0) / 0.3 for v in vectors]
+            scores = torch.stack(scores)
+            losses.append(-torch.log(torch.exp(scores[c]) / torch.exp(scores).sum()))
+    expected = sum(losses) / len(losses)
+    torch.testing.assert_close(loss, expected)
+    parameters = list(objective.parameters())
+    assert len(parameters) == (4 if momentum is not None else 5)
+    ours, theirs = (torch.autograd.grad(x, parameters) for x in (loss, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_exemplar_remembers_after_the_step_what_views_were_projected_to():
+    objective, epoch = exemplar_objective(0.25)
+    views, classes = list(check_inputs()), epoch.targets
+    before = objective.memory.clone()
+    a = views[0]
+    expected = nn.functional.normalize(objective.project(objective.encoder(a))).float()
+    torch.testing.assert_close(before[classes], expected)  # it begins so, in the order of classes
+    objective([v[:4] for v in views], classes[:4])
+    torch.testing.assert_close(objective.memory, before)
+    objective.after_step(0.0)
+    z = [nn.functional.normalize(objective.project(objective.encoder(v[:4]))) for v in views]
+    moved = 0.25 * before[classes[:4]] + 0.75 * (z[0] + z[1]).float() / 2
+    expected = moved / moved.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(objective.memory[classes[:4]], expected)
+    torch.testing.assert_close(objective.memory[classes[4:]], before[classes[4:]])
+    assert not objective.memory.requires_grad
+
+
+@pytest.mark.parametrize("momentum", [0.5, None])
+def test_exemplar_shows_few_classes_as_often_as_there_are_samples(momentum):
+    objective, epoch = exemplar_objective(momentum, n_exemplars=4)
+    assert len(epoch.order) == 6
+    assert set(epoch.order) == set(objective.exemplars)
+    assert len(objective.exemplars) == 4
+    assert sorted(epoch.targets[objective.exemplars].tolist()) == [0, 1, 2, 3]
+    second = objective.before_epoch(None, np.random.default_rng(1))  # the same classes
+    torch.testing.assert_close(second.targets, epoch.targets)
+    assert objective.chance_loss(6) == pytest.approx(math.log(4))
+    objective.after_training(None, None, False)
+    assert set(objective.get_extra_state().values()) == {None}
+
+
+def test_exemplar_judges_samples_beside_each_other():
+    objective, _ = exemplar_objective(0.5)
+    objective.eval()
+    a, b = check_inputs()
+    state = copy.deepcopy(objective.get_extra_state())
+    features = objective.encoder(a[:5]).detach().numpy()
+    epoch = objective.before_epoch(lambda: features, np.random.default_rng(0))
+    loss = objective([b[:5]], epoch.targets)["loss"]
+    za, zb = (nn.functional.normalize(objective.project(objective.encoder(x[:5]))) for x in (a, b))
+    expected = nn.functional.cross_entropy(zb @ za.T / 0.3, torch.arange(5))
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_equal(objective.get_extra_state(), state)
+
+
+def pictures(n=3, side=8):
+    torch.manual_seed(1)
+    return torch.rand(n, 2, side, side, dtype=torch.float64)
+
+
+def dense(objective, *settings):
+    """An objective on a small network, in evaluation mode, where no sample sees another."""
+    torch.manual_seed(0)
+    encoder = make_encoder("small_convnet", (2, 8, 8), [0.4, 0.6], [0.2, 0.3])
+    made = objective(encoder, *settings).double().eval()
+    for parameter in made.parameters():
+        parameter.data += 0.01
+    return made
+
+
+@pytest.mark.parametrize("adversarial_weight", [0.0, 0.1])
+def test_inpainting(adversarial_weight):
+    objective = dense(InpaintingObjective, "center", 0.25, adversarial_weight)
+    images, losses = pictures(), []
+    found = objective([images])
+    mean, std = torch.tensor([0.4, 0.6]), torch.tensor([0.2, 0.3])
+    real, fake = [], []
+    for image in images:
+        seen = image.clone()
+        seen[:, 2:6, 2:6] = mean[:, None, None]
+        _, maps = objective.encoder(seen[None], dense=True)
+        told = objective.decode(maps, (8, 8))[0]  # in standard deviations from the mean
+        for channel in range(2):
+            right = (image[channel, 2:6, 2:6] - mean[channel]) / std[channel]
+            losses += [(told[channel, 2:6, 2:6] - right).square().mean()]
+        filled = image.clone()
+        filled[:, 2:6, 2:6] = (told * std[:, None, None] + mean[:, None, None])[:, 2:6, 2:6]
+        if adversarial_weight:
+            real.append(-torch.log(torch.sigmoid(objective.criticise(image[None]))))
+            fake.append(
+                -torch.log(1 - torch.sigmoid(objective.criticise(filled[None].clamp(0, 1))))
+            )
+    error = sum(losses) / len(losses)
+    critic = sum(real + fake)[0] / 6 if adversarial_weight else 0.0
+    torch.testing.assert_close(found["loss"], error + adversarial_weight * critic)
+    network = [*objective.encoder.parameters(), *objective.decode.parameters()]
+    ours = torch.autograd.grad(found["loss"], network, retain_graph=True)
+    # The network is taught to raise what the critic is taught to lower.
+    theirs = torch.autograd.grad(error - adversarial_weight * critic, network, retain_graph=True)
+    torch.testing.assert_close(ours, theirs)
+    if adversarial_weight:
+        parameters = list(objective.criticise.parameters())
+        ours = torch.autograd.grad(found["loss"], parameters, retain_graph=True)
+        theirs = torch.autograd.grad(adversarial_weight * critic, parameters)
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_reversed_gradient_leaves_the_value():
+    x = torch.randn(5, requires_grad=True)
+    torch.testing.assert_close(reversed_gradient(x), x)
+    [gradient] = torch.autograd.grad((3 * reversed_gradient(x)).sum(), x)
+    torch.testing.assert_close(gradient, torch.full((5,), -3.0))
+
+
+def test_inpainting_sees_nothing_of_the_hole():
+    objective = dense(InpaintingObjective, "random", 0.25, 0.0)
+    images = pictures(40)
+    torch.manual_seed(0)
+    holes = objective.holes(images)
+    assert holes.shape == (40, 1, 8, 8)
+    assert 0.15 < holes.double().mean() < 0.35
+    assert len(torch.unique(holes.flatten(1), dim=0)) > 20
+    other = torch.where(holes, pictures(40).flip(0), images)
+    torch.testing.assert_close(objective.told(images, holes), objective.told(other, holes))
+    filled = objective.filled(images, holes)
+    known = ~holes.expand_as(images)
+    torch.testing.assert_close(filled[known], images[known], rtol=0, atol=0)
+    tiny = InpaintingObjective.holes(dense(InpaintingObjective, "random", 1e-4, 0.0), images)
+    assert (tiny.sum(dim=(1, 2, 3)) >= 1).all()
+    assert central((8, 6), 0.25, "cpu").sum() == 4 * 3
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_super_resolution(scale):
+    objective = dense(SuperResolutionObjective, scale)
+    objective.decode.last.weight.data.normal_(std=0.05)
+    images, errors, chances = pictures(), [], []
+    found = objective([images])
+    for image in images:
+        small = image.unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).mean(dim=(2, 4))[None]
+        plain = nn.functional.interpolate(small, (8, 8), mode="bicubic", align_corners=False)
+        _, maps = objective.encoder(plain, dense=True)
+        told = plain + objective.decode(maps, (8, 8))
+        errors.append((told[0] - image).square().mean())
+        chances.append((plain[0] - image).square().mean())
+    expected = sum(errors) / sum(chances)
+    torch.testing.assert_close(found["loss"], expected)
+    parameters = list(objective.parameters())
+    ours, theirs = (torch.autograd.grad(x, parameters) for x in (found["loss"], expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_super_resolution_begins_with_interpolation():
+    encoder = make_encoder("small_convnet", (2, 8, 8), [0.4, 0.6], [0.2, 0.3])
+    objective = SuperResolutionObjective(encoder, 2).double().eval()
+    assert objective([pictures()])["loss"].item() == objective.chance_loss(3) == 1

@@ -4,6 +4,7 @@ from sklearn_ssl.inspection.clustering import ClusteringDisplay
 from sklearn_ssl.inspection.embedding import EmbeddingDisplay
 from sklearn_ssl.inspection.label_efficiency import LabelEfficiencyDisplay
 from sklearn_ssl.inspection.neighbors import NeighborsDisplay
+from sklearn_ssl.inspection.pretext import PretextDisplay
 from sklearn_ssl.inspection.training import TrainingDisplay
 from sklearn_ssl.inspection.views import ViewsDisplay
 
@@ -12,6 +13,7 @@ __all__ = [
     "EmbeddingDisplay",
     "LabelEfficiencyDisplay",
     "NeighborsDisplay",
+    "PretextDisplay",
     "TrainingDisplay",
     "ViewsDisplay",
 ]

@@ -1,4 +1,4 @@
-"""What embeddings, clusters and label maps are judged by; NMI and ARI are scikit-learn's."""
+"""What embeddings, clusters, label maps and images are judged by; NMI, ARI are scikit-learn's."""
 
 from sklearn_ssl.metrics.assignment import (
     clustering_accuracy,
@@ -13,6 +13,7 @@ from sklearn_ssl.metrics.geometry import (
     rankme,
     uniformity,
 )
+from sklearn_ssl.metrics.images import peak_signal_noise_ratio, structural_similarity
 from sklearn_ssl.metrics.retrieval import knn_accuracy, mean_average_precision, recall_at_k
 from sklearn_ssl.metrics.scorers import alignment_uniformity_scorer, rankme_scorer
 
@@ -25,10 +26,12 @@ __all__ = [
     "knn_accuracy",
     "mean_average_precision",
     "mean_iou",
+    "peak_signal_noise_ratio",
     "pixel_accuracy",
     "rankme",
     "rankme_scorer",
     "recall_at_k",
     "segmentation_f1",
+    "structural_similarity",
     "uniformity",
 ]

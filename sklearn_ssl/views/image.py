@@ -410,16 +410,20 @@ def blur_lines(images, blur):
 
 def erase(images, recipe):
     """Paint a rectangle of the images that draw it in their mean colour."""
-    n, _, height, width = images.shape
-    device = images.device
-    box, fits = draw_crop(n, (height, width), recipe.erase_area, ERASE_ASPECT, device)
-    box = Crop(*(values.round() for values in box))  # whole pixels
-    drawn = draw(n, recipe.erase, device) & fits
-    y, x = (torch.arange(side, device=device) for side in (height, width))
-    rows = (y >= box.top[:, None]) & (y < (box.top + box.height)[:, None]) & drawn[:, None]
-    columns = (x >= box.left[:, None]) & (x < (box.left + box.width)[:, None])
-    inside = (rows[:, :, None] & columns[:, None])[:, None]  # (n, 1, h, w)
+    device, sides = images.device, images.shape[2:]
+    box, fits = draw_crop(len(images), sides, recipe.erase_area, ERASE_ASPECT, device)
+    drawn = draw(len(images), recipe.erase, device) & fits
+    inside = pixels_of(box, sides) & drawn[:, None, None, None]
     return torch.where(inside, images.mean(dim=(2, 3), keepdim=True), images)
+
+
+def pixels_of(box, sides):
+    """Tell which pixels of images of these sides are in each one's rectangle, (n, 1, h, w)."""
+    top, left, height, width = (values.round() for values in box)  # whole pixels
+    y, x = (torch.arange(side, device=top.device) for side in sides)
+    rows = (y >= top[:, None]) & (y < (top + height)[:, None])
+    columns = (x >= left[:, None]) & (x < (left + width)[:, None])
+    return (rows[:, :, None] & columns[:, None])[:, None]
 
 
 def change_colors(images, recipe):

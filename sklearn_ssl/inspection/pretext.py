@@ -1,0 +1,123 @@
+"""What a method sees of images, and what it makes of it."""
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_ssl.engine import isolated, seed_torch
+from sklearn_ssl.inputs import taken
+from sklearn_ssl.inspection.pictures import as_pictures, chosen, grid_of_axes, show
+
+
+class PretextDisplay:
+    """Images beside what a method sees of them, and what it makes of that.
+
+    Use it after training, to see what was learned: how a hole was filled, or what was made of a
+    smaller copy. Give it images that were in no training. ``from_estimator`` draws images, and
+    shows them.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_samples, height, width, n_channels)
+        The samples, from 0 to 1.
+
+    inputs : ndarray of shape (n_samples, input_height, input_width, n_channels)
+        What the method sees of them.
+
+    outputs : ndarray of shape (n_samples, height, width, n_channels)
+        What it makes of that.
+
+    Attributes
+    ----------
+    axes_ : ndarray of shape (n_samples, 3)
+        The axes that were drawn on: a row for each sample, of input, output and image.
+
+    figure_ : matplotlib Figure
+        Their figure.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ssl import InpaintingTransformer
+    >>> from sklearn_ssl.inspection import PretextDisplay
+    >>> images = load_digits().images
+    >>> inpainting = InpaintingTransformer(max_epochs=1, random_state=0).fit(images[:200])
+    >>> axes = Figure().subplots(4, 3)  # without ax=axes, there is a new figure
+    >>> display = PretextDisplay.from_estimator(
+    ...     inpainting, images[200:], n_samples=4, random_state=0, ax=axes
+    ... )
+    >>> display.outputs.shape
+    (4, 8, 8, 1)
+    """
+
+    def __init__(self, *, images, inputs, outputs):
+        self.images = images
+        self.inputs = inputs
+        self.outputs = outputs
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, n_samples=6, random_state=None, ax=None):
+        """Draw some images, let a method see a part of them, and show what it makes of that.
+
+        Parameters
+        ----------
+        estimator : SSLTransformer
+            A fitted method that makes images, as InpaintingTransformer.
+
+        X : array-like, list or DataFrame
+            Images as in fit, of the same shape.
+
+        n_samples : int, default=6
+            Number of images that are shown, drawn from X.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the images, and of what the method draws, as holes.
+
+        ax : array-like of matplotlib Axes of shape (n_samples, 3), default=None
+            Where to draw. None makes a new figure.
+
+        Returns
+        -------
+        display : PretextDisplay
+            The display, with images, inputs and outputs as attributes.
+        """
+        check_is_fitted(estimator)
+        objective = getattr(estimator, "_objective", None)
+        if not hasattr(objective, "pictures"):
+            raise ValueError(
+                "PretextDisplay shows what InpaintingTransformer and SuperResolutionTransformer "
+                f"make. {type(estimator).__name__} makes no images."
+            )
+        rng = check_random_state(random_state)
+        source, _ = estimator._read_again(taken(X, chosen(X, n_samples, rng)))
+        cpu = torch.device("cpu")
+        images = estimator._scaling.on(cpu)(source.batch(slice(None), cpu))
+        with isolated(cpu), torch.no_grad():
+            seed_torch(cpu, rng.randint(np.iinfo(np.int32).max))
+            seen, made = objective.pictures(images)
+        pictures = (as_pictures(batch) for batch in (images, seen, made))
+        return cls(**dict(zip(("images", "inputs", "outputs"), pictures, strict=True))).plot(ax)
+
+    def plot(self, ax=None):
+        """Draw a row for each image: the input, the output, and the image.
+
+        Parameters
+        ----------
+        ax : array-like of matplotlib Axes of shape (n_samples, 3), default=None
+            Where to draw. None makes a new figure.
+
+        Returns
+        -------
+        self : PretextDisplay
+            The display, with the drawn parts as attributes.
+        """
+        columns = {"input": self.inputs, "output": self.outputs, "image": self.images}
+        self.axes_ = grid_of_axes(ax, len(self.images), len(columns))
+        self.figure_ = self.axes_[0, 0].figure
+        for axes, (name, pictures) in zip(self.axes_.T, columns.items(), strict=True):
+            axes[0].set_title(name, fontsize="small")
+            for axis, picture in zip(axes, pictures, strict=True):
+                show(axis, picture)
+        return self

@@ -1,0 +1,249 @@
+"""Inpainting: fill a hole in an image by what is around it."""
+
+import math
+from numbers import Real
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
+
+from sklearn_ssl._sklearn import Interval, StrOptions
+from sklearn_ssl.base import SSLTransformer, decibels
+from sklearn_ssl.engine import Objective, full_precision
+from sklearn_ssl.layers import Decoder, wide
+from sklearn_ssl.views import ImageViews
+from sklearn_ssl.views.image import Crop, draw_crop, pixels_of
+
+ASPECTS = (0.5, 2.0)  # width over height of a random hole
+
+
+class InpaintingObjective(Objective):
+    """Squared error inside of holes, and how well a critic tells them from the image."""
+
+    def __init__(self, encoder, hole, hole_area, adversarial_weight):
+        super().__init__(encoder)
+        self.hole, self.hole_area, self.adversarial_weight = hole, hole_area, adversarial_weight
+        self.decode = Decoder(encoder.find_map(), encoder.in_shape)
+        if adversarial_weight:
+            self.criticise = Critic(encoder.in_shape[0])
+
+    def forward(self, views):
+        """Return the loss of a batch of views, each with a hole."""
+        images = torch.cat(views)
+        holes = self.holes(images)
+        told, features = self.told(images, holes)
+        with full_precision(images.device):
+            # In the channels' standard deviations, so that the mean colour has an error of 1.
+            errors = ((wide(told) - images) / self.encoder.std).square() * holes
+            error = errors.sum() / (holes.sum() * images.shape[1])
+        found = {"loss": error, "embedding": features[: len(views[0])]}
+        if self.adversarial_weight:
+            filled = torch.where(holes, reversed_gradient(told), images)
+            scores = self.criticise(torch.cat([images, filled]).clamp(0, 1))
+            is_real = (torch.arange(len(scores), device=scores.device) < len(images)).to(scores)
+            with full_precision(images.device):
+                critic = binary_cross_entropy_with_logits(wide(scores), wide(is_real))
+            found |= {"loss": error + self.adversarial_weight * critic}
+            found |= {"squared_error": error.detach(), "critic_loss": critic.detach()}
+        return found
+
+    def chance_loss(self, n):
+        """Return the loss of one who fills holes with the mean colour."""
+        return 1.0 + self.adversarial_weight * math.log(2)
+
+    def holes(self, images):
+        """Draw the hole of each image, (n, 1, h, w)."""
+        n, sides = len(images), images.shape[2:]
+        if self.hole == "center":
+            return central(sides, self.hole_area, images.device).expand(n, -1, -1, -1)
+        box, _ = draw_crop(n, sides, (self.hole_area,) * 2, ASPECTS, images.device)
+        # However small, a hole has a pixel.
+        height, width = box.height.clamp(min=1), box.width.clamp(min=1)
+        return pixels_of(Crop(box.top.floor(), box.left.floor(), height, width), sides)
+
+    def told(self, images, holes):
+        """Return what the network puts in place of images with holes, and its features."""
+        seen = torch.where(holes, self.encoder.mean, images)
+        features, maps = self.encoder(seen, dense=True)
+        return self.decode(maps, images.shape[2:]) * self.encoder.std + self.encoder.mean, features
+
+    def filled(self, images, holes):
+        """Return images whose holes are filled."""
+        return torch.where(holes, self.told(images, holes)[0].clamp(0, 1), images)
+
+    def pictures(self, images):
+        """Return what is seen of images, and what is made of it."""
+        holes = self.holes(images)
+        return torch.where(holes, self.encoder.mean, images), self.filled(images, holes)
+
+
+class Critic(nn.Module):
+    """Tells images from those that were filled."""
+
+    def __init__(self, n_channels, widths=(32, 64)):
+        super().__init__()
+        self.first = nn.Conv2d(n_channels, widths[0], 4, 2, 1)
+        self.second = nn.Conv2d(widths[0], widths[1], 4, 2, 1)
+        self.score = nn.Linear(widths[1], 1)
+
+    def forward(self, images):
+        """Return a score of each image, larger where it looks whole."""
+        maps = leaky_relu(self.second(leaky_relu(self.first(images), 0.2)), 0.2)
+        return self.score(maps.mean(dim=(2, 3)))[:, 0]
+
+
+def reversed_gradient(tensor):
+    """Return a tensor whose gradient goes back with the other sign.
+
+    So one step teaches the critic to tell and the network to deceive it.
+    """
+    return 2 * tensor.detach() - tensor
+
+
+def central(sides, area, device):
+    """Tell which pixels of images of these sides are in the hole in their middle, (1, 1, h, w)."""
+    lengths = [max(1, round(side * math.sqrt(area))) for side in sides]
+    starts = [(side - length) // 2 for side, length in zip(sides, lengths, strict=True)]
+    box = (torch.tensor([value], device=device) for value in (*starts, *lengths))
+    return pixels_of(Crop(*(values.float() for values in box)), sides)
+
+
+class InpaintingTransformer(SSLTransformer):
+    """Learn features by filling a hole in an image by what is around it.
+
+    Use it for photographs, and to fill holes: ``inpaint`` returns images without them, and
+    ``score_pretext`` says how well. It takes images alone.
+
+    Parameters
+    ----------
+    hole : {"random", "center"}, default="random"
+        Where the hole is in training: a rectangle anywhere, up to twice as long in one direction as
+        in the other, or the middle, with the sides' proportions.
+
+    hole_area : float, default=0.25
+        The hole's share of the image, in (0, 1).
+
+    adversarial_weight : float, default=0.0
+        Weight, at least 0, of a critic that learns to tell filled images from others, while the
+        network learns to deceive it: fillings become sharper, and further from what was there. The
+        squared error has the weight 1. ``history_`` holds both then.
+
+    {shared_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    Notes
+    -----
+    The hole has the mean colour of all images, and the error is counted in the hole alone, in
+    standard deviations of the colours, so that 1 is what the mean colour has. The paper counts the
+    pixels around the hole as well, ten times as much, and has a layer that connects all places of
+    a channel; here the map of the encoder is decoded as it is. In ``transform`` images are whole.
+
+    References
+    ----------
+    `Pathak et al. "Context encoders: feature learning by inpainting", CVPR 2016
+    <https://arxiv.org/abs/1604.07379>`_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ssl import InpaintingTransformer
+    >>> images = load_digits().images[:200]
+    >>> inpainting = InpaintingTransformer(max_epochs=1, random_state=0).fit(images)
+    >>> inpainting.transform(images).shape
+    (200, 256)
+    >>> inpainting.inpaint(images).shape
+    (200, 8, 8)
+    """
+
+    hole: str = "random"
+    hole_area: float = 0.25
+    adversarial_weight: float = 0.0
+
+    _parameter_constraints = {
+        **SSLTransformer._parameter_constraints,
+        "hole": [StrOptions({"random", "center"})],
+        "hole_area": [Interval(Real, 0, 1, closed="neither")],
+        "adversarial_weight": [Interval(Real, 0, None, closed="left")],
+    }
+    default_views = {
+        "image": ImageViews(crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1)
+    }
+
+    def _make_objective(self, encoder, n_features, training):
+        return InpaintingObjective(encoder, self.hole, self.hole_area, self.adversarial_weight)
+
+    def inpaint(self, X, mask=None):
+        """Fill holes in images.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Images as in fit, of the same shape. What is in the holes is not looked at.
+
+        mask : array-like of bool, default=None
+            True where the hole is: of shape (height, width), in all images, or (n_samples, height,
+            width). None is where X is NaN in any channel, or, where no value is, the middle of all
+            images, as large as ``hole_area`` says.
+
+        Returns
+        -------
+        images : ndarray of the shape of X, as images
+            X with what the network puts into the holes, in the layout of X and with values of the
+            same range: bytes if X holds bytes, else float32.
+        """
+        X, unknown = without_nan(X)
+        source, device = self._read_again(X)
+        height, width = sides = source.shape[1:]
+        if mask is None and unknown is not None:
+            unknown = unknown.reshape(len(X), *source.sample_shape)
+            axis = source.channel_axis
+            mask = unknown if axis is None else unknown.any(axis=1 + axis)
+        elif mask is None:
+            mask = central(sides, self.hole_area, "cpu")[0, 0].numpy()
+        mask, n = np.asarray(mask), getattr(source, "n_rows", len(source))
+        if mask.dtype != bool or mask.shape not in ((height, width), (n, height, width)):
+            raise ValueError(
+                f"mask must be of bool and of shape {(height, width)} or {(n, height, width)}, "
+                f"True where a hole is. Got {mask.dtype} of shape {mask.shape}."
+            )
+        holes = torch.tensor(mask).expand(n, height, width)[:, None]
+        return self._map_images(source, device, lambda o, x, hole: o.filled(x, hole), holes)
+
+    def score_pretext(self, X, y=None):
+        """Return how well a hole in the middle is filled, the peak signal-to-noise ratio.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Images as in fit, of the same shape, without holes.
+
+        y : Ignored
+            Not used, here for scikit-learn's conventions.
+
+        Returns
+        -------
+        ratio : float
+            10 * log10(1 / mean squared error) inside of the holes of all images, in decibels, where
+            the largest value is 1. Larger is better.
+        """
+
+        def errors(objective, images):
+            hole = central(images.shape[2:], objective.hole_area, images.device)
+            told = objective.filled(images, hole.expand(len(images), -1, -1, -1))
+            return (told - images).square().mean(dim=1)[:, hole[0, 0]].mean(dim=1)
+
+        return decibels(self._map(X, "_objective", errors))
+
+
+def without_nan(X):
+    """Return X with 0 for NaN, and where it was NaN, or None where it nowhere was."""
+    values = X.numpy(force=True) if isinstance(X, torch.Tensor) else X
+    floats = isinstance(values, np.ndarray) and values.dtype.kind == "f"
+    if not floats or not np.isnan(values.sum()):
+        return X, None
+    unknown = np.isnan(values)
+    return np.where(unknown, 0, values), unknown

@@ -1,0 +1,238 @@
+"""Methods that make images: what they make, in which layout, and what they refuse."""
+
+import numpy as np
+import pytest
+import torch
+from common import digits, shrunk
+from PIL import Image
+from torch import nn
+
+import sklearn_ssl
+from sklearn_ssl import InpaintingTransformer, SuperResolutionTransformer
+from sklearn_ssl.backbones import make_encoder
+from sklearn_ssl.microbatches import micro_batches
+
+CIRCLE = np.hypot(*np.mgrid[-3.5:4, -3.5:4]) < 2
+
+
+@pytest.fixture(scope="module")
+def inpainting():
+    return shrunk(InpaintingTransformer, max_epochs=12).fit(digits()[0][:400])
+
+
+@pytest.fixture(scope="module")
+def enlarging():
+    return shrunk(SuperResolutionTransformer, max_epochs=12).fit(digits()[0][:400])
+
+
+def test_holes_are_filled_and_the_rest_is_kept(inpainting):
+    images = digits()[0][400:420]
+    for mask in (None, CIRCLE, np.broadcast_to(CIRCLE, images.shape)):
+        hole = np.broadcast_to(CIRCLE if mask is not None else central(), images.shape)
+        told = inpainting.inpaint(images, mask)
+        assert told.shape == images.shape
+        assert told.dtype == np.float32
+        np.testing.assert_allclose(told[~hole], images[~hole], rtol=1e-6, atol=1e-6)
+        assert 0 <= told.min() <= told.max() <= 16
+        error = np.mean(np.square(told - images)[hole])
+        assert error < 0.9 * np.mean(np.square(images.mean() - images)[hole])
+    other = np.where(hole, 5.0, images)  # what is in the hole is not looked at
+    np.testing.assert_allclose(inpainting.inpaint(other, CIRCLE), told, atol=1e-4)
+
+
+def central():
+    hole = np.zeros((8, 8), bool)
+    hole[2:6, 2:6] = True
+    return hole
+
+
+def test_each_image_has_its_own_hole(inpainting):
+    images = digits()[0][400:1000]  # several batches
+    holes = np.random.default_rng(0).random(images.shape) < 0.2
+    told = inpainting.inpaint(images, holes)
+    np.testing.assert_allclose(told[~holes], images[~holes], rtol=1e-6, atol=1e-6)
+    assert np.abs(told - images)[holes].mean() > 0.5
+    np.testing.assert_allclose(inpainting.inpaint(images[-3:], holes[-3:]), told[-3:], atol=1e-3)
+
+
+def test_what_is_not_a_number_is_a_hole(inpainting):
+    images = digits()[0][400:410]
+    unknown = np.where(CIRCLE, np.nan, images)
+    told = inpainting.inpaint(unknown)
+    np.testing.assert_array_equal(told, inpainting.inpaint(images, CIRCLE))
+    assert np.isnan(unknown[:, CIRCLE]).all()  # X is left as it was
+    again = inpainting.inpaint(torch.from_numpy(unknown))
+    np.testing.assert_array_equal(again, told)
+
+
+@pytest.mark.parametrize("layout", ["last", "first", "rows"])
+def test_colours_stay_where_they_are(photos, layout):
+    X = photos[:40]
+    holes = np.zeros((32, 32), bool)
+    holes[4:20, 9:30] = True
+    settings = {"image_shape": (32, 32, 3)} if layout == "rows" else {}
+    given = {"last": X, "first": X.transpose(0, 3, 1, 2), "rows": X.reshape(40, -1)}[layout]
+    model = shrunk(InpaintingTransformer, **settings).fit(given)
+    told = model.inpaint(given, holes)
+    assert told.dtype == np.uint8
+    told = told.transpose(0, 2, 3, 1) if layout == "first" else told
+    np.testing.assert_array_equal(told[:, ~holes], X[:, ~holes])
+    assert (told[:, holes] != X[:, holes]).any(axis=-1).mean() > 0.9
+    missing = np.where(holes[..., None], np.nan, X.astype("f4"))
+    if layout == "last":
+        model = shrunk(InpaintingTransformer).fit(X.astype("f4"))
+        np.testing.assert_array_equal(model.inpaint(missing), model.inpaint(X.astype("f4"), holes))
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_images_are_enlarged(photos, scale):
+    model = shrunk(SuperResolutionTransformer, scale=scale).fit(photos[:40])
+    told = model.upscale(photos[:5])
+    assert told.shape == (5, 32 * scale, 32 * scale, 3)
+    assert told.dtype == np.uint8
+    smaller = told.reshape(5, 32, scale, 32, scale, 3).mean(axis=(2, 4))
+    assert np.abs(smaller - photos[:5]).mean() < 10
+
+
+def test_enlarged_digits_are_better_than_interpolated_ones(enlarging):
+    """Of images that were not trained on, made smaller and enlarged again."""
+    images = digits()[0][800:1200]
+    small = images.reshape(400, 4, 2, 4, 2).mean(axis=(2, 4))
+    plain = nn.functional.interpolate(
+        torch.from_numpy(small)[:, None] / 16, (8, 8), mode="bicubic", align_corners=False
+    )
+    error = np.mean(np.square(plain[:, 0].clamp(0, 1).numpy() - images / 16))
+    assert enlarging.score_pretext(images) > -10 * np.log10(error) + 1
+
+
+def test_filled_digits_are_better_than_the_mean(inpainting):
+    images = digits()[0][800:1200]
+    hole = images[:, 2:6, 2:6] / 16
+    error = np.mean(np.square(hole - digits()[0][:400].mean() / 16))
+    score = inpainting.score_pretext(images)
+    assert score > -10 * np.log10(error) + 1
+    told = inpainting.inpaint(images)[:, 2:6, 2:6] / 16
+    assert score == pytest.approx(-10 * np.log10(np.mean(np.square(told - hole))), abs=1e-3)
+
+
+@pytest.mark.parametrize("method", [InpaintingTransformer, SuperResolutionTransformer])
+def test_unreadable_files_have_no_images(photos, tmp_path, method):
+    paths = [tmp_path / f"{i}.png" for i in range(12)]
+    for path, photo in zip(paths, photos, strict=False):
+        Image.fromarray(photo).save(path)
+    paths[3].write_bytes(b"no image")
+    model = shrunk(method, on_error="skip").fit(paths)
+    if method is InpaintingTransformer:
+        holes = np.zeros((12, 32, 32), bool)
+        holes[5] = True
+        made = model.inpaint(paths, holes)
+        np.testing.assert_array_equal(made[4], photos[4])
+        assert (made[5] != photos[5]).any()
+        assert made.shape == (12, 32, 32, 3)
+    else:
+        made = model.upscale(paths)
+        assert made.shape == (12, 64, 64, 3)
+    assert (made[3] == -1).all()
+    assert np.isfinite(model.score_pretext(paths))
+    with pytest.raises(ValueError, match="None of the images in X could be read"):
+        model.score_pretext(paths[3:4])
+
+
+@pytest.mark.parametrize("method", [InpaintingTransformer, SuperResolutionTransformer])
+def test_what_they_make_is_the_same_after_saving(method, tmp_path):
+    images = digits()[0][:60]
+    model = shrunk(method, max_epochs=2).fit(images)
+    model.save(tmp_path / "model.safetensors")
+    loaded = sklearn_ssl.load(tmp_path / "model.safetensors")
+    makes = "inpaint" if method is InpaintingTransformer else "upscale"
+    np.testing.assert_array_equal(getattr(loaded, makes)(images), getattr(model, makes)(images))
+
+
+def test_wrong_masks_are_refused(inpainting):
+    images = digits()[0][:5]
+    for mask in (np.ones((8, 7), bool), np.ones((4, 8, 8), bool), np.ones((8, 8))):
+        with pytest.raises(ValueError, match=r"mask must be of bool and of shape \(8, 8\) or \(5"):
+            inpainting.inpaint(images, mask)
+
+
+def test_sides_that_the_scale_does_not_divide_are_refused():
+    X = np.random.default_rng(0).random((10, 10, 14))
+    with pytest.raises(ValueError, match=r"scale=4 does not divide images of 10 x 14 .* 8 x 12"):
+        SuperResolutionTransformer(scale=4).fit(X)
+    assert shrunk(SuperResolutionTransformer).fit(X).upscale(X).shape == (10, 20, 28)
+
+
+def test_a_backbone_without_maps_is_refused():
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
+    with pytest.raises(ValueError, match="needs a backbone that makes a map"):
+        InpaintingTransformer(backbone=flat).fit(digits()[0][:20])
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "shape"),
+    [
+        ("small_convnet", "stage3", (256, 4, 4)),
+        ("small_multiscale", "stage3", (256, 4, 4)),
+        ("small_resnet", "stage3", (128, 4, 4)),
+        ("small_vit", "encoder.ln", (128, 8, 8)),
+        ("resnet18", "layer4", (512, 4, 4)),
+    ],
+)
+def test_the_map_is_what_the_features_are_made_of(name, layer, shape):
+    encoder = make_encoder(name, (3, 32, 32), [0.5] * 3, [0.2] * 3)
+    found = tuple(encoder.find_map())
+    assert (encoder.kept.layer, found) == (layer, shape)
+    encoder.eval()
+    images = torch.rand(2, 3, 32, 32)
+    features, maps = encoder(images, dense=True)
+    torch.testing.assert_close(features, encoder(images))
+    assert maps.shape == (2, *shape)
+    if name == "resnet18":
+        torch.testing.assert_close(maps.mean(dim=(2, 3)), features)
+    assert maps.shape[2] > 1
+    larger = encoder(torch.rand(2, 3, 64, 64), dense=True)[1]
+    assert larger.shape[2:] == (2 * shape[1], 2 * shape[2])
+
+
+def test_tokens_lie_as_their_patches_do():
+    encoder = make_encoder("small_vit", (1, 32, 32), [0.5], [0.2])
+    encoder.find_map()
+    block = encoder.eval().backbone.encoder.layers
+    for layer in block:  # no patch sees another
+        nn.init.zeros_(layer.self_attention.out_proj.weight)
+    images = torch.zeros(1, 1, 32, 32)
+    _, plain = encoder(images, dense=True)
+    images[:, :, 4:8, 20:24] = 1  # second row, sixth column
+    _, marked = encoder(images, dense=True)
+    changed = (marked - plain).abs().amax(dim=1)[0] > 1e-5
+    assert changed.nonzero().tolist() == [[1, 5]]
+
+
+def test_maps_in_micro_batches_are_those_of_the_batch():
+    torch.manual_seed(0)
+    encoder = make_encoder("small_vit", (1, 16, 16), [0.5], [0.2])
+    encoder.find_map()
+    objective = nn.Module()
+    objective.encoder = encoder
+    images, given = torch.rand(7, 1, 16, 16), []
+    for size in (None, 3):
+        with micro_batches(objective, size):
+            features, maps = objective.encoder(images, dense=True)
+            (features.square().sum() + maps.square().sum()).backward()
+        gradients = [p.grad.clone() for p in encoder.parameters() if p.grad is not None]
+        given.append((features, maps, gradients))
+        encoder.zero_grad()
+    torch.testing.assert_close(*given, rtol=1e-4, atol=1e-4)
+
+
+def test_a_critic_sharpens(inpainting):
+    """Its loss is in the history, and the filling is another one."""
+    images = digits()[0][:200]
+    model = shrunk(InpaintingTransformer, adversarial_weight=0.5, max_epochs=3).fit(images)
+    row = model.history_[-1]
+    expected = row["squared_error"] + 0.5 * row["critic_loss"]
+    assert row["train_loss"] == pytest.approx(expected, rel=1e-4)
+    assert 0.1 < row["critic_loss"] < 1
+    plain = shrunk(InpaintingTransformer, max_epochs=3).fit(images)
+    assert "critic_loss" not in plain.history_[-1]
+    assert np.abs(model.inpaint(images) - plain.inpaint(images)).max() > 0.01
