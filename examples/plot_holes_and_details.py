@@ -4,13 +4,15 @@ Can a network fill in what it does not see?
 
 :class:`~sklearn_ssl.InpaintingTransformer` learns by filling holes, and
 :class:`~sklearn_ssl.SuperResolutionTransformer` by telling details from a smaller copy. Both can be
-looked at: here with parts of a photograph that were in no training.
+looked at: here with images that were in no training.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.datasets import load_sample_image
+import torch
+from sklearn.datasets import load_digits, load_sample_image
 from sklearn.feature_extraction.image import extract_patches_2d
+from torch.nn.functional import interpolate
 
 from sklearn_ssl import InpaintingTransformer, SuperResolutionTransformer
 from sklearn_ssl.inspection import PretextDisplay
@@ -18,13 +20,12 @@ from sklearn_ssl.metrics import peak_signal_noise_ratio
 
 EPOCHS = 30
 
-photograph = load_sample_image("flower.jpg")
-left, right = photograph[:, :400], photograph[:, 432:]
-train = extract_patches_2d(left, (32, 32), max_patches=1500, random_state=0)
-test = extract_patches_2d(right, (32, 32), max_patches=200, random_state=0)
+photograph = load_sample_image("china.jpg")
+train = extract_patches_2d(photograph[:, :400], (32, 32), max_patches=1000, random_state=0)
+test = extract_patches_2d(photograph[:, 400:], (32, 32), max_patches=200, random_state=0)
 
 # %%
-# A hole of a quarter of the image. Of what is smooth it can be filled.
+# A hole of a quarter of the image, in pieces of a photograph. What is smooth can be filled.
 
 inpainting = InpaintingTransformer(max_epochs=EPOCHS, random_state=0).fit(train)
 PretextDisplay.from_estimator(inpainting, test, n_samples=5, random_state=0)
@@ -37,10 +38,15 @@ for name, told in {"the network": filled, "the mean colour": mean}.items():
     print(f"hole filled by {name}: {decibels:.1f} decibels")
 
 # %%
-# Details. What is added to the interpolated copy makes its edges sharper.
+# Details. Digits of 4 x 4 pixels become digits of 8 x 8, sharper than by interpolation.
 
+digits = load_digits().images[:, :, :, np.newaxis] / 16
+train, test = digits[:1400], digits[1400:]
 enlarging = SuperResolutionTransformer(max_epochs=EPOCHS, random_state=0).fit(train)
 PretextDisplay.from_estimator(enlarging, test, n_samples=5, random_state=0)
-print(f"enlarged: {enlarging.score_pretext(test):.1f} decibels")
+smaller = torch.from_numpy(test.reshape(-1, 1, 4, 2, 4, 2).mean(axis=(3, 5)))
+plain = interpolate(smaller, scale_factor=2, mode="bicubic").clamp(0, 1).permute(0, 2, 3, 1)
+print(f"enlarged by the network: {enlarging.score_pretext(test):.1f} decibels")
+print(f"enlarged by interpolation: {peak_signal_noise_ratio(test, plain):.1f} decibels")
 
 plt.show()

@@ -339,11 +339,15 @@ class Components:
         values = self.transformer.transform(X)
         values = values[np.isfinite(values).all(axis=1)]
         pca = PCA(min(N_COMPONENTS, *values.shape), random_state=self.seed).fit(values)
-        # A probe that standardises features would make much of what holds rounding alone.
+        # What holds rounding alone is left out.
         n_real = int((pca.explained_variance_ > NOISE * pca.explained_variance_[0]).sum())
         if n_real < pca.n_components_:
             pca = PCA(n_real, random_state=self.seed).fit(values)
         self.pca = pca
+        # A probe that standardises features would make the last component as large as the first.
+        # Turned at random all are about as large, and a linear model is the same.
+        random = np.random.default_rng(self.seed).normal(size=(n_real, n_real))
+        self.turn = np.linalg.qr(random).Q
         return self
 
     def transform(self, X):
@@ -351,7 +355,7 @@ class Components:
         values = self.transformer.transform(X)
         known = np.isfinite(values).all(axis=1)
         components = np.full((len(values), self.pca.n_components_), np.nan, np.float32)
-        components[known] = self.pca.transform(values[known])
+        components[known] = self.pca.transform(values[known]) @ self.turn
         return components
 
 

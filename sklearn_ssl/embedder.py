@@ -47,7 +47,6 @@ class Embedder(TransformerMixin):
         if not source.is_image:
             return "mlp"
         given_views = not is_auto(getattr(self, "views", "auto"))
-        given_views = given_views or getattr(self, "whole_views", False)
         return default_for(source, device, given_views).backbone
 
     def _resolve_precision(self, device):

@@ -372,8 +372,7 @@ def test_defaults_follow_the_size_of_images(method, side):
 
     own = largest_views(method.default_views["image"])  # EMP-SSL's are small wherever it is
     whole = 1.0 if side < 24 else own
-    large = ("small_multiscale_fine", min(own, 0.5))
-    large = ("small_multiscale", 1.0) if method.whole_views else large
+    large = ("small_multiscale_fine", 1.0 if method.whole_views else min(own, 0.5))
     assert of() == (("small_convnet", 1.0) if side < 24 else large)
     assert of(backbone="small_resnet") == ("small_resnet", whole)
     given = of(views=ImageViews(n_views=8))

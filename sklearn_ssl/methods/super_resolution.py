@@ -61,9 +61,10 @@ def smaller(images, scale):
 class SuperResolutionTransformer(SSLTransformer):
     """Learn features by telling the details of an image from a smaller copy of it.
 
-    Use it for images whose classes differ in texture, and to enlarge images: ``upscale`` returns
-    them, and ``score_pretext`` says how well. It is not the method for telling objects apart: what
-    is needed to sharpen an edge is near it. It takes images alone.
+    Use it to enlarge images: ``upscale`` returns them, and ``score_pretext`` says how well. It is
+    not the method for telling objects apart, as what sharpens an edge is near it: of digits the
+    features were no better than before training (with 5 labels a class a linear model had .817 and
+    .823), but for those of an inner ``layer`` (at "stage2" .764 and .734). It takes images alone.
 
     Parameters
     ----------
@@ -83,9 +84,9 @@ class SuperResolutionTransformer(SSLTransformer):
     alone, so that 1 is no gain. Nothing passes the encoder's last map by, unlike in networks that
     are made to enlarge alone, which are sharper. As in the paper the network sees the copy after
     interpolation, which has the size of the image; in ``transform`` it sees the image. On digits
-    that was better for the features than to see the copy as it is (with 5 labels a class .827 and
-    .793). The default views are whole images, flipped and in other colours: crops would be
-    interpolated, and have lost details.
+    that was better for the features than to see the copy as it is (.827 and .793). The default
+    views are whole images, flipped and in other colours: crops would be interpolated, and have lost
+    details.
 
     References
     ----------
