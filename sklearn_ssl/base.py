@@ -264,8 +264,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         Figures of each epoch that tell whether training goes well: ``embedding_std``, the
         standard deviation of the vectors that the loss compares, or else of the features, brought
         to length one, from 0 where all samples are the same to 1; ``effective_rank``, the number
-        of dimensions that they differ in; ``train_loss`` and ``chance_loss``, that of one who
-        guesses; and what the method adds. Where one of them says that something is wrong, fit
+        of dimensions that they differ in, of ``embedding_dim``; ``train_loss`` and
+        ``chance_loss``, that of one who guesses; ``epoch`` and ``n_steps``, the number of steps in
+        it; and what the method adds. Where one of them says that something is wrong, fit
         gives a :class:`~sklearn.exceptions.ConvergenceWarning` that says what to change.
 
     n_iter_ : int

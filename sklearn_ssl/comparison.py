@@ -71,7 +71,7 @@ def compare(
         How the probe is judged, as in :func:`~sklearn.model_selection.cross_val_score`. None is
         accuracy.
 
-    n_labels : sequence of int, default=None
+    n_labels : int or sequence of int, default=None
         Numbers of labels a class that the probe learns from, such as (1, 10, None), each drawn five
         times in each fold, the same for all; None is all that there are, also among them.
 

@@ -181,6 +181,26 @@ def test_learning_is_compared_with_what_needs_none(tmp_path, result):
 
 
 @pytest.mark.slow
+def test_metrics_are_timed(tmp_path, result):
+    run("metrics.py", "--samples", "200", "--features", "8", "--name", "trial", cwd=tmp_path)
+    found = json.loads(result.read_text())["results"]
+    assert len(found) == 9
+    assert all(row["seconds"] > 0 for row in found.values())
+    assert 0.8 < found["clustering_accuracy"]["value"][0] < 0.97
+
+
+@pytest.mark.slow
+def test_fine_tuning_is_compared(tmp_path, result):
+    X, y = photo_patches(60), np.arange(60) % 2
+    np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X, y_test=y)
+    options = ["--minutes", "0.02", "--n-labels", "5", "--draws", "1", "--n-test", "20"]
+    run("fine_tuning.py", tmp_path, *options, "--name", "trial", cwd=tmp_path)
+    [row] = json.loads(result.read_text())["results"].values()
+    ways = "probe", "fine-tuned", "from nothing"
+    assert all(0 <= row[way]["median"] <= 1 < 1 + row[f"seconds, {way}"] for way in ways)
+
+
+@pytest.mark.slow
 def test_choices_are_compared_in_equal_time(tmp_path, result):
     X, y = photo_patches(128), np.arange(128) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y)

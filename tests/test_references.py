@@ -605,6 +605,7 @@ def test_exemplar_remembers_after_the_step_what_views_were_projected_to():
     torch.testing.assert_close(before[classes], expected)  # it begins so, in the order of classes
     objective([v[:4] for v in views], classes[:4])
     torch.testing.assert_close(objective.memory, before)
+    assert not objective.news[0].requires_grad
     objective.after_step(0.0)
     z = [nn.functional.normalize(objective.project(objective.encoder(v[:4]))) for v in views]
     moved = 0.25 * before[classes[:4]] + 0.75 * (z[0] + z[1]).float() / 2
@@ -640,6 +641,7 @@ def test_exemplar_judges_samples_beside_each_other():
     expected = nn.functional.cross_entropy(zb @ za.T / 0.3, torch.arange(5))
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_equal(objective.get_extra_state(), state)
+    assert objective.news is None
 
 
 def pictures(n=3, side=8):
@@ -651,15 +653,15 @@ def dense(objective, *settings):
     """An objective on a small network, in evaluation mode, where no sample sees another."""
     torch.manual_seed(0)
     encoder = make_encoder("small_convnet", (2, 8, 8), [0.4, 0.6], [0.2, 0.3])
-    made = objective(encoder, *settings).double().eval()
-    for parameter in made.parameters():
-        parameter.data += 0.01
-    return made
+    return objective(encoder, *settings).double().eval()
 
 
 @pytest.mark.parametrize("adversarial_weight", [0.0, 0.1])
 def test_inpainting(adversarial_weight):
     objective = dense(InpaintingObjective, "center", 0.25, adversarial_weight)
+    if adversarial_weight:  # a critic that sees something
+        for parameter in objective.criticise.parameters():
+            parameter.data *= 4
     images, losses = pictures(), []
     found = objective([images])
     mean, std = torch.tensor([0.4, 0.6]), torch.tensor([0.2, 0.3])
@@ -688,6 +690,8 @@ def test_inpainting(adversarial_weight):
     theirs = torch.autograd.grad(error - adversarial_weight * critic, network, retain_graph=True)
     torch.testing.assert_close(ours, theirs)
     if adversarial_weight:
+        [deceiving] = torch.autograd.grad(critic, network[-2], retain_graph=True)
+        assert deceiving.abs().max() > 1e-4
         parameters = list(objective.criticise.parameters())
         ours = torch.autograd.grad(found["loss"], parameters, retain_graph=True)
         theirs = torch.autograd.grad(adversarial_weight * critic, parameters)
