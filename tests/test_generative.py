@@ -1,5 +1,7 @@
 """Methods that make images: what they make, in which layout, and what they refuse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -160,6 +162,18 @@ def test_sides_that_the_scale_does_not_divide_are_refused():
     with pytest.raises(ValueError, match=r"scale=4 does not divide images of 10 x 14 .* 8 x 12"):
         SuperResolutionTransformer(scale=4).fit(X)
     assert shrunk(SuperResolutionTransformer).fit(X).upscale(X).shape == (10, 20, 28)
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (24, 32), (30, 26)])
+def test_details_are_told_of_whole_images_that_nothing_blurred(shape):
+    X = np.random.default_rng(0).random((8, *shape)).astype("f4")
+    views = shrunk(SuperResolutionTransformer).fit(X).views_
+    images = torch.from_numpy(X)[:, None]
+    torch.manual_seed(0)
+    [seen] = replace(views, jitter=0.0)(images)
+    errors = [(seen - x).abs().amax(dim=(1, 2, 3)) for x in (images, images.flip(3))]
+    assert torch.minimum(*errors).max() < 1e-4
+    assert 0 < (errors[0] < 1e-4).sum() < 8
 
 
 def test_a_backbone_without_maps_is_refused():
