@@ -86,6 +86,14 @@ def test_colours_stay_where_they_are(photos, layout):
         np.testing.assert_array_equal(model.inpaint(missing), model.inpaint(X.astype("f4"), holes))
 
 
+def test_values_below_zero_stay_where_they_are():
+    images = digits()[0][:60] / 8 - 1
+    told = shrunk(InpaintingTransformer).fit(images).inpaint(images, CIRCLE)
+    np.testing.assert_allclose(told[:, ~CIRCLE], images[:, ~CIRCLE], atol=1e-6)
+    assert told.min() >= -1
+    assert told.max() <= 1
+
+
 @pytest.mark.parametrize("scale", [2, 4])
 def test_images_are_enlarged(photos, scale):
     model = shrunk(SuperResolutionTransformer, scale=scale).fit(photos[:40])
@@ -131,6 +139,7 @@ def test_unreadable_files_have_no_images(photos, tmp_path, method):
         np.testing.assert_array_equal(made[4], photos[4])
         assert (made[5] != photos[5]).any()
         assert made.shape == (12, 32, 32, 3)
+        assert (model.inpaint(paths[3:4], holes[3:4]) == -1).all()
     else:
         made = model.upscale(paths)
         assert made.shape == (12, 64, 64, 3)
@@ -206,6 +215,13 @@ def test_the_map_is_what_the_features_are_made_of(name, layer, shape):
     assert maps.shape[2] > 1
     larger = encoder(torch.rand(2, 3, 64, 64), dense=True)[1]
     assert larger.shape[2:] == (2 * shape[1], 2 * shape[2])
+
+
+def test_channels_that_come_last_are_no_places():
+    encoder = make_encoder("swin_t", (3, 64, 64), [0.5] * 3, [0.2] * 3)
+    assert tuple(encoder.find_map()) == (768, 2, 2)
+    with pytest.raises(ValueError, match="needs a backbone that makes a map"):
+        make_encoder("swin_t", (3, 32, 32), [0.5] * 3, [0.2] * 3).find_map()  # of 1 x 1 places
 
 
 def test_tokens_lie_as_their_patches_do():
