@@ -85,12 +85,12 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     backbone : str, callable or torch.nn.Module, default="auto"
         The network that is trained and gives the features. "auto" is "mlp" for rows, "resnet18" for
         images on a GPU, and on the CPU "small_convnet" for images below 24 pixels and, for larger
-        ones, "small_multiscale_fine", or "small_multiscale" where ``views`` are given. Other
-        names: "small_resnet", "small_resnet18", "small_vit", and every classification model of
-        torchvision, as "resnet50" or "vit_b_16"; with images up to 64 pixels their stems keep the
-        resolution. A callable gets the shape of a sample, (channels, height, width) or
-        (n_features,), and returns a module. A module is copied. Maps and tokens are averaged to
-        one vector.
+        ones, "small_multiscale_fine", or "small_multiscale" where ``views`` are given or the
+        method's own have the images' size. Other names: "small_resnet", "small_resnet18",
+        "small_vit", and every classification model of torchvision, as "resnet50" or "vit_b_16";
+        with images up to 64 pixels their stems keep the resolution. A callable gets the shape of a
+        sample, (channels, height, width) or (n_features,), and returns a module. A module is
+        copied. Maps and tokens are averaged to one vector.
 
     weights : str or path, default=None
         Where training starts: a file with the backbone's ``state_dict`` (.safetensors, or
@@ -118,7 +118,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         method's own recipe, ``default_views``, with blur for images above 32 pixels alone and
         changes of colour for colour images alone. On the CPU, where ``backbone`` is "auto" too,
         views of images from 24 pixels on have half their sides, which gives several times as many
-        steps in the same time.
+        steps in the same time, unless the method makes images.
 
     image_shape : tuple of int, default=None
         For flattened images in the rows of X: their (height, width), (height, width, channels) or
@@ -353,7 +353,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     }
     # The recipe of views for each kind of input that the method takes, "image" and "rows".
     default_views = {}
-    # Whether these have to keep the size of images, also on the CPU, where others are made smaller.
+    # Whether these keep the size of images also on the CPU, with the network for whole images.
     whole_views = False
 
     def __init_subclass__(cls, **kwargs):

@@ -14,7 +14,7 @@ class Default(NamedTuple):
     view_size: float = 1.0  # sides of views, as a share of the image's
 
 
-# Where views are the method's own, and where they are given and have the image's size; larger
+# Where views are the method's own, and where they have the image's size, as given ones may; larger
 # images first.
 OWN_VIEWS = {
     "cpu": (
@@ -25,7 +25,7 @@ OWN_VIEWS = {
     ),
     "cuda": (Default(0, "resnet18"),),  # nothing was measured: the network of published recipes
 }
-GIVEN_VIEWS = {
+WHOLE_VIEWS = {
     "cpu": (
         # The same with whole views: SimCLR .663 / .543 and rotation .649 / .516, in 10 epochs; the
         # finer network had 3, and .625 / .467.
@@ -36,7 +36,7 @@ GIVEN_VIEWS = {
 }
 
 
-def default_for(source, device, given_views=False):
+def default_for(source, device, whole_views=False):
     """Return the choice for the images of a source."""
-    choices = (GIVEN_VIEWS if given_views else OWN_VIEWS)[device.type]
+    choices = (WHOLE_VIEWS if whole_views else OWN_VIEWS)[device.type]
     return next(choice for choice in choices if min(source.shape[1:]) >= choice.side)

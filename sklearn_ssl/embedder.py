@@ -47,7 +47,8 @@ class Embedder(TransformerMixin):
         if not source.is_image:
             return "mlp"
         given_views = not is_auto(getattr(self, "views", "auto"))
-        return default_for(source, device, given_views).backbone
+        whole = given_views or getattr(self, "whole_views", False)
+        return default_for(source, device, whole).backbone
 
     def _resolve_precision(self, device):
         """Return the number type of a network's products on a device."""

@@ -11,7 +11,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import (
+    InpaintingTransformer,
+    SimCLRTransformer,
+    SuperResolutionTransformer,
+)
 from sklearn_ssl.backbones import (
     SMALL,
     SmallMultiscale,
@@ -372,7 +376,11 @@ def test_defaults_follow_the_size_of_images(method, side):
 
     own = largest_views(method.default_views["image"])  # EMP-SSL's are small wherever it is
     whole = 1.0 if side < 24 else own
-    large = ("small_multiscale_fine", 1.0 if method.whole_views else min(own, 0.5))
+    large = ("small_multiscale_fine", min(own, 0.5))
+    if method is SuperResolutionTransformer:  # which needs a fine map of the whole image
+        large = ("small_multiscale_fine", 1.0)
+    elif method is InpaintingTransformer:  # which shall fill holes of whole images
+        large = ("small_multiscale", 1.0)
     assert of() == (("small_convnet", 1.0) if side < 24 else large)
     assert of(backbone="small_resnet") == ("small_resnet", whole)
     given = of(views=ImageViews(n_views=8))
