@@ -1,9 +1,11 @@
 """Encoders by name, by factory or as given: the network that turns a sample into features."""
 
+import contextlib
 import copy
 import difflib
 import functools
 import math
+import threading
 from collections import OrderedDict
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +16,8 @@ from torch import nn
 # Images with a shorter side up to this get a stem that keeps their resolution.
 SMALL_SIDE = 64
 IMAGENET_CLASSES = 1000
+# Threads may share a fitted encoder, and the place where it keeps its map.
+_one_at_a_time = threading.RLock()
 
 
 class Encoder(nn.Module):
@@ -44,9 +48,10 @@ class Encoder(nn.Module):
         if not dense:
             return _pooled(self.backbone(samples))
         # All of it runs, not the part up to the map: what follows learns its statistics.
-        self.kept.wanted = True
-        features = self.backbone(samples)
-        maps, self.kept.wanted, self.kept.result = self.kept.result, False, None
+        with contextlib.nullcontext() if self.training else _one_at_a_time:
+            self.kept.wanted = True
+            features = self.backbone(samples)
+            maps, self.kept.wanted, self.kept.result = self.kept.result, False, None
         return _pooled(features), as_map(maps)
 
     def find_map(self):

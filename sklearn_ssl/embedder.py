@@ -124,10 +124,14 @@ class Embedder(TransformerMixin):
         They are like those of X: in layout, in range, and in number type if that is bytes. What is
         ``beside``, a tensor with a row for each of X, goes to the function as well.
         """
-        function = functools.partial(function, moved(self._objective, device))
+        objective, as_bytes = moved(self._objective, device), source.array.dtype == np.uint8
         beside = beside if beside is None else beside[getattr(source, "rows", slice(None))]
-        images = in_batches(function, source, self._scaling.on(device), device, beside=beside)
-        return source.aligned(source.laid_out(self._scaling.undone(images, source.array.dtype)))
+
+        def make(images, *more):  # bytes at once, as all images together are large
+            return self._scaling.undone(function(objective, images, *more), as_bytes)
+
+        images = in_batches(make, source, self._scaling.on(device), device, beside=beside)
+        return source.aligned(source.laid_out(images))
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the embedding's features: simclr0, simclr1, ...

@@ -240,10 +240,10 @@ class Scaling:
         offset, scale = (torch.as_tensor(v, device=device) for v in (self.offset, self.scale))
         return lambda batch: ((batch - offset) * scale).float()
 
-    def undone(self, images, dtype):
-        """Return images with values like those in X: bytes if X holds these, else float32."""
-        values = images / np.float32(self.scale) + np.float32(self.offset)
-        return values.round().clip(0, 255).astype(dtype) if dtype == np.uint8 else values
+    def undone(self, images, as_bytes):
+        """Return images with values like those in X, as bytes if X holds these."""
+        values = images.float() / self.scale.item() + self.offset.item()
+        return values.round().clamp(0, 255).byte() if as_bytes else values
 
 
 def _floating(batch):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from common import digits, shrunk
+from joblib import Parallel, delayed
 from PIL import Image
 from torch import nn
 
@@ -157,6 +158,17 @@ def test_what_they_make_is_the_same_after_saving(method, tmp_path):
     loaded = sklearn_ssl.load(tmp_path / "model.safetensors")
     makes = "inpaint" if method is InpaintingTransformer else "upscale"
     np.testing.assert_array_equal(getattr(loaded, makes)(images), getattr(model, makes)(images))
+
+
+def test_threads_may_share_an_estimator(inpainting):
+    images = digits()[0]
+    parts = [images[i : i + 300] for i in range(0, 1200, 300)]
+    alone = [inpainting.inpaint(part) for part in parts]
+    together = Parallel(4, "threading")(
+        delayed(inpainting.inpaint)(p) for _ in range(5) for p in parts
+    )
+    for i, told in enumerate(together):
+        np.testing.assert_allclose(told, alone[i % 4], atol=1e-3)
 
 
 def test_wrong_masks_are_refused(inpainting):
