@@ -273,7 +273,8 @@ def draw(results, path):
                 else:
                     lines[name] = accuracy
             for name, points in curves.items():
-                color = colors.setdefault(name, f"C{len(colors)}")
+                # Not C7, which is gray, as what takes no time is.
+                color = colors.setdefault(name, "C" + "012345689"[len(colors) % 9])
                 style = "--" if name == "lightly" else "-"
                 short = name.replace("Transformer", "").replace("Estimator", "")
                 short = "SimCLR by lightly" if name == "lightly" else short

@@ -230,7 +230,8 @@ class Comparison:
             rows = of[name]
             style = {"color": "gray", "linestyle": ["--", ":", "-."][place % 3]}
             if not rows[0]["is_baseline"]:
-                style, colored = {"color": f"C{colored % 10}", "linestyle": "-"}, colored + 1
+                color = "C" + "012345689"[colored % 9]  # C7 is gray, as baselines are
+                style, colored = {"color": color, "linestyle": "-"}, colored + 1
             mean, std = (np.array([row[key] for row in rows]) for key in ("mean", "std"))
             if several:
                 x = np.arange(len(rows))

@@ -18,6 +18,7 @@ from sklearn_ssl import (
     DeepClusterEstimator,
     DINOTransformer,
     EMPSSLTransformer,
+    ExemplarTransformer,
     RotationTransformer,
     SimCLRTransformer,
 )
@@ -190,14 +191,18 @@ def test_chance_is_the_loss_of_one_who_guesses():
     assert model.health_["chance_loss"].tolist() == [pytest.approx(math.log(2 * 50 - 1))]
     for method in METHODS:
         objective = shrunk(method).fit(digits()[0][:100])._objective
-        for name in ("classify", "student_head", "head"):
-            for parameter in getattr(objective, name, torch.nn.Module()).parameters():
+        for name, part in objective.named_children():
+            for parameter in part.parameters() if name not in ("encoder", "student") else ():
                 torch.nn.init.zeros_(parameter)
         if method is EMPSSLTransformer:  # whose loss has no bound that guessing would reach
             assert objective.chance_loss(10) is None
         elif method is not SimCLRTransformer:
-            batch = torch.rand(10, 1, 8, 8)
+            # Each pixel is a standard deviation from the mean, which inpainting guesses.
+            batch = objective.encoder.mean + objective.encoder.std * torch.randn(10, 1, 8, 8).sign()
             given = (torch.arange(10) % 5,) if method is DeepClusterEstimator else ()
+            if method is ExemplarTransformer:
+                objective.train().exemplars = np.arange(5)
+                objective.memory, given = torch.eye(5, 16), (torch.arange(10) % 5,)
             loss = objective([batch, batch], *given)["loss"].item()
             assert objective.chance_loss(10) == pytest.approx(loss, rel=1e-5), method
 
