@@ -57,7 +57,10 @@ def main():
     torch.set_num_threads(options.threads)
     if options.case is None:
         names = options.rows or list(cases(np.zeros((10, 2), np.float32), np.arange(10)))
-        results = {name: in_subprocess(name) for name in names}
+        results = {}
+        for name in names:
+            results[name] = in_subprocess(name)
+            print(name, results[name], flush=True)
         write(options.name, vars(options), results)
         show(results)
         return
