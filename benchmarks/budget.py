@@ -31,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, now, write
+from common import RESULTS, few_of_each, now, write
 from quality import linear_probe, neighbours
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -39,6 +39,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ssl import EncoderTransformer, PatchKMeansTransformer, image_paths
 from sklearn_ssl.backbones import make_backbone
+from sklearn_ssl.comparison import COLORS
 from sklearn_ssl.discovery import all_methods
 from sklearn_ssl.engine import resolve_device
 
@@ -79,10 +80,7 @@ def accuracies(features, y, test, y_test):
     features, test = (scaler.transform(a).astype(np.float32) for a in (features, test))
     few = {"linear, 10": [], "neighbours, 10": []}
     for draw in range(DRAWS):
-        rng = np.random.default_rng(draw)
-        chosen = np.concatenate(
-            [rng.choice(np.flatnonzero(y == c), 10, False) for c in np.unique(y)]
-        )
+        chosen = few_of_each(y, 10, draw)
         given = features[chosen], y[chosen], test, y_test
         few["linear, 10"].append(linear_probe(*given, **PROBE))
         few["neighbours, 10"].append(neighbours(*given))
@@ -273,8 +271,7 @@ def draw(results, path):
                 else:
                     lines[name] = accuracy
             for name, points in curves.items():
-                # Not C7, which is gray, as what takes no time is.
-                color = colors.setdefault(name, "C" + "012345689"[len(colors) % 9])
+                color = colors.setdefault(name, COLORS[len(colors) % len(COLORS)])
                 style = "--" if name == "lightly" else "-"
                 short = name.replace("Transformer", "").replace("Estimator", "")
                 short = "SimCLR by lightly" if name == "lightly" else short

@@ -43,6 +43,12 @@ def machine():
     return described
 
 
+def few_of_each(y, n, seed):
+    """Draw n samples of each class, as indices."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.choice(np.flatnonzero(y == c), n, False) for c in np.unique(y)])
+
+
 def interleaved(cases, repetitions, warm_up=0):
     """Call all cases once a repetition, in random order; return what each gave, by its name."""
     rng = random.Random(0)

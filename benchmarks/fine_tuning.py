@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from budget import load
-from common import compared, show, write
+from common import compared, few_of_each, show, write
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
@@ -51,11 +51,7 @@ def main():
     for n in options.n_labels:
         scores, seconds = defaultdict(list), defaultdict(list)
         for draw in range(options.draws):
-            rng = np.random.default_rng(draw)
-            few = np.concatenate(
-                [rng.choice(np.flatnonzero(y == c), n, False) for c in np.unique(y)]
-            )
-
+            few = few_of_each(y, n, draw)
             ways_to_fit = {
                 "probe": (LinearProbe(), embedded[few], judged),
                 "fine-tuned": (FineTuneClassifier(FrozenEstimator(trained)), X[few], X_test),

@@ -30,19 +30,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, write
+from common import RESULTS, few_of_each, write
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
-from sklearn.neighbors import KNeighborsClassifier
 
 from sklearn_ssl import SimCLRTransformer
 from sklearn_ssl.backbones import encoder_at
 from sklearn_ssl.discovery import all_methods
+from sklearn_ssl.metrics import knn_accuracy
 
 DRAWS = {1: 10, 10: 5, 100: 3, "all": 1}
-TEMPERATURE = 0.07
 
 
 def linear_probe(features, y, test, y_test, *, C=1.0, grid=(0.001, 0.01, 0.1, 1.0)):
@@ -64,12 +63,7 @@ def linear_probe(features, y, test, y_test, *, C=1.0, grid=(0.001, 0.01, 0.1, 1.
 
 def neighbours(features, y, test, y_test):
     """Accuracy of 20 nearest neighbours by cosine similarity."""
-    model = KNeighborsClassifier(
-        min(20, len(y)),
-        metric="cosine",
-        weights=lambda distance: np.exp(-distance / TEMPERATURE),
-    )
-    return model.fit(features, y).score(test, y_test)
+    return knn_accuracy(test, y_test, features, y)
 
 
 def evaluate(features, y, test, y_test):
@@ -80,10 +74,7 @@ def evaluate(features, y, test, y_test):
         for draw in range(n_draws):
             chosen = np.arange(len(y))
             if n_labels != "all":
-                rng = np.random.default_rng(draw)
-                chosen = np.concatenate(
-                    [rng.choice(np.flatnonzero(y == c), n_labels, False) for c in np.unique(y)]
-                )
+                chosen = few_of_each(y, n_labels, draw)
             for name, probe in (("linear", linear_probe), ("neighbours", neighbours)):
                 runs[name].append(probe(features[chosen], y[chosen], test, y_test))
         for name, values in runs.items():

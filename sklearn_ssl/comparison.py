@@ -23,6 +23,7 @@ from sklearn_ssl.probes import LinearProbe
 N_COMPONENTS = 256  # of PCA, or as many as there can be
 NOISE = 1e-7  # share of the largest component's variance
 DRAWS = 5  # of some labels a class, in each fold
+COLORS = ["C" + number for number in "012345689"]  # C7 is gray, as baselines are
 READING = "image_shape", "image_size", "on_error", "cache", "n_jobs", "device"
 
 
@@ -230,7 +231,7 @@ class Comparison:
             rows = of[name]
             style = {"color": "gray", "linestyle": ["--", ":", "-."][place % 3]}
             if not rows[0]["is_baseline"]:
-                color = "C" + "012345689"[colored % 9]  # C7 is gray, as baselines are
+                color = COLORS[colored % len(COLORS)]
                 style, colored = {"color": color, "linestyle": "-"}, colored + 1
             mean, std = (np.array([row[key] for row in rows]) for key in ("mean", "std"))
             if several:

@@ -25,7 +25,7 @@ asked = pytest.mark.parametrize("same", [True, False], ids=["among themselves", 
 def small_blocks(monkeypatch):
     """Many blocks, the last one not full."""
     monkeypatch.setattr(neighbors, "BLOCK_BYTES", 4 * 50 * 7)
-    monkeypatch.setattr(geometry, "BLOCK", 7)
+    monkeypatch.setattr(geometry, "BLOCK_BYTES", 4 * 50 * 7)
 
 
 def cosines(same):

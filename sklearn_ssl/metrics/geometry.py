@@ -5,7 +5,8 @@ import torch
 from sklearn.utils import check_array, gen_batches
 from torch.nn.functional import normalize
 
-BLOCK = 2048  # rows whose distances to all others are in memory at once
+from sklearn_ssl.neighbors import BLOCK_BYTES
+
 FIRST, LAST = 11, 100  # ranks that the slope of alpha_req is taken over
 
 
@@ -203,10 +204,10 @@ def uniformity(X, *, t=2):
     z = normalize(torch.from_numpy(_checked(X)))
     _check_positive("t", t)
     n, total = len(z), 0.0
-    for rows in gen_batches(n, BLOCK):
+    for rows in gen_batches(n, max(1, BLOCK_BYTES // (z.itemsize * n))):
         others = z[rows.start :]  # each pair once
-        closeness = torch.exp(2 * t * (z[rows] @ others.T - 1))
-        total += closeness.triu(diagonal=1).sum(dtype=torch.float64).item()
+        closeness = (z[rows] @ others.T).sub_(1).mul_(2 * t).exp_().triu_(diagonal=1)
+        total += closeness.sum(dtype=torch.float64).item()
     if total == 0:  # beyond float32: t is large
         return -float("inf")
     return float(np.log(total / (n * (n - 1) / 2)))

@@ -171,8 +171,8 @@ def mean_average_precision(
             kinds = relevance[rows].astype(np.int8)
         if same:
             kinds[np.arange(len(kinds)), np.arange(rows.start, rows.stop)] = -1
-        order = np.argsort(-similarity, axis=1, kind="stable")
-        for ranked in np.take_along_axis(kinds, order, axis=1):
+        for kind, similar in zip(kinds, similarity, strict=True):
+            ranked = kind[np.argsort(-similar)]  # by rows, as indices are larger than similarities
             right = ranked[ranked >= 0]
             places = np.flatnonzero(right == 1)  # from 0
             if not len(places):
