@@ -643,7 +643,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         batches = np.array_split(order, max(1, round(len(order) / self.batch_size_)))
         total = 0.0
         with isolated(device), torch.no_grad(), full_precision(device):
-            objective = moved(self._objective, device)
+            # A copy of the shell: what an objective notes of these samples goes with it.
+            objective = moved(copy.copy(self._objective), device)
             scale = self._scaling.on(device)
             make_views = functools.partial(views_of, self.views_, scale)
             embed = functools.partial(in_batches, objective.encoder, source, scale, device)

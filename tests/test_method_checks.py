@@ -6,6 +6,7 @@ constant features, a parameter that nobody reads.
 """
 
 import copy
+import pickle
 from dataclasses import fields
 from numbers import Integral
 
@@ -156,12 +157,14 @@ def _plain(state):
 def test_score_is_minus_the_loss_and_the_same_at_every_call(method, images):
     model = method(max_epochs=20, random_state=0).fit(images)
     weights = copy.deepcopy(model._objective.state_dict())
+    n_bytes = len(pickle.dumps(model))
     score = model.score(images)
     assert isinstance(score, float)
     torch.rand(1)  # whatever else draws in the process
     assert score == model.score(images)
     assert -score == pytest.approx(model.loss_curve_[-1], rel=0.3)
     np.testing.assert_equal(_plain(model._objective.state_dict()), _plain(weights))
+    assert len(pickle.dumps(model)) == n_bytes  # nothing is kept of samples that were judged
     untrained = method(max_epochs=1, lr=1e-12, random_state=0).fit(images)
     assert score != untrained.score(images)
 
