@@ -38,13 +38,24 @@ class Encoder(nn.Module):
             value = torch.as_tensor(value, dtype=torch.float32, device="cpu")
             self.register_buffer(name, value.reshape(shape))
 
-    def forward(self, samples, dense=False):
-        """Return the features of a batch; if ``dense``, also the map that they are made of."""
+    @property
+    def patch_size(self):
+        """Side of the patches that ``keep`` counts; None if the backbone has no ``tokens``."""
+        return self.backbone.patch_size if hasattr(self.backbone, "tokens") else None
+
+    def forward(self, samples, dense=False, keep=None):
+        """Return the features of a batch; if ``dense``, also the map that they are made of.
+
+        With ``keep``, the numbers (n, k) of the patches that the network sees, return its tokens,
+        those of the patches last.
+        """
         if self.mean.numel():
             # In one pass, with constants as large as an image and in its order in memory: to
             # repeat those of the channels for each pixel takes more than twice as long.
             image = torch.zeros_like(samples[:1])
             samples = torch.addcmul(image - self.mean / self.std, samples, image + 1 / self.std)
+        if keep is not None:
+            return self.backbone.tokens(samples, keep)
         if not dense:
             return _pooled(self.backbone(samples))
         # All of it runs, not the part up to the map: what follows learns its statistics.

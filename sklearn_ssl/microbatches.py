@@ -50,12 +50,16 @@ def _in_parts(forward, size):
     def embed(samples, **how):
         if len(samples) <= size:
             return forward(samples, **how)
-        given = [
-            checkpoint(forward, part, use_reentrant=False, **how)
-            if torch.is_grad_enabled()
-            else forward(part, **how)
-            for part in samples.split(size)
-        ]
+        # What there is of each sample is split as the samples are.
+        splits = {k: v.split(size) for k, v in how.items() if isinstance(v, torch.Tensor)}
+        given = []
+        for i, part in enumerate(samples.split(size)):
+            settings = how | {name: parts[i] for name, parts in splits.items()}
+            given.append(
+                checkpoint(forward, part, use_reentrant=False, **settings)
+                if torch.is_grad_enabled()
+                else forward(part, **settings)
+            )
         if isinstance(given[0], torch.Tensor):
             return torch.cat(given)
         return tuple(torch.cat(parts) for parts in zip(*given, strict=True))  # features and maps

@@ -13,12 +13,21 @@ class AnySizeVisionTransformer(VisionTransformer):
 
     def forward(self, images):
         """Return the class token's features, (n, d)."""
+        return self.heads(self.tokens(images)[:, 0])
+
+    def tokens(self, images, keep=None):
+        """Return what becomes of the class token and of the patches, (n, 1 + patches, d).
+
+        Of patches whose numbers ``keep`` (n, k) has not, nothing is seen; there are 1 + k tokens.
+        """
         patches = self.conv_proj(images)  # (n, d, rows, columns)
         positions = _positions(self.encoder.pos_embedding, patches.shape[2], patches.shape[3])
         class_token = self.class_token.expand(patches.shape[0], -1, -1)
         tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1) + positions
-        tokens = self.encoder.layers(self.encoder.dropout(tokens))
-        return self.heads(self.encoder.ln(tokens)[:, 0])
+        if keep is not None:
+            kept = tokens[:, 1:].gather(1, keep[:, :, None].expand(-1, -1, tokens.shape[2]))
+            tokens = torch.cat([tokens[:, :1], kept], dim=1)
+        return self.encoder.ln(self.encoder.layers(self.encoder.dropout(tokens)))
 
 
 @torch.fx.wrap  # a leaf for the tracing that ``layer`` needs, as it branches on the size
