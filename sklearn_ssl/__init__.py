@@ -10,6 +10,7 @@ from sklearn_ssl.methods.emp_ssl import EMPSSLTransformer
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.methods.exemplar import ExemplarTransformer
 from sklearn_ssl.methods.inpainting import InpaintingTransformer
+from sklearn_ssl.methods.mae import MAETransformer
 from sklearn_ssl.methods.patch_kmeans import PatchKMeansTransformer
 from sklearn_ssl.methods.rotation import RotationTransformer
 from sklearn_ssl.methods.simclr import SimCLRTransformer
@@ -29,6 +30,7 @@ __all__ = [
     "InpaintingTransformer",
     "KNNProbe",
     "LinearProbe",
+    "MAETransformer",
     "PatchKMeansTransformer",
     "RotationTransformer",
     "SimCLRTransformer",

@@ -55,6 +55,47 @@ def _convolution(n_in, n_out, kernel):
     return [convolution, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
 
 
+class PatchDecoder(nn.Module):
+    """A narrow transformer that tells the values of all patches from the tokens of some."""
+
+    def __init__(self, n_features, width, depth, n_values):
+        super().__init__()
+        self.embed = nn.Linear(n_features, width)
+        self.mask = nn.Parameter(0.02 * torch.randn(width))  # in place of each token that is not
+        n_heads = math.gcd(width, max(1, width // 32))
+        blocks = [
+            nn.TransformerEncoderLayer(
+                *(width, n_heads, 2 * width, 0.0, "gelu"), batch_first=True, norm_first=True
+            )
+            for _ in range(depth)
+        ]
+        self.blocks = nn.Sequential(*blocks)
+        self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_values))
+
+    def forward(self, tokens, order, n_seen, grid):
+        """Return the values (n, t, n_values) of a grid of patches.
+
+        The ``n_seen`` last tokens (n, k, d) are of the first patches in ``order`` (n, t).
+        """
+        n, t = order.shape
+        others, seen = self.embed(tokens).split([tokens.shape[1] - n_seen, n_seen], dim=1)
+        patches = torch.cat([seen, self.mask.to(seen).expand(n, t - n_seen, -1)], dim=1)
+        places = order.argsort(dim=1)[:, :, None].expand_as(patches)  # of each patch in the order
+        patches = patches.gather(1, places) + positions(grid, patches)
+        return self.last(self.blocks(torch.cat([others, patches], dim=1))[:, -t:])
+
+
+def positions(grid, like):
+    """Return sines and cosines that tell the places of a grid of patches, (t, width)."""
+    width = like.shape[2]
+    n = math.ceil(width / 4)
+    frequencies = 10000.0 ** (-torch.arange(n, device=like.device, dtype=torch.float64) / n)
+    axes = torch.meshgrid(*(torch.arange(m, device=like.device) for m in grid), indexing="ij")
+    angles = [axis.flatten()[:, None] * frequencies for axis in axes]
+    waves = [wave(angle) for angle in angles for wave in (torch.sin, torch.cos)]
+    return torch.cat(waves, dim=1)[:, :width].to(like)
+
+
 @torch.no_grad()
 def move_teacher(teacher, student, momentum):
     """Set the teacher's weights to momentum * teacher + (1 - momentum) * student.

@@ -13,6 +13,7 @@ from torchvision import models
 
 from sklearn_ssl import (
     InpaintingTransformer,
+    MAETransformer,
     SimCLRTransformer,
     SuperResolutionTransformer,
 )
@@ -381,6 +382,9 @@ def test_defaults_follow_the_size_of_images(method, side):
         large = ("small_multiscale_fine", 1.0)
     elif method is InpaintingTransformer:  # which shall fill holes of whole images
         large = ("small_multiscale", 1.0)
+    if method is MAETransformer:  # whose network leaves out patches
+        assert of() == of(views=ImageViews(n_views=8)) == ("small_vit", 1.0)
+        return
     assert of() == (("small_convnet", 1.0) if side < 24 else large)
     assert of(backbone="small_resnet") == ("small_resnet", whole)
     given = of(views=ImageViews(n_views=8))

@@ -544,6 +544,8 @@ def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
     small = partial(shrunk, method, backbone=backbone, max_epochs=2)
     if method.__name__ == "InpaintingTransformer":  # compiled code draws other holes at random
         small = partial(small, hole="center")
+    elif method.__name__ == "MAETransformer":  # nor of patches, if it is not told so
+        monkeypatch.setattr("torch._inductor.config.fallback_random", True)
     plain, compiled = small().fit(images), small(compile=True).fit(images)
     assert compiled._objective in asked
     assert plain._objective not in asked

@@ -23,6 +23,8 @@ from sklearn_ssl.methods.dino import DINOHead, DINOObjective, dino_loss
 from sklearn_ssl.methods.emp_ssl import EMPSSLObjective, coding_rate
 from sklearn_ssl.methods.exemplar import ExemplarObjective
 from sklearn_ssl.methods.inpainting import InpaintingObjective, central, reversed_gradient
+from sklearn_ssl.methods.mae import MAEObjective, SimMIMObjective
+from sklearn_ssl.methods.masked_columns import MaskedColumnsObjective
 from sklearn_ssl.methods.rotation import TRANSFORMATIONS, RotationObjective
 from sklearn_ssl.methods.simclr import SimCLRObjective, nt_xent
 from sklearn_ssl.methods.super_resolution import SuperResolutionObjective
@@ -747,3 +749,117 @@ def test_super_resolution_begins_with_interpolation():
     encoder = make_encoder("small_convnet", (2, 8, 8), [0.4, 0.6], [0.2, 0.3])
     objective = SuperResolutionObjective(encoder, 2).double().eval()
     assert objective([pictures()])["loss"].item() == objective.chance_loss(3) == 1
+
+
+def slow_patches(image, mean, std, side):
+    """Patches of an image (c, h, w) row by row, standardised, each (c, side, side)."""
+    image = (image - mean[:, None, None]) / std[:, None, None]
+    rows, columns = (length // side for length in image.shape[1:])
+    return [
+        image[:, side * i : side * (i + 1), side * j : side * (j + 1)]
+        for i in range(rows)
+        for j in range(columns)
+    ]
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_mae(normalized):
+    torch.manual_seed(0)
+    mean, std = torch.tensor([0.4, 0.6]), torch.tensor([0.2, 0.3])
+    encoder = make_encoder("small_vit", (2, 8, 8), mean, std)
+    net = MAEObjective(encoder, 128, 4, 0.5, normalized, 6, 2).double().eval()
+    images = pictures()
+    torch.manual_seed(0)
+    masks = net.masks(images)
+    torch.manual_seed(0)
+    loss, errors = net([images])["loss"], []
+    vit, decode = encoder.backbone, net.decode
+    for image, mask in zip(images, masks[:, 0], strict=True):
+        seen, tokens = [], [vit.class_token[0, 0] + vit.encoder.pos_embedding[0, 0]]
+        patches = slow_patches(image, mean, std, 2)
+        for k, patch in enumerate(patches):
+            if not mask[2 * (k // 4), 2 * (k % 4)]:
+                projected = (vit.conv_proj.weight * patch).sum(dim=(1, 2, 3)) + vit.conv_proj.bias
+                tokens.append(projected + vit.encoder.pos_embedding[0, 1 + k])
+                seen.append(k)
+        assert len(seen) == 8
+        encoded = decode.embed(vit.encoder.ln(vit.encoder.layers(torch.stack(tokens)[None]))[0])
+        row = [encoded[0]]
+        for k in range(16):
+            waves = []  # of the place's row and column, by sine and cosine, six numbers in all
+            for place in (k // 4, k % 4):
+                angles = [place, place * 10000 ** (-1 / 2)]
+                waves += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+            token = encoded[1 + seen.index(k)] if k in seen else decode.mask
+            row.append(token + torch.tensor(waves[:6], dtype=torch.float64))
+        told = decode.last(decode.blocks(torch.stack(row)[None]))[0, 1:]
+        raw = slow_patches(image, torch.zeros(2), torch.ones(2), 2)
+        for k in range(16):
+            target = patches[k].flatten()
+            if normalized:
+                values = raw[k].flatten()
+                target = (values - values.mean()) / (values.var(correction=1) + 1e-6).sqrt()
+            if k not in seen:
+                errors.append((told[k] - target).square().mean())
+    expected = sum(errors) / len(errors)
+    torch.testing.assert_close(loss, expected)
+    parameters = list(net.parameters())
+    ours, theirs = (torch.autograd.grad(x, parameters) for x in (loss, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_simmim(normalized):
+    net = dense(SimMIMObjective, 2, 0.6, normalized, 16)
+    net.blank.data.uniform_()
+    mean, std = torch.tensor([0.4, 0.6]), torch.tensor([0.2, 0.3])
+    images = pictures()
+    torch.manual_seed(0)
+    masks = net.masks(images)
+    torch.manual_seed(0)
+    loss, errors = net([images])["loss"], []
+    for image, mask in zip(images, masks[:, 0], strict=True):
+        seen, hidden = image.clone(), [k for k in range(16) if mask[2 * (k // 4), 2 * (k % 4)]]
+        assert len(hidden) == 10
+        for k in hidden:
+            i, j = 2 * (k // 4), 2 * (k % 4)
+            seen[:, i : i + 2, j : j + 2] = net.blank
+        _, maps = net.encoder(seen[None], dense=True)
+        told = slow_patches(net.decode(maps, (8, 8))[0], torch.zeros(2), torch.ones(2), 2)
+        raw = slow_patches(image, torch.zeros(2), torch.ones(2), 2)
+        for k in hidden:
+            target = slow_patches(image, mean, std, 2)[k]
+            if normalized:
+                target = (raw[k] - raw[k].mean()) / (raw[k].var(correction=1) + 1e-6).sqrt()
+            errors.append((told[k] - target).abs().mean())
+    expected = sum(errors) / len(errors)
+    torch.testing.assert_close(loss, expected)
+    parameters = list(net.parameters())
+    ours, theirs = (torch.autograd.grad(x, parameters) for x in (loss, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_masked_columns():
+    torch.manual_seed(0)
+    encoder = make_encoder("mlp", (4,), [], [])
+    net = MaskedColumnsObjective(encoder, 256, 0.5, 8, 1).double().eval()
+    rows, _ = check_inputs()
+    seen = rows.clone()
+    seen[0, 1], seen[2, [0, 3]], seen[5] = rows[1, 1], rows[4, [0, 3]], rows[3]
+    seen[1, 2] = rows[1, 2]  # replaced by the same value: nothing to tell
+    loss, squared, guesses = net([rows, seen])["loss"], [], []
+    for row, other in zip(rows, seen, strict=True):
+        told = net.decode(encoder(other[None]))[0]
+        for k in range(4):
+            p = torch.sigmoid(told[4 + k])
+            if row[k] == other[k]:
+                guesses.append(-torch.log(1 - p))
+            else:
+                guesses.append(-torch.log(p))
+                squared.append((told[k] - row[k]) ** 2)
+    assert len(squared) == 7
+    expected = sum(guesses) / len(guesses) + 2 * sum(squared) / len(squared)
+    torch.testing.assert_close(loss, expected)
+    parameters = list(net.parameters())
+    ours, theirs = (torch.autograd.grad(x, parameters) for x in (loss, expected))
+    torch.testing.assert_close(ours, theirs)
