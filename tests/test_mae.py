@@ -16,8 +16,7 @@ from sklearn_ssl import MAETransformer
 from sklearn_ssl.backbones import make_encoder
 from sklearn_ssl.inspection import PretextDisplay
 from sklearn_ssl.layers import PatchDecoder
-from sklearn_ssl.methods.mae import MAEObjective, SimMIMObjective
-from sklearn_ssl.methods.masked_columns import MaskedColumnsObjective
+from sklearn_ssl.methods.mae import MAEObjective, MaskedColumnsObjective, SimMIMObjective
 from sklearn_ssl.microbatches import micro_batches
 from sklearn_ssl.views import ImageViews, RowViews
 

@@ -125,7 +125,9 @@ def other_values(constraints, value):
         return [not value]
     options = [o for c in constraints if isinstance(c, Options) for o in c.options]
     numbers = (
-        [0.5, 4, 5] if isinstance(value, str) else [2 * value, value / 2, value / 1000, value + 1]
+        [0.25, 0.5, 4, 5]
+        if isinstance(value, str)
+        else [2 * value, value / 2, value / 1000, value + 1]
     )
     intervals = [c for c in constraints if isinstance(c, Interval)]
     if any(interval.type is Integral for interval in intervals):

@@ -23,8 +23,7 @@ from sklearn_ssl.methods.dino import DINOHead, DINOObjective, dino_loss
 from sklearn_ssl.methods.emp_ssl import EMPSSLObjective, coding_rate
 from sklearn_ssl.methods.exemplar import ExemplarObjective
 from sklearn_ssl.methods.inpainting import InpaintingObjective, central, reversed_gradient
-from sklearn_ssl.methods.mae import MAEObjective, SimMIMObjective
-from sklearn_ssl.methods.masked_columns import MaskedColumnsObjective
+from sklearn_ssl.methods.mae import MAEObjective, MaskedColumnsObjective, SimMIMObjective
 from sklearn_ssl.methods.rotation import TRANSFORMATIONS, RotationObjective
 from sklearn_ssl.methods.simclr import SimCLRObjective, nt_xent
 from sklearn_ssl.methods.super_resolution import SuperResolutionObjective
