@@ -27,13 +27,14 @@ from sklearn_ssl.discovery import all_methods
 N_LABELS = (1, 10, None)
 
 
-def estimators(options):
-    """Return each method with its minutes, and patch k-means."""
+def estimators(options, X):
+    """Return each method that takes X with its minutes, and patch k-means."""
+    gray = getattr(X, "ndim", 4) == 3
     settings = {"random_state": options.seed, "device": options.device}
     methods = {
         name: method(max_time=60 * options.minutes, **settings)
         for name, method in all_methods().items()
-        if not options.methods or name in options.methods
+        if (not options.methods or name in options.methods) and not (gray and method.needs_color)
     }
     return methods | {"PatchKMeansTransformer": PatchKMeansTransformer(**settings)}
 
@@ -82,7 +83,7 @@ def main():
         X, y, _, _ = load(options.data, dataset)
         X, y = X[: options.n_images], y[: options.n_images]
         compared = compare(
-            estimators(options),
+            estimators(options, X),
             X,
             y,
             cv=StratifiedKFold(options.folds, shuffle=True, random_state=options.seed),

@@ -107,6 +107,8 @@ def rows(data, options):
         yield "untrained", untrained.transform(X), untrained.transform(X_test), {}
     for name in options.methods:
         model = all_methods()[name](**settings)
+        if model.needs_color and X.ndim == 3:
+            continue
         about = {"fit minutes": fit(model, X, options.minutes), "epochs": model.n_iter_}
         yield name, model.transform(X), model.transform(X_test), about
         if name in options.stage2:

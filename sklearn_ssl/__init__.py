@@ -4,6 +4,7 @@ from sklearn_ssl.comparison import Comparison, compare
 from sklearn_ssl.fine_tuning import FineTuneClassifier
 from sklearn_ssl.folders import image_paths
 from sklearn_ssl.loading import load
+from sklearn_ssl.methods.colorization import ColorizationTransformer
 from sklearn_ssl.methods.deepcluster import DeepClusterEstimator
 from sklearn_ssl.methods.dino import DINOTransformer
 from sklearn_ssl.methods.emp_ssl import EMPSSLTransformer
@@ -20,6 +21,7 @@ from sklearn_ssl.probes import KNNProbe, LinearProbe
 __version__ = "0.1.0"
 
 __all__ = [
+    "ColorizationTransformer",
     "Comparison",
     "DINOTransformer",
     "DeepClusterEstimator",

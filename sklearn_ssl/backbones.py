@@ -31,6 +31,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.in_shape = in_shape  # that of the samples that it was made for
+        self.seen_as = None  # a function of samples, whose result is normalised in their place
         self.kept = None  # the map, of whose layer ``find_map`` learns the name
         shape = (-1, 1, 1) if len(mean) else (0,)
         # On the CPU, whatever the process's default device is.
@@ -49,6 +50,8 @@ class Encoder(nn.Module):
         With ``keep``, the numbers (n, k) of the patches that the network sees, return its tokens,
         those of the patches last.
         """
+        if self.seen_as is not None:
+            samples = self.seen_as(samples)
         if self.mean.numel():
             # In one pass, with constants as large as an image and in its order in memory: to
             # repeat those of the channels for each pixel takes more than twice as long.
@@ -332,7 +335,9 @@ def encoder_at(encoder, layer):
     """Return the encoder up to a layer, whose weights it shares; the encoder itself for None."""
     if layer is None:
         return encoder
-    return Encoder(_cut(encoder.backbone, layer), encoder.mean, encoder.std)
+    cut = Encoder(_cut(encoder.backbone, layer), encoder.mean, encoder.std)
+    cut.seen_as = encoder.seen_as
+    return cut
 
 
 def _torchvision_model(name, in_shape, weights, published=False):

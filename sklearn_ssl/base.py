@@ -42,7 +42,7 @@ from sklearn_ssl.exporting import write_onnx
 from sklearn_ssl.fingerprint import NoContent, fingerprint
 from sklearn_ssl.fitting import Fit
 from sklearn_ssl.health import symptoms, warn
-from sklearn_ssl.inputs import identified, needs_images
+from sklearn_ssl.inputs import identified, needs_color, needs_images
 from sklearn_ssl.memory import Kept, folder_of, key_of
 from sklearn_ssl.optimizers import DEFAULTS
 from sklearn_ssl.saving import write_estimator
@@ -355,6 +355,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     default_views = {}
     # Whether these keep the size of images also on the CPU, with the network for whole images.
     whole_views = False
+    # Whether fit needs images in colour, of which transform takes gray ones too.
+    needs_color = False
 
     def __init_subclass__(cls, **kwargs):
         """Make the class a keyword-only dataclass, and add the shared parts to its docstring."""
@@ -559,6 +561,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         """Return the view recipe, with all filled in that the samples decide."""
         if source.kind not in self.default_views:
             raise needs_images(self, source)
+        if self.needs_color and source.is_image and source.shape[0] != 3:
+            raise needs_color(self, source)
         return for_samples(
             self._default_views(source) if is_auto(self.views) else self.views, source
         )

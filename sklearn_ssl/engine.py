@@ -63,6 +63,12 @@ class Objective(nn.Module):
         """Return a dict of scalars, ``"loss"`` among them."""
         raise NotImplementedError
 
+    def before_training(self, samples):
+        """Learn what a first training needs to know of all samples.
+
+        ``samples`` yields them in parts, as views get them.
+        """
+
     def before_epoch(self, embed, rng):
         """Return the :class:`Epoch` to come, in evaluation mode one that judges and learns nothing.
 

@@ -61,6 +61,10 @@ class Fit:
                 if shape != source.shape:
                     count_features(self.objective.encoder, shape)
             self._plan(near, make_views, embed, n_epochs)
+            if not self.resume and self.state is None:  # which have it from before
+                samples = (scale(near.batch(part, device)) for part in near.parts())
+                with torch.no_grad():
+                    self.objective.to(device).before_training(samples)
             goes_on = self.resume and not self.anneal
             goes_on = goes_on and self.training.optimizer == estimator.optimizer_
             rows, optimizer_state = train(

@@ -134,6 +134,17 @@ def needs_images(estimator, source):
     )
 
 
+def needs_color(estimator, source):
+    """Return the error that says that an estimator does not learn from images without colours."""
+    n = source.shape[0]
+    return ValueError(
+        f"{type(estimator).__name__} learns from images in colour, of 3 channels: red, green and "
+        f"blue. Those of X have {n}. Pass such an array, (n, h, w, 3), or files of colour images; "
+        "gray ones are taken when it is fitted. From gray ones alone other methods learn, such as "
+        "SimCLRTransformer."
+    )
+
+
 def _array_source(estimator, X, reset, min_samples):
     """Check an array, and return the source of its samples."""
     check = {
@@ -241,7 +252,8 @@ def _check_shape(estimator, source, reset):
             f"X holds rows, but {name} was fitted on images of (height, width, channels) = {seen}. "
             "Pass images, or set image_shape to say how a row holds one."
         )
-    if seen != shape:
+    takes_gray = seen != shape and getattr(estimator, "needs_color", False)
+    if seen != shape and not (takes_gray and shape == (*seen[:2], 1)):
         raise ValueError(
             f"X holds images of (height, width, channels) = {shape}, but {name} was fitted on "
             f"{seen}. Resize them, or fit again."

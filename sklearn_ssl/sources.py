@@ -78,10 +78,10 @@ class ArraySource:
         return samples.permute(0, 3, 1, 2) if self.channel_axis == 2 else samples
 
     def laid_out(self, images):
-        """Return images (n, c, h, w) with their channels where those of the samples are."""
-        if self.channel_axis is None:
+        """Return images (n, c, h, w) with channels where those of the samples are, or last."""
+        if self.channel_axis is None and images.shape[1] == 1:
             return images[:, 0]
-        return images.transpose(0, 2, 3, 1) if self.channel_axis == 2 else images
+        return images if self.channel_axis == 0 else images.transpose(0, 2, 3, 1)
 
     def batches(self, order, device, rng=None):
         """Yield the samples of each row of indices, the next fetched while these are in use.

@@ -26,7 +26,7 @@ each_method = pytest.mark.parametrize("method", EACH_METHOD)
 def shrunk(method, **parameters):
     """Return an estimator of a method that trains in a moment: one epoch, narrow heads."""
     small = {field.name: 16 for field in fields(method) if field.name.endswith("_dim")}
-    return method(**({"max_epochs": 1, "random_state": 0} | small | parameters))
+    return taking_gray(method)(**({"max_epochs": 1, "random_state": 0} | small | parameters))
 
 
 def takes(method, kind, **parameters):
@@ -53,16 +53,81 @@ def photo_patches(n=128, side=32):
     return np.concatenate(patches)
 
 
+def suited(method, X):
+    """Return gray images, or what they are in colours if a method needs these."""
+    if not method.needs_color:
+        return X
+    return tinted(torch.from_numpy(X)[:, None]).permute(0, 2, 3, 1).numpy()
+
+
+def tinted(gray):
+    """Return gray images (n, 1, h, w) in colours that say where most of the ink is."""
+    sides = (torch.linspace(-1, 1, side, device=gray.device) for side in gray.shape[2:])
+    x, y = (gray.float() * torch.stack(torch.meshgrid(*sides, indexing="ij"))).mean((2, 3)).T
+    angle = torch.atan2(y, x)[:, None] + torch.arange(3, device=gray.device) * (2 * math.pi / 3)
+    shares = (1 + angle.cos()) / (1 + angle.cos()).amax(dim=1, keepdim=True)
+    return (gray * shares[:, :, None, None]).to(gray.dtype)
+
+
+@dataclass(frozen=True)
+class Tinted(ArraySource):
+    """Gray images of an array, in colours."""
+
+    @property
+    def shape(self):
+        return (3, *super().shape[1:])
+
+    def _as_seen(self, samples):
+        return tinted(super()._as_seen(samples))
+
+
+def taking_gray(method):
+    """The method itself, or one that learns from gray images in colours if it needs these.
+
+    What transform takes is as it was.
+    """
+    if not getattr(method, "needs_color", False):
+        return method
+
+    def colored(source):
+        if type(source) is not ArraySource or source.shape[0] != 1 or not source.is_image:
+            return source
+        return Tinted(source.array, source.sample_shape, source.channel_axis)
+
+    def find(self, X, **check):
+        source = method._find(self, X, **check)
+        if "min_samples" not in check:  # not in fit
+            return source
+        source = colored(source)
+        if isinstance(source, Tinted):
+            self.image_shape_ = (*source.shape[1:], 3)
+        return source
+
+    def read_again(self, X):
+        source, device = method._read_again(self, X)
+        return colored(source), device
+
+    return _adapted(method, _find=find, _read_again=read_again)
+
+
+def _adapted(method, **functions):
+    """Return a subclass of the same name, which is left where a pickle looks for it."""
+    place = "".join([method.__name__, *functions])
+    where = {"__module__": __name__, "__qualname__": place}
+    return globals().setdefault(place, type(method.__name__, (method,), functions | where))
+
+
 @dataclass(frozen=True)
 class RowsAsImages(ArraySource):
-    """Rows whose features, over and over again, are the pixels of square gray images."""
+    """Rows whose features, over and over again, are the pixels of square images."""
 
     is_image = True
+    n_channels: int = 1
 
     @property
     def shape(self):
         side = max(8, math.ceil(math.sqrt(self.sample_shape[0])))
-        return (1, side, side)
+        return (self.n_channels, side, side)
 
     def _as_seen(self, samples):
         rows = samples.flatten(1)
@@ -77,8 +142,7 @@ def taking_rows(method):
 
     def find(self, X, **check):
         source = method._find(self, X, **check)
-        return RowsAsImages(source.array, source.sample_shape)
+        n_channels = 3 if getattr(method, "needs_color", False) else 1
+        return RowsAsImages(source.array, source.sample_shape, n_channels=n_channels)
 
-    adapted = type(method.__name__, (method,), {"_find": find, "__module__": __name__})
-    globals()[method.__name__] = adapted  # where a pickle looks for it
-    return adapted
+    return _adapted(method, _find=find)

@@ -12,7 +12,6 @@ from torch import nn
 from torchvision import models
 
 from sklearn_ssl import (
-    InpaintingTransformer,
     MAETransformer,
     SimCLRTransformer,
     SuperResolutionTransformer,
@@ -25,7 +24,6 @@ from sklearn_ssl.backbones import (
     make_backbone,
     make_encoder,
 )
-from sklearn_ssl.inputs import find_samples
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.vision_transformers import _positions, attention_maps
 
@@ -371,7 +369,7 @@ def test_defaults_follow_the_size_of_images(method, side):
 
     def of(**parameters):
         model = shrunk(method, device="cpu", **parameters)
-        source = find_samples(model, X, reset=True).read()
+        source = model._find(X, reset=True, min_samples=2).read()
         network = model._resolve_backbone(source, torch.device("cpu"))
         return network, largest_views(model._resolve_views(source))
 
@@ -380,7 +378,7 @@ def test_defaults_follow_the_size_of_images(method, side):
     large = ("small_multiscale_fine", min(own, 0.5))
     if method is SuperResolutionTransformer:  # which needs a fine map of the whole image
         large = ("small_multiscale_fine", 1.0)
-    elif method is InpaintingTransformer:  # which shall fill holes of whole images
+    elif method.whole_views:  # as inpainting, which shall fill holes of whole images
         large = ("small_multiscale", 1.0)
     if method is MAETransformer:  # whose network leaves out patches
         assert of() == of(views=ImageViews(n_views=8)) == ("small_vit", 1.0)

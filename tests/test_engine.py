@@ -541,7 +541,8 @@ def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
 
     asked, compile_module = [], torch.compile
     monkeypatch.setattr(torch, "compile", lambda m: asked.append(m) or compile_module(m))
-    backbone = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Flatten())
+    n_channels = 3 if method.needs_color else 1
+    backbone = nn.Sequential(nn.Conv2d(n_channels, 8, 3, 2, 1), nn.ReLU(), nn.Flatten())
     small = partial(shrunk, method, backbone=backbone, max_epochs=2)
     if method.__name__ == "InpaintingTransformer":  # compiled code draws other holes at random
         small = partial(small, hole="center")

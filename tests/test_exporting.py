@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from common import each_method, shrunk, takes
+from common import each_method, shrunk, suited, takes
 from PIL import Image
 from sklearn.exceptions import NotFittedError
 from test_engine import process_state
@@ -83,7 +83,7 @@ def path(tmp_path):
 def test_every_method(method, kind, images, path):
     if not takes(method, kind):
         return
-    X = images if kind == "image" else images.reshape(200, -1)
+    X = suited(method, images) if kind == "image" else images.reshape(200, -1)
     assert_same(shrunk(method).fit(X), X, path)
     assert list(path.parent.iterdir()) == [path]
 

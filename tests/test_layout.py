@@ -38,6 +38,7 @@ ARROWS = {
     "backbones": {"vision_transformers"},
     "vision_transformers": set(),
     "layers": set(),
+    "colors": set(),
     "folding": set(),
     "heap": set(),
     "views": {"views"},
@@ -48,8 +49,8 @@ ARROWS = {
         *("defaults", "timing"),
     },
     "methods": {
-        *("_sklearn", "backbones", "base", "embedder", "embedding", "engine", "inputs", "layers"),
-        *("sources", "telling", "views", "vision_transformers"),
+        *("_sklearn", "backbones", "base", "colors", "embedder", "embedding", "engine", "inputs"),
+        *("layers", "sources", "telling", "views", "vision_transformers"),
     },
     "discovery": {"base", "methods"},
     "inspection": {

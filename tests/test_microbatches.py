@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from common import each_method, shrunk
+from common import each_method, shrunk, suited
 from torch import nn
 
 from sklearn_ssl import DINOTransformer, SimCLRTransformer, engine
@@ -18,14 +18,19 @@ simclr = partial(shrunk, SimCLRTransformer)
 class Plain(nn.Module):
     """A backbone without batch norm that notes how many samples it takes at once."""
 
-    def __init__(self, noted, norm=False, most=None):
+    def __init__(self, noted, norm=False, most=None, n_channels=1):
         super().__init__()
-        layers = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8) if norm else nn.Identity(), nn.GELU()
+        layers = (
+            nn.Conv2d(n_channels, 8, 3),
+            nn.BatchNorm2d(8) if norm else nn.Identity(),
+            nn.GELU(),
+        )
         self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 36, 16))
         self.noted, self.most = noted, most
 
     def __deepcopy__(self, memo):
-        copied = Plain(self.noted, isinstance(self.net[1], nn.BatchNorm2d), self.most)
+        norm, n_channels = isinstance(self.net[1], nn.BatchNorm2d), self.net[0].in_channels
+        copied = Plain(self.noted, norm, self.most, n_channels)
         copied.load_state_dict(self.state_dict())
         return copied
 
@@ -47,7 +52,8 @@ def gradients(model, X, size):
     objective = model._objective.train()
     objective.zero_grad()
     torch.manual_seed(0)
-    batch = torch.from_numpy(X).float()[:, None] / 16
+    batch = torch.from_numpy(X).float() / 16
+    batch = batch[:, None] if batch.ndim == 3 else batch.permute(0, 3, 1, 2)
     epoch = objective.before_epoch(lambda: model.transform(X), np.random.default_rng(0))
     objective.train()  # which transform has ended
     given = () if epoch.targets is None else (epoch.targets,)
@@ -62,8 +68,9 @@ def gradients(model, X, size):
 @pytest.mark.parametrize("backbone", ["plain", "small_vit", "small_convnet"])
 @each_method
 def test_gradients_are_those_of_the_whole_batch(method, backbone, size, images):
-    X, noted = images[:40], []
-    backbone = plain(noted) if backbone == "plain" else backbone
+    X, noted = suited(method, images[:40]), []
+    if backbone == "plain":
+        backbone = plain(noted, n_channels=3 if method.needs_color else 1)
     model = shrunk(method, backbone=backbone).fit(X)
     state = {k: v.clone() for k, v in model._objective.state_dict().items() if k != "_extra_state"}
     loss, whole = gradients(model, X, None)

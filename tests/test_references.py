@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from skimage.color import lab2rgb, rgb2lab
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
@@ -14,6 +15,7 @@ from torch import nn
 
 from sklearn_ssl.backbones import make_encoder
 from sklearn_ssl.engine import Epoch
+from sklearn_ssl.methods.colorization import ColorizationObjective
 from sklearn_ssl.methods.deepcluster import (
     DeepClusterObjective,
     split_largest,
@@ -862,3 +864,52 @@ def test_masked_columns():
     parameters = list(net.parameters())
     ours, theirs = (torch.autograd.grad(x, parameters) for x in (loss, expected))
     torch.testing.assert_close(ours, theirs)
+
+
+def test_colorization():
+    torch.manual_seed(0)
+    encoder = make_encoder("small_convnet", (3, 8, 8), [0.4, 0.5, 0.6], [0.2, 0.3, 0.25])
+    objective = ColorizationObjective(encoder, 0.38, 0.5).double().eval()
+    images = torch.rand(4, 3, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        objective.before_training([images[:2], images[2:]])
+    objective.decode.last.weight.data.normal_(std=0.05)
+    bins, losses, codes = objective.bins, [], []
+    weights = objective.weights
+    found = objective([images])
+    for image in images:
+        lab = torch.from_numpy(rgb2lab(image.numpy(), channel_axis=0))
+        seen = (lab[:1] / 100).expand(3, -1, -1)
+        mean, std = encoder.mean, encoder.std
+        plain = encoder.backbone(((seen - mean) / std)[None])
+        _, maps = objective.encoder(image[None], dense=True)
+        torch.testing.assert_close(objective.encoder(image[None]), plain, rtol=1e-3, atol=1e-3)
+        told = objective.decode(maps, (2, 2))[0]
+        for i in range(2):
+            for j in range(2):
+                color = lab[1:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean(dim=(1, 2))
+                distances = (bins - color).norm(dim=1)
+                code = torch.zeros(len(bins), dtype=torch.float64)
+                for near in distances.argsort()[:5]:
+                    code[near] = torch.exp(-(distances[near] ** 2) / (2 * 5**2))
+                code /= code.sum()
+                weight = weights[distances.argmin()]
+                codes.append(weight * code)
+                losses.append(-weight * (code * told[:, i, j].log_softmax(0)).sum())
+    expected = sum(losses) / len(losses)
+    torch.testing.assert_close(found["loss"], expected, rtol=1e-3, atol=1e-3)
+    parameters = list(objective.parameters())
+    ours, theirs = (torch.autograd.grad(x, parameters) for x in (found["loss"], expected))
+    torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=1e-3)
+    mean = sum(codes) / len(codes)
+    torch.testing.assert_close(objective.mean_code, mean, rtol=1e-2, atol=1e-4)
+    chance = -(mean * (mean / mean.sum()).clamp(min=1e-300).log()).sum()
+    assert objective.chance_loss(4) == pytest.approx(chance.item(), rel=1e-3)
+    # The mean of the colours, each as likely as its score by the temperature says.
+    [colored] = objective.colored(images[:1]).detach()
+    share = (objective.scores(images[:1])[0][0] / 0.38).softmax(dim=0).detach()
+    color = torch.stack([(share * bins[:, k, None, None]).sum(dim=0) for k in range(2)])
+    color = nn.functional.interpolate(color[None], (8, 8), mode="bilinear", align_corners=False)
+    lab = np.moveaxis(rgb2lab(images[0].numpy(), channel_axis=0), 0, -1)
+    lab[..., 1:] = color[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(colored.permute(1, 2, 0).numpy(), lab2rgb(lab), atol=2e-3)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import each_method, shrunk, takes
+from common import each_method, shrunk, suited, takes
 from corpus import mutated
 from safetensors.torch import load_file, save_file
 from sklearn.exceptions import NotFittedError
@@ -39,7 +39,7 @@ def saved(model, path):
 def test_every_method_is_the_same_after_loading(method, kind, images, path):
     if not takes(method, kind):
         return
-    X = images if kind == "image" else images.reshape(200, -1)
+    X = suited(method, images) if kind == "image" else images.reshape(200, -1)
     model = shrunk(method, max_epochs=2).fit(X)
     state = torch.random.get_rng_state()
     loaded = saved(model, path)
