@@ -11,8 +11,10 @@ from sklearn_ssl.methods.emp_ssl import EMPSSLTransformer
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.methods.exemplar import ExemplarTransformer
 from sklearn_ssl.methods.inpainting import InpaintingTransformer
+from sklearn_ssl.methods.jigsaw import JigsawTransformer
 from sklearn_ssl.methods.mae import MAETransformer
 from sklearn_ssl.methods.patch_kmeans import PatchKMeansTransformer
+from sklearn_ssl.methods.relative_patch import RelativePatchTransformer
 from sklearn_ssl.methods.rotation import RotationTransformer
 from sklearn_ssl.methods.simclr import SimCLRTransformer
 from sklearn_ssl.methods.super_resolution import SuperResolutionTransformer
@@ -30,10 +32,12 @@ __all__ = [
     "ExemplarTransformer",
     "FineTuneClassifier",
     "InpaintingTransformer",
+    "JigsawTransformer",
     "KNNProbe",
     "LinearProbe",
     "MAETransformer",
     "PatchKMeansTransformer",
+    "RelativePatchTransformer",
     "RotationTransformer",
     "SimCLRTransformer",
     "SuperResolutionTransformer",

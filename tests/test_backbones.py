@@ -12,7 +12,9 @@ from torch import nn
 from torchvision import models
 
 from sklearn_ssl import (
+    JigsawTransformer,
     MAETransformer,
+    RelativePatchTransformer,
     SimCLRTransformer,
     SuperResolutionTransformer,
 )
@@ -361,6 +363,9 @@ def test_named_pretrained_weights(monkeypatch):
         encoder("resnet18", weights="IMAGENET22K")
 
 
+WHOLE_IMAGES = JigsawTransformer, RelativePatchTransformer, SuperResolutionTransformer
+
+
 @each_method
 @pytest.mark.parametrize("side", [8, 22, 24])
 def test_defaults_follow_the_size_of_images(method, side):
@@ -376,7 +381,7 @@ def test_defaults_follow_the_size_of_images(method, side):
     own = largest_views(method.default_views["image"])  # EMP-SSL's are small wherever it is
     whole = 1.0 if side < 24 else own
     large = ("small_multiscale_fine", min(own, 0.5))
-    if method is SuperResolutionTransformer:  # which needs a fine map of the whole image
+    if method in WHOLE_IMAGES:  # for a fine map, or for tiles that are half as large
         large = ("small_multiscale_fine", 1.0)
     elif method.whole_views:  # as inpainting, which shall fill holes of whole images
         large = ("small_multiscale", 1.0)

@@ -26,9 +26,14 @@ from sklearn_ssl.methods.emp_ssl import EMPSSLObjective, coding_rate
 from sklearn_ssl.methods.exemplar import ExemplarObjective
 from sklearn_ssl.methods.inpainting import InpaintingObjective, central, reversed_gradient
 from sklearn_ssl.methods.mae import MAEObjective, MaskedColumnsObjective, SimMIMObjective
+
+
+from sklearn_ssl.methods.jigsaw import JigsawObjective, far_permutations
+from sklearn_ssl.methods.relative_patch import RelativePatchObjective, without_colors
 from sklearn_ssl.methods.rotation import TRANSFORMATIONS, RotationObjective
 from sklearn_ssl.methods.simclr import SimCLRObjective, nt_xent
 from sklearn_ssl.methods.super_resolution import SuperResolutionObjective
+from sklearn_ssl.views.tiles import Tiles
 
 
 def check_inputs():
@@ -913,3 +918,95 @@ def test_colorization():
     lab = np.moveaxis(rgb2lab(images[0].numpy(), channel_axis=0), 0, -1)
     lab[..., 1:] = color[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(colored.permute(1, 2, 0).numpy(), lab2rgb(lab), atol=2e-3)
+
+
+def tiles_of(grid, n_channels=1):
+    """An encoder of images of 12 pixels, and whole cells of them as tiles."""
+    torch.manual_seed(0)
+    encoder = make_encoder(
+        "small_vit", (n_channels, 12, 12), [0.5] * n_channels, [0.2] * n_channels
+    )
+    return encoder, Tiles(grid, (12 // grid,) * 2, 0.0, 0.0, True)
+
+
+def slow_tile(image, row, column, side, encoder):
+    """What the encoder gives for a cell that has mean and standard deviation of its image."""
+    tile = image[:, row * side : (row + 1) * side, column * side : (column + 1) * side].numpy()
+    image, n = image.numpy(), tile.shape[1] * tile.shape[2]
+    ratio = np.sqrt((image.var() + 1e-4) / (((tile - tile.mean()) ** 2).sum() / n + 1e-4))
+    return encoder(torch.from_numpy((tile - tile.mean()) * ratio + image.mean())[None])[0]
+
+
+def check_gradients(objective, loss, expected):
+    torch.testing.assert_close(loss, expected)
+    parameters = list(objective.parameters())
+    ours, theirs = (torch.autograd.grad(x, parameters) for x in (loss, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_jigsaw():
+    encoder, tiles = tiles_of(2)
+    permutations = far_permutations(4, 7, np.random.default_rng(0))
+    objective = JigsawObjective(encoder, 128, tiles, permutations, 5, 6).double().eval()
+    views = list(torch.rand(2, 3, 1, 12, 12, dtype=torch.float64))
+    torch.manual_seed(1)
+    loss = objective(views)["loss"]
+    torch.manual_seed(1)
+    drawn, losses = objective.drawn(torch.cat(views)), []
+    assert len(set(drawn.tolist())) > 2
+    for image, number in zip(torch.cat(views), drawn, strict=True):
+        parts = []
+        for cell in permutations[number]:
+            features = slow_tile(image, cell // 2, cell % 2, 6, encoder)
+            parts.append(objective.narrow(features).clamp(min=0))
+        scores = objective.classify(torch.cat(parts)[None])[0]
+        losses.append(-torch.log(torch.exp(scores[number]) / torch.exp(scores).sum()))
+    check_gradients(objective, loss, sum(losses) / len(losses))
+
+
+def test_relative_patch():
+    encoder, tiles = tiles_of(3)
+    objective = RelativePatchObjective(encoder, 128, tiles, True, 5, 6).double().eval()
+    views = list(torch.rand(2, 3, 1, 12, 12, dtype=torch.float64))
+    loss, losses = objective(views)["loss"], []
+    # Where the second patch lies, seen from the first: rows below, columns to the right.
+    places = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
+    for image in torch.cat(views):
+        for row, column in places:
+            there, here = (
+                slow_tile(image, 1 + y, 1 + x, 4, encoder) for y, x in ((row, column), (0, 0))
+            )
+            for first, second, seen in (
+                (here, there, (row, column)),
+                (there, here, (-row, -column)),
+            ):
+                both = torch.cat([objective.narrow(x).clamp(min=0) for x in (first, second)])
+                scores, label = objective.classify(both[None])[0], places.index(seen)
+                losses.append(-torch.log(torch.exp(scores[label]) / torch.exp(scores).sum()))
+    check_gradients(objective, loss, sum(losses) / len(losses))
+
+
+@pytest.mark.parametrize("grid", [2, 3])
+def test_tiles_pass_in_one_batch_each_alone(grid):
+    encoder, tiles = tiles_of(grid)
+    if grid == 2:
+        objective = JigsawObjective(encoder, 128, tiles, far_permutations(4, 24, None), 5, 6)
+    else:
+        objective = RelativePatchObjective(encoder, 128, tiles, True, 5, 6)
+    seen = []
+    encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape))
+    objective([torch.rand(5, 1, 12, 12)] * 2)
+    assert seen == [(10 * grid**2, 1, 12 // grid, 12 // grid)]
+
+
+def test_colours_that_are_dropped_tell_nothing():
+    """One channel of each patch is left, a random one, and in judging always green."""
+    torch.manual_seed(0)
+    patches = torch.rand(50, 9, 3, 4, 4)
+    gray = without_colors(patches, False)
+    assert (gray == gray[:, :, :1]).all()
+    kept = (patches == gray).all(dim=(3, 4))
+    assert (kept.sum(dim=2) == 1).all()
+    assert (kept.float().mean(dim=(0, 1)) > 0.25).all()
+    assert (kept[:, 0] != kept[:, 1]).any()
+    assert (without_colors(patches, True) == patches[:, :, 1:2]).all()

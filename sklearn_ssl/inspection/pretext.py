@@ -87,8 +87,8 @@ class PretextDisplay:
         objective = getattr(estimator, "_objective", None)
         if not hasattr(objective, "pictures"):
             raise ValueError(
-                "PretextDisplay shows what methods make of images, as InpaintingTransformer. "
-                f"{type(estimator).__name__} makes no images."
+                "PretextDisplay shows what methods make of images, as InpaintingTransformer and "
+                f"JigsawTransformer do. {type(estimator).__name__} makes no images."
             )
         rng = check_random_state(random_state)
         source, _ = estimator._read_again(taken(X, chosen(X, n_samples, rng)))

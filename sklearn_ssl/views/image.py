@@ -234,10 +234,15 @@ def fixed_crops(recipe, height, width, n):
     matrices = []
     for place, side, n_in, n_out in zip(places, taken, (height, width), views, strict=True):
         start = place * (n_in - side)
-        index, weight = lines(start, torch.full_like(start, side), None, n_in, n_out)
-        matrix = torch.zeros(n, n_out, n_in, device="cpu")
-        matrices.append(matrix.scatter_add_(2, index, weight))
+        matrices.append(line_matrices(start, torch.full_like(start, side), n_in, n_out))
     return matrices
+
+
+def line_matrices(start, length, n_in, n_out):
+    """Return matrices that resize parts of n_in lines to n_out, (n, n_out, n_in)."""
+    index, weight = lines(start, length, None, n_in, n_out)
+    matrices = torch.zeros(len(start), n_out, n_in, device=start.device)
+    return matrices.scatter_add_(2, index, weight)
 
 
 def uniform(n, low, high, device):
