@@ -22,6 +22,7 @@ from sklearn_ssl import (
     DeepClusterEstimator,
     DINOTransformer,
     InpaintingTransformer,
+    JigsawTransformer,
     LinearProbe,
     PatchKMeansTransformer,
     SimCLRTransformer,
@@ -271,7 +272,9 @@ def test_views_are_the_methods_own_and_drawn_by_the_seed(photos):
     assert np.abs(first.views[3] - other.views[3]).max() > 0.05
 
 
-@pytest.mark.parametrize("method", [InpaintingTransformer, SuperResolutionTransformer])
+@pytest.mark.parametrize(
+    "method", [InpaintingTransformer, JigsawTransformer, SuperResolutionTransformer]
+)
 def test_what_is_made_stands_between_input_and_image(photos, method):
     model = shrunk(method).fit(photos[:40])
     display = PretextDisplay.from_estimator(model, photos[40:], n_samples=3, random_state=0)
@@ -284,6 +287,14 @@ def test_what_is_made_stands_between_input_and_image(photos, method):
         assert (outputs[hole] != inputs[hole]).any(axis=1).mean() > 0.9
         colors = np.unique(inputs[hole], axis=0)
         np.testing.assert_allclose(colors, photos[:40].mean(axis=(0, 1, 2))[None] / 255, atol=1e-4)
+    elif method is JigsawTransformer:
+        cells = [
+            batch.reshape(3, 2, 16, 2, 16, 3).transpose(0, 1, 3, 2, 4, 5).reshape(3, 4, -1)
+            for batch in (inputs, outputs, images)
+        ]
+        for seen, made, real in zip(*(batch.tolist() for batch in cells), strict=True):
+            assert sorted(seen) == sorted(made) == sorted(real)
+        assert (cells[0] != cells[2]).any(axis=2).mean() > 0.5
     else:
         expected = images.reshape(3, 16, 2, 16, 2, 3).mean(axis=(2, 4))
         np.testing.assert_allclose(inputs, expected, atol=1e-5)

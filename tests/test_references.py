@@ -25,10 +25,8 @@ from sklearn_ssl.methods.dino import DINOHead, DINOObjective, dino_loss
 from sklearn_ssl.methods.emp_ssl import EMPSSLObjective, coding_rate
 from sklearn_ssl.methods.exemplar import ExemplarObjective
 from sklearn_ssl.methods.inpainting import InpaintingObjective, central, reversed_gradient
-from sklearn_ssl.methods.mae import MAEObjective, MaskedColumnsObjective, SimMIMObjective
-
-
 from sklearn_ssl.methods.jigsaw import JigsawObjective, far_permutations
+from sklearn_ssl.methods.mae import MAEObjective, MaskedColumnsObjective, SimMIMObjective
 from sklearn_ssl.methods.relative_patch import RelativePatchObjective, without_colors
 from sklearn_ssl.methods.rotation import TRANSFORMATIONS, RotationObjective
 from sklearn_ssl.methods.simclr import SimCLRObjective, nt_xent

@@ -13,9 +13,9 @@ from sklearn_ssl.inspection.pictures import as_pictures, chosen, grid_of_axes, s
 class PretextDisplay:
     """Images beside what a method sees of them, and what it makes of that.
 
-    Use it after training, to see what was learned: how a hole was filled, or what was made of a
-    smaller copy. Give it images that were in no training. ``from_estimator`` draws images, and
-    shows them.
+    Use it after training, to see what was learned: how a hole was filled, what was made of a
+    smaller copy, or which tiles are back in place. Give it images that were in no training.
+    ``from_estimator`` draws images, and shows them.
 
     Parameters
     ----------

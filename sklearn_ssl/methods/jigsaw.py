@@ -163,8 +163,14 @@ class JigsawTransformer(SSLTransformer):
     Notes
     -----
     The paper cuts 3 x 3 tiles of 64 of 255 pixels, and changes the colours of its images. Here
-    three in ten lose them, and of images of fewer than 24 pixels the tiles are enlarged to their
-    size.
+    three in ten lose them. Of images of fewer than 64 pixels, tiles are enlarged to half the sides
+    of the image, and of fewer than 24 to all of them. The paper gives tiles a mean of 0 and a
+    deviation of 1; with those of their image, tiles are like the images that ``transform`` sees.
+
+    Of 3,000 images of CIFAR-10, after 350 batches of 64, a linear model had .525 and 20 neighbours
+    .411; before training .457 and .321. The order of .468 of the puzzles of other images was told.
+    With tiles of 12 pixels, not enlarged, it was .533 and .385, and if those had mean 0, .521 and
+    .329.
 
     References
     ----------

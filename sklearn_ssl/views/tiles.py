@@ -8,7 +8,9 @@ import torch
 from sklearn_ssl.views.image import line_matrices, uniform
 
 SMALLEST = 0.5  # side of a tile, in pixels of the image
-ENLARGED = 24  # images with shorter sides have tiles that are enlarged to their size
+# Of images with shorter sides, tiles are enlarged, to the image's sides or to half of them: with
+# patches of 8 pixels 20 neighbours had .306 of CIFAR-10, of 16 pixels .369.
+TO_WHOLE, TO_HALF = 24, 64
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class Tiles:
 
     @classmethod
     def over(cls, sides, grid, gap, jitter, standardize):
-        """Return the tiles of images of these sides, whose size they keep, or get if it is small.
+        """Return the tiles of images of these sides, enlarged where these are small.
 
-        Raise where the images are too small.
+        Raise where they are too small.
         """
         share = 1 - gap - jitter
         if share <= 0:
@@ -46,8 +48,10 @@ class Tiles:
                 f"with gap={gap} and jitter={jitter}: the shorter side needs at least {least} "
                 "pixels. Give larger images, as by image_size, or set gap and jitter lower."
             )
-        kept = (max(1, round(side / grid * share)) for side in sides)
-        return cls(grid, tuple(sides if min(sides) < ENLARGED else kept), gap, jitter, standardize)
+        if min(sides) >= TO_WHOLE:
+            part = 1 / 2 if min(sides) < TO_HALF else share / grid
+            sides = (max(1, round(side * part)) for side in sides)
+        return cls(grid, tuple(sides), gap, jitter, standardize)
 
     def __call__(self, images, middle=False):
         """Return the tiles row by row, (n, grid**2, c, h, w), at random places or in the middle."""
