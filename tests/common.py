@@ -112,7 +112,7 @@ def taking_gray(method):
 
 def _adapted(method, **functions):
     """Return a subclass of the same name, which is left where a pickle looks for it."""
-    place = "".join([method.__name__, *functions])
+    place = "".join([method.__qualname__, *functions])
     where = {"__module__": __name__, "__qualname__": place}
     return globals().setdefault(place, type(method.__name__, (method,), functions | where))
 
@@ -122,17 +122,18 @@ class RowsAsImages(ArraySource):
     """Rows whose features, over and over again, are the pixels of square images."""
 
     is_image = True
-    n_channels: int = 1
+    in_color: bool = False
 
     @property
     def shape(self):
         side = max(8, math.ceil(math.sqrt(self.sample_shape[0])))
-        return (self.n_channels, side, side)
+        return (3 if self.in_color else 1, side, side)
 
     def _as_seen(self, samples):
         rows = samples.flatten(1)
-        pixel = torch.arange(math.prod(self.shape)) % rows.shape[1]
-        return rows[:, pixel].reshape(len(rows), *self.shape)
+        pixel = torch.arange(math.prod(self.shape[1:])) % rows.shape[1]
+        gray = rows[:, pixel].reshape(len(rows), 1, *self.shape[1:])
+        return tinted(gray) if self.in_color else gray
 
 
 def taking_rows(method):
@@ -142,7 +143,7 @@ def taking_rows(method):
 
     def find(self, X, **check):
         source = method._find(self, X, **check)
-        n_channels = 3 if getattr(method, "needs_color", False) else 1
-        return RowsAsImages(source.array, source.sample_shape, n_channels=n_channels)
+        in_color = getattr(method, "needs_color", False)
+        return RowsAsImages(source.array, source.sample_shape, in_color=in_color)
 
     return _adapted(method, _find=find)

@@ -156,12 +156,11 @@ class ColorizationTransformer(SSLTransformer):
     ----------
     temperature : float, default=0.38
         Divides the scores of colours before their mean is taken, above 0. Towards 0 it is the most
-        likely colour, and 1 gives the mean, which is paler.
+        likely colour, and 1 gives the mean of all that are likely.
 
     uniform_share : float, default=0.9
         How much rare colours count, in (0, 1]: a pixel counts as one over the frequency of its
-        colour, of which this share is taken to be the same for all. With 1 all pixels count alike,
-        and colours become paler.
+        colour, of which this share is taken to be the same for all. With 1 all pixels count alike.
 
     {shared_parameters}
 

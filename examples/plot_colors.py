@@ -1,0 +1,40 @@
+"""
+Which colours may a gray image have?
+====================================
+
+:class:`~sklearn_ssl.ColorizationTransformer` learns by telling the colours of images from their
+lightness. Here it sees pieces of the left half of a photograph, and colours pieces of the right
+half, which was in no training.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_sample_image
+from sklearn.feature_extraction.image import extract_patches_2d
+
+from sklearn_ssl import ColorizationTransformer
+from sklearn_ssl.inspection import PretextDisplay
+from sklearn_ssl.metrics import peak_signal_noise_ratio
+
+EPOCHS = 12
+
+photograph = load_sample_image("flower.jpg")[::2, ::2]
+train = extract_patches_2d(photograph[:, :160], (32, 32), max_patches=1000, random_state=0)
+test = extract_patches_2d(photograph[:, 160:], (32, 32), max_patches=200, random_state=0)
+
+colorization = ColorizationTransformer(max_epochs=EPOCHS, random_state=0).fit(train)
+display = PretextDisplay.from_estimator(colorization, test, n_samples=5, random_state=0)
+
+# %%
+# Images without colours are the trivial answer. ``colorize`` takes gray images, too: these are the
+# means of red, green and blue.
+
+gray = test.mean(axis=3).round().astype(np.uint8)
+told = {
+    "gray": np.repeat(gray[..., np.newaxis], 3, axis=3),
+    "coloured by the network": colorization.colorize(gray),
+}
+for name, images in told.items():
+    print(f"{name}: {peak_signal_noise_ratio(test, images):.1f} decibels")
+
+plt.show()
