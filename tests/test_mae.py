@@ -333,8 +333,10 @@ def test_patches_that_do_not_fit_are_refused(photos):
         refused(X, "'mask_ratio' parameter of MAETransformer", mask_ratio=ratio)
     tiny = np.random.default_rng(0).random((10, 13, 13))
     refused(tiny, "more than one value. Set targets", backbone="small_vit", targets="normalized")
-    half = ImageViews(size=0.4375, n_views=1)
-    refused(X, "view recipe gave views of 14 x 14", algorithm="simmim", views=half)
+    for size, side in ((0.4375, 14), (0.25, 8)):  # of patches of 8 pixels the latter is one
+        views = ImageViews(size=size, n_views=1)
+        message = f"view recipe gave views of {side} x {side}"
+        refused(X, message, algorithm="simmim", views=views)
 
 
 def test_larger_patches_hide_whole_patches_of_the_network(photos):
