@@ -64,8 +64,10 @@ class Encoder(nn.Module):
         # All of it runs, not the part up to the map: what follows learns its statistics.
         with contextlib.nullcontext() if self.training else _one_at_a_time:
             self.kept.wanted = True
-            features = self.backbone(samples)
-            maps, self.kept.wanted, self.kept.result = self.kept.result, False, None
+            try:
+                features = self.backbone(samples)
+            finally:
+                maps, self.kept.wanted, self.kept.result = self.kept.result, False, None
         return _pooled(features), as_map(maps)
 
     def find_map(self):

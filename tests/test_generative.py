@@ -248,6 +248,15 @@ def test_tokens_lie_as_their_patches_do():
     assert changed.nonzero().tolist() == [[1, 5]]
 
 
+def test_no_map_is_kept_after_an_error():
+    encoder = make_encoder("small_convnet", (1, 16, 16), [0.5], [0.2])
+    encoder.find_map()
+    with pytest.raises(RuntimeError):
+        encoder(torch.rand(2, 1, 16, 0), dense=True)
+    encoder(torch.rand(2, 1, 16, 16))
+    assert encoder.kept.result is None
+
+
 def test_maps_in_micro_batches_are_those_of_the_batch():
     torch.manual_seed(0)
     encoder = make_encoder("small_vit", (1, 16, 16), [0.5], [0.2])
