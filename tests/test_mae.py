@@ -415,7 +415,8 @@ def test_who_guesses_has_the_loss_of_chance():
             expected = net.chance_loss(50)
             loss = net([noise])["loss"].item()
             # Absolute errors vary about their mean, so their bound is not reached.
-            assert 0.97 * expected < loss < expected + 1e-5, (algorithm, normalized)
+            least = 0.97 if normalized and algorithm == "simmim" else 0.999
+            assert least * expected < loss < expected + 1e-5, (algorithm, normalized)
     rows = torch.randn(5000, 10)
     net = MaskedColumnsObjective(make_encoder("mlp", (10,), [], []), 256, 0.3, 16, 1)
     for parameter in net.decode.parameters():

@@ -118,7 +118,7 @@ class MAEObjective(MaskedPatchesObjective):
         tokens = self.encoder(images, keep=keep)
         patches = self.decode(tokens, order, keep.shape[1], hidden.shape[1:])
         maps = patches.transpose(1, 2).unflatten(2, hidden.shape[1:])
-        return pixel_shuffle(maps, side), tokens.mean(dim=1)
+        return pixel_shuffle(maps, side), tokens.flatten(1)
 
 
 class SimMIMObjective(MaskedPatchesObjective):
