@@ -758,7 +758,12 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                     if published or not isinstance(self.backbone_, str):
                         raise
         self._objective, self._optimizer_state = objective.eval(), None
-        self.encoder_ = encoder_at(objective.encoder, self.layer).eval()
+        layer = self._embedded_at(objective.encoder)
+        self.encoder_ = encoder_at(objective.encoder, layer).eval()
+
+    def _embedded_at(self, encoder):
+        """Return the name of the layer whose output is the embedding; None for the last."""
+        return self.layer
 
 
 def check_any(n_samples):

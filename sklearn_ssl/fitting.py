@@ -125,7 +125,7 @@ class Fit:
                     weights=estimator.weights,
                 )
             n_features = count_features(encoder, source.shape)
-            cut = encoder_at(encoder, estimator.layer)
+            cut = encoder_at(encoder, estimator._embedded_at(encoder))
             self.n_features_out = count_features(cut, source.shape)
             self.training = estimator._resolve_training(
                 len(source), self.device, self.seed, len(self.history), self.anneal, planned
@@ -151,8 +151,9 @@ class Fit:
     def fitted(self, objective, rows, optimizer_state=None):
         """Return the fitted attributes with these epochs behind."""
         rows, training = self.history + rows, self.training
+        layer = self.estimator._embedded_at(objective.encoder)
         return {
-            "encoder_": encoder_at(objective.encoder, self.estimator.layer).eval(),
+            "encoder_": encoder_at(objective.encoder, layer).eval(),
             "history_": rows,
             "health_": health(rows),
             "loss_curve_": [row["train_loss"] for row in rows],

@@ -38,7 +38,8 @@ def test_pipeline_and_cross_validation(method, labelled):
     X, y = labelled
     classifier = make_pipeline(shrunk(method), LogisticRegression(max_iter=2000))
     scores = cross_val_score(classifier, X, y, cv=3)
-    assert scores.mean() > 0.3  # chance is 0.1; a vision transformer has .45
+    # Chance is 0.1; a vision transformer learns slowly.
+    assert scores.mean() > (0.3 if method.__name__ == "MAETransformer" else 0.5)
 
 
 def test_grid_search_over_own_and_classifier_parameters(labelled):

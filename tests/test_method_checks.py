@@ -197,8 +197,8 @@ def few_label_accuracy(features, y, n_labels, seeds=10):
     return np.array([np.mean(linear), np.mean(neighbours)])
 
 
-# The last layer of these is no better than before training, or little, as their docstrings say.
-READ_EARLIER = {"SuperResolutionTransformer": "stage2", "MAETransformer": "encoder.ln"}
+# The last layer of these is no better than before training, as their docstrings say.
+READ_EARLIER = {"SuperResolutionTransformer": "stage2"}
 
 
 @pytest.mark.slow
@@ -220,4 +220,5 @@ def test_features_beat_the_untrained_encoder(method):
     untrained = few_label_accuracy(model.transform(images), y, 5)
     print(f"trained {trained}, untrained {untrained}, raw {raw}")
     assert (trained > untrained + 0.02).all()
-    assert layer or trained.mean() > raw.mean() - 0.01
+    weak = layer or method.__name__ == "MAETransformer"  # as its docstring says
+    assert weak or trained.mean() > raw.mean() - 0.01

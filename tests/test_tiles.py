@@ -149,6 +149,7 @@ def test_puzzles_of_digits_are_solved(jigsaw):
     assert score == pytest.approx(np.mean(told), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_positions_of_patches_of_digits_are_told():
     """Of digits that were in no training, in both orders of a pair; who guesses has 1 / 8."""
     images, settings = digits()[0], {"patch_dim": 64, "hidden_dim": 256}
@@ -316,6 +317,7 @@ def test_edges_that_go_on_tell_places_but_for_a_gap(method, grid, epochs, chance
         assert score_of(method, make, epochs, gap=0.5, jitter=0.0) < 1.3 * chance
 
 
+@pytest.mark.slow
 @BOTH
 def test_brightness_tells_places_but_of_standardised_tiles(method):
     make = functools.partial(ramp, grid=2 if method is JigsawTransformer else 3)
@@ -324,6 +326,7 @@ def test_brightness_tells_places_but_of_standardised_tiles(method):
     assert score_of(method, make, 15) < 1.3 * chance
 
 
+@pytest.mark.slow
 def test_chromatic_aberration_tells_places_but_of_dropped_colours():
     assert score_of(RelativePatchTransformer, aberration, 15, drop_colors=False) > 0.25
     assert score_of(RelativePatchTransformer, aberration, 15) < 0.16
