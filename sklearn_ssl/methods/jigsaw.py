@@ -169,8 +169,9 @@ class JigsawTransformer(SSLTransformer):
 
     Of 3,000 images of CIFAR-10, after 350 batches of 64, a linear model had .525 and 20 neighbours
     .411; before training .457 and .321. The order of .468 of the puzzles of other images was told.
-    With tiles of 12 pixels, not enlarged, it was .533 and .385, and if those had mean 0, .521 and
-    .329.
+    With tiles of 12 pixels, not enlarged, the features had .533 and .385, and if those had mean 0,
+    .521 and .329. Of digits of 8 pixels they were not better than before training: with 5 labels a
+    class .815 with a linear model and .793 with the nearest neighbour, and .824 and .820 before.
 
     References
     ----------

@@ -130,7 +130,8 @@ class RelativePatchTransformer(SSLTransformer):
     Of 3,000 images of CIFAR-10, after 250 batches of 64, a linear model had .495 and 20 neighbours
     .369; before training .469 and .323. The position of .228 of the patches of other images was
     told. Patches of 8 pixels, not enlarged, had .482 and .306 after 400 batches, and with noise
-    .496 and .259.
+    .496 and .259. Of digits of 8 pixels the features became worse: with 5 labels a class .767 with
+    a linear model and .698 with the nearest neighbour, and .824 and .820 before.
 
     References
     ----------
