@@ -284,6 +284,23 @@ def network(X, **settings):
     return model.backbone_, type(model._objective).__name__, model._objective.side
 
 
+def test_the_embedding_is_the_mean_over_tokens():
+    images = digits()[0][:20]
+    settings = {"mirror": False, "backbone": "small_vit"}
+    for algorithm in ("mae", "simmim"):
+        model = shrunk(MAETransformer, algorithm=algorithm, **settings).fit(images)
+        encoder = model._objective.encoder
+        scaled = torch.from_numpy(images).float()[:, None] / 16
+        with torch.no_grad():
+            tokens = encoder.backbone.tokens((scaled - encoder.mean) / encoder.std)
+        assert tokens.shape == (20, 17, 128)
+        np.testing.assert_allclose(model.transform(images), tokens.mean(dim=1), atol=1e-5)
+        read = shrunk(MAETransformer, algorithm=algorithm, layer="heads", **settings).fit(images)
+        np.testing.assert_allclose(read.transform(images), tokens[:, 0], atol=1e-5)
+        loaded = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(loaded.transform(images), model.transform(images))
+
+
 def test_what_auto_stands_for(photos):
     rng = np.random.default_rng(0)
     assert network(photos[:20]) == ("small_vit", "MAEObjective", 4)
