@@ -909,6 +909,7 @@ def test_colorization():
     chance = -(mean * (mean / mean.sum()).clamp(min=1e-300).log()).sum()
     assert objective.chance_loss(4) == pytest.approx(chance.item(), rel=1e-3)
     # The mean of the colours, each as likely as its score by the temperature says.
+    objective.decode.last.weight.data.mul_(20)  # so that places differ
     [colored] = objective.colored(images[:1]).detach()
     share = (objective.scores(images[:1])[0][0] / 0.38).softmax(dim=0).detach()
     color = torch.stack([(share * bins[:, k, None, None]).sum(dim=0) for k in range(2)])
