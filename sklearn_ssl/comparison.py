@@ -14,7 +14,6 @@ from sklearn.utils import check_random_state, column_or_1d
 from torch import nn
 
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.embedding import Mirrored
 from sklearn_ssl.inputs import taken
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.model_selection import UNLABELED, SemiSupervisedSplit
@@ -363,9 +362,14 @@ class Components:
 
 def _as_it_is(method, seed):
     """Return the encoder of a fitted method as it is before training, read as the method is."""
-    kept = {key: getattr(method, key) for key in (*READING, "weights", "layer", "precision")}
-    mirror = any(isinstance(module, Mirrored) for module in method._embedder().modules())
-    return EncoderTransformer(backbone=method.backbone_, mirror=mirror, random_state=seed, **kept)
+    kept = {key: getattr(method, key) for key in (*READING, "weights", "precision")}
+    return EncoderTransformer(
+        backbone=method.backbone_,
+        layer=method._embedded_at(method._objective.encoder),
+        mirror=method._mirrors(),
+        random_state=seed,
+        **kept,
+    )
 
 
 def _count_seen(model, X):

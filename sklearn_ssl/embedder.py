@@ -103,10 +103,12 @@ class Embedder(TransformerMixin):
 
     def _embedder(self):
         """Return the module that embeds samples with the trained encoder."""
+        return Mirrored(self.encoder_) if self._mirrors() else self.encoder_
+
+    def _mirrors(self):
+        """Tell whether the embedding of an image is that of it and of its mirror image."""
         mirrors = self._views_flip if is_auto(self.mirror) else self.mirror
-        return (
-            Mirrored(self.encoder_) if mirrors and len(self._sample_shape()) == 3 else self.encoder_
-        )
+        return mirrors and len(self._sample_shape()) == 3
 
     def _map(self, X, module, function=lambda module, samples: module(samples), finish=None):
         """Return what a function of a fitted module, given by its name, and samples gives for X.

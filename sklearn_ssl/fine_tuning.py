@@ -291,7 +291,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         views = self.views
         if is_auto(views):
             views = VIEWS[source.kind]
-            if source.is_image and not _mirrors(pretrained):
+            if source.is_image and not pretrained._mirrors():
                 views = replace(views, flip=0.0)
         make_views = functools.partial(
             views_of, for_samples(views, source), pretrained._scaling.on(device)
@@ -402,16 +402,11 @@ def _check_classes(classes):
         )
 
 
-def _mirrors(pretrained):
-    """Tell whether an estimator's embedding is that of image and mirror image."""
-    return pretrained._embedder() is not pretrained.encoder_
-
-
 def _like(pretrained, encoder):
     """Return a transformer that reads samples as another does, and embeds them with an encoder."""
     names = EncoderTransformer().get_params()
     given = {n: getattr(pretrained, n) for n in names if hasattr(pretrained, n)}
-    transformer = EncoderTransformer(**given | {"mirror": _mirrors(pretrained)})
+    transformer = EncoderTransformer(**given | {"mirror": pretrained._mirrors()})
     vars(transformer).update(
         {
             name: getattr(pretrained, name)

@@ -17,6 +17,7 @@ from sklearn_ssl import (
     DINOTransformer,
     EncoderTransformer,
     LinearProbe,
+    MAETransformer,
     PatchKMeansTransformer,
     SimCLRTransformer,
     compare,
@@ -173,6 +174,9 @@ def test_encoders_before_training_are_read_as_those_after(photos, mirror):
     assert before.transform(photos[:40]).shape == model.transform(photos[:40]).shape
     saved = shrunk(SimCLRTransformer, mirror="auto").fit(photos[:40])
     assert _as_it_is(saved, seed=0).mirror
+    tokens = shrunk(MAETransformer, mirror=mirror).fit(photos[:40])
+    before = _as_it_is(tokens, seed=0)
+    assert (before.layer, before.mirror) == ("encoder.ln", mirror)
 
 
 def test_more_labels_teach_more():

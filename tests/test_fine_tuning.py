@@ -15,6 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from torch.nn.functional import cross_entropy
 
 from sklearn_ssl import (
+    EMPSSLTransformer,
     EncoderTransformer,
     FineTuneClassifier,
     LinearProbe,
@@ -208,8 +209,10 @@ def test_views_flip_where_the_estimator_does(pretrained, monkeypatch):
     assert np.abs(plain.predict_proba(mirrored) - plain.predict_proba(IMAGES)).max() > 0.1
     own = ImageViews(n_views=2)
     tuned(pretrained, views=own, max_epochs=1)
-    assert [recipe.flip for recipe in recipes] == [0.5, 0.0, 0.5]
-    assert [recipe.n_views for recipe in recipes] == [1, 1, 2]
+    crops = shrunk(EMPSSLTransformer, n_patches=2, mirror=False).fit(IMAGES)
+    tuned(crops, max_epochs=1)
+    assert [recipe.flip for recipe in recipes] == [0.5, 0.0, 0.5, 0.0]
+    assert [recipe.n_views for recipe in recipes] == [1, 1, 2, 1]
     with pytest.raises(ValueError, match="for images, but X holds rows"):
         tuned(shrunk(SimCLRTransformer).fit(ROWS), ROWS, views=own)
 
