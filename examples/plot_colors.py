@@ -21,6 +21,7 @@ EPOCHS = 12
 photograph = load_sample_image("flower.jpg")[::2, ::2]
 train = extract_patches_2d(photograph[:, :160], (32, 32), max_patches=1000, random_state=0)
 test = extract_patches_2d(photograph[:, 160:], (32, 32), max_patches=200, random_state=0)
+test = test[test.std(axis=(1, 2, 3)) > 40]  # more than leaves
 
 colorization = ColorizationTransformer(max_epochs=EPOCHS, random_state=0).fit(train)
 display = PretextDisplay.from_estimator(colorization, test, n_samples=5, random_state=0)

@@ -779,6 +779,13 @@ def decibels(errors):
     return float(-10 * np.log10(np.mean(errors, dtype=np.float64)))
 
 
+def share_right(told):
+    """Return the share of labels (n, k) that are the number of their column; -1 is unreadable."""
+    told = told[told[:, 0] >= 0]
+    check_any(len(told))
+    return float(np.mean(told == np.arange(told.shape[1])))
+
+
 def for_samples(views, source):
     """Return a view recipe, checked, with all filled in that the samples decide."""
     kind = source.kind

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, relu
 
 from sklearn_ssl._sklearn import Interval, Options, StrOptions
 from sklearn_ssl.backbones import count_features
-from sklearn_ssl.base import SSLTransformer, check_any
+from sklearn_ssl.base import SSLTransformer, share_right
 from sklearn_ssl.engine import Objective, full_precision
 from sklearn_ssl.layers import mlp, wide
 from sklearn_ssl.views import ImageViews
@@ -270,10 +270,7 @@ class JigsawTransformer(SSLTransformer):
             The share of images and permutations whose permutation was told. Chance is
             1 / ``n_permutations``.
         """
-        told = self._map(X, "_objective", lambda o, images: o.told_of_all(images))
-        told = told[told[:, 0] >= 0]  # without images that could not be read
-        check_any(len(told))
-        return float(np.mean(told == np.arange(told.shape[1])))
+        return share_right(self._map(X, "_objective", lambda o, images: o.told_of_all(images)))
 
     def shuffle(self, X, permutation):
         """Lay the tiles of images in other orders.

@@ -3,13 +3,12 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sklearn_ssl._sklearn import StrOptions
-from sklearn_ssl.base import SSLTransformer, check_any
+from sklearn_ssl.base import SSLTransformer, share_right
 from sklearn_ssl.engine import Objective, full_precision
 from sklearn_ssl.layers import wide
 from sklearn_ssl.views import ImageViews
@@ -176,7 +175,4 @@ class RotationTransformer(SSLTransformer):
             copies = objective.scores(objective.transformed(images))
             return copies.unflatten(0, (-1, len(images))).argmax(dim=2).T  # (n, transformations)
 
-        told = self._map(X, "_objective", scores)
-        told = told[told[:, 0] >= 0]  # without images that could not be read
-        check_any(len(told))
-        return float(np.mean(told == np.arange(told.shape[1])))
+        return share_right(self._map(X, "_objective", scores))
