@@ -11,7 +11,9 @@ k-means patches of Coates and Ng (`PatchKMeansTransformer`) and the untrained en
 many minutes, lightly's SimCLR: its transforms in the workers of a DataLoader, its head, its loss
 and the optimizer of its benchmarks (SGD, 0.06 * batch / 128, momentum 0.9, weight decay 0.0005),
 batches of 256, with our small_convnet, and a learning rate that falls by half a cosine with the
-time.
+time. Methods with a network of their own, those for whole images, have a row of it before training
+too: an epoch at a learning rate of 1e-12. What a method can be asked about its own task,
+`score_pretext`, is asked of the test images.
 
 linear       LogisticRegression on features standardised one by one. C is 0.01 for 10 labels a
              class, else the best of 0.001, 0.01 and 0.1 on a fifth of the labels that is held out.
@@ -162,12 +164,14 @@ def lightly(X, X_test, seconds, options):
     return *embedded, {"minutes": minutes, "epochs": n_steps / (len(X) // 256)}
 
 
-def ours(method, X, X_test, seconds, options):
-    """Return the embeddings after a method of ours had some seconds, and its epochs."""
-    model = method(max_time=seconds, random_state=options.seed, device=options.device)
+def ours(method, X, X_test, training, options):
+    """Return the embeddings after a method of ours was trained in some way, and its epochs."""
+    model = method(**training, random_state=options.seed, device=options.device)
     start = time.perf_counter()
     model.fit(X)
     about = {"minutes": (time.perf_counter() - start) / 60, "epochs": model.n_iter_}
+    if hasattr(model, "score_pretext"):
+        about["score_pretext"] = model.score_pretext(X_test)
     start = time.perf_counter()
     embedding = model.transform(X)
     about["seconds of transform"] = time.perf_counter() - start
@@ -178,9 +182,14 @@ def cases(X, X_test, options):
     """Give name and function of each row."""
     for name, make in classical(X, X_test, options):
         yield name, lambda make=make: made_in(make)
+    methods = {n: m for n, m in all_methods().items() if X.ndim == 4 or not m.needs_color}
+    for name, method in methods.items():
+        if method.whole_views:
+            given = method, X, X_test, {"max_epochs": 1, "lr": 1e-12}, options
+            yield f"{name}, untrained", lambda given=given: ours(*given)
     for minutes in options.minutes:
-        for name, method in all_methods().items():
-            given = method, X, X_test, 60 * minutes, options
+        for name, method in methods.items():
+            given = method, X, X_test, {"max_time": 60 * minutes}, options
             yield f"{name}, {minutes:g} min", lambda given=given: ours(*given)
         given = X, X_test, 60 * minutes, options
         yield f"lightly, {minutes:g} min", lambda given=given: lightly(*given)
@@ -268,7 +277,7 @@ def draw(results, path):
                 accuracy = row["accuracy"][probe]
                 if timed and name.endswith(" min"):
                     curves.setdefault(method, []).append((row["minutes"], accuracy))
-                else:
+                elif not name.endswith(", untrained"):
                     lines[name] = accuracy
             for name, points in curves.items():
                 color = colors.setdefault(name, COLORS[len(colors) % len(COLORS)])

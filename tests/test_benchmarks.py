@@ -146,14 +146,16 @@ def test_accuracy_over_minutes_keeps_the_rows_there_are(tmp_path, result):
     try:
         run(*options, "--rows", "SimCLR", cwd=tmp_path)
         found = json.loads(result.read_text())["results"]["cifar10"]
-        run(*options, "--rows", "SimCLR", "raw", cwd=tmp_path)
+        run(*options, "--rows", "SimCLR", "raw", "Inpainting", cwd=tmp_path)
         more = json.loads(result.read_text())["results"]["cifar10"]
         run(*options, "--plot", cwd=tmp_path)
         assert picture.stat().st_size > 10_000
     finally:
         picture.unlink(missing_ok=True)
     timed = "SimCLRTransformer, 0.02 min"
-    assert list(more) == [timed, "raw pixels"]
+    inpainting = [f"InpaintingTransformer, {part}" for part in ("untrained", "0.02 min")]
+    assert list(more) == [timed, "raw pixels", *inpainting]
+    assert more[inpainting[1]]["score_pretext"] > 0
     assert more[timed] == found[timed]
     assert all(0 <= a <= 1 for row in more.values() for a in row["accuracy"].values())
 
