@@ -1,6 +1,6 @@
 """
 Can a network put the tiles of an image back in place?
-=====================================================
+======================================================
 
 :class:`~sklearn_ssl.JigsawTransformer` learns by solving puzzles, and
 :class:`~sklearn_ssl.RelativePatchTransformer` by telling where a patch lies, seen from the one in

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import gc
 import math
 
 import numpy as np
@@ -152,8 +153,12 @@ class Fit:
         """Return the fitted attributes with these epochs behind."""
         rows, training = self.history + rows, self.training
         layer = self.estimator._embedded_at(objective.encoder)
+        encoder = encoder_at(objective.encoder, layer).eval()
+        if layer is not None:
+            # Tracing leaves frames in a cycle, and with those of its callers the samples on a GPU.
+            gc.collect()
         return {
-            "encoder_": encoder_at(objective.encoder, layer).eval(),
+            "encoder_": encoder,
             "history_": rows,
             "health_": health(rows),
             "loss_curve_": [row["train_loss"] for row in rows],

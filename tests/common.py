@@ -1,6 +1,7 @@
 """Data and small settings that the tests share."""
 
 import math
+import os
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -21,6 +22,10 @@ EACH_METHOD = [
     for method in METHODS
 ]
 each_method = pytest.mark.parametrize("method", EACH_METHOD)
+
+
+# For programs that run beside other tests: threads that wait for each other's turn waste it.
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def shrunk(method, **parameters):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from common import METHODS, photo_patches
+from common import METHODS, ONE_THREAD, photo_patches
 from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -24,7 +24,8 @@ def result():
 
 def run(script, *options, cwd):
     command = [sys.executable, BENCHMARKS / script, *options]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
+    how = {"cwd": cwd, "env": ONE_THREAD, "check": True}
+    return subprocess.run(command, capture_output=True, text=True, **how).stdout
 
 
 def numbers(results):

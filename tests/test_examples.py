@@ -1,13 +1,12 @@
 """The examples, shortened: those of the gallery, and those on a folder of photographs."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from common import photo_patches
+from common import ONE_THREAD, photo_patches
 from PIL import Image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -28,7 +27,8 @@ def test_examples_on_a_folder(example, rows, tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{i}.jpg")
     command = [sys.executable, EXAMPLES / example, photos, "--epochs", "2"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    how = {"cwd": tmp_path, "env": ONE_THREAD, "check": True}
+    done = subprocess.run(command, capture_output=True, text=True, **how)
     lines = {
         line[:18].split("  ")[0].strip(): line.split()[-3] for line in done.stdout.splitlines()
     }
@@ -44,4 +44,4 @@ def test_examples_of_the_gallery(example, tmp_path):
     assert n_found == 1
     (tmp_path / "example.py").write_text(short + "assert plt.get_fignums()\n")
     command = [sys.executable, "example.py"]
-    subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"MPLBACKEND": "agg"})
+    subprocess.run(command, cwd=tmp_path, check=True, env=ONE_THREAD | {"MPLBACKEND": "agg"})

@@ -244,6 +244,11 @@ def on_gpu(monkeypatch):
     return used
 
 
+def test_fit_up_to_a_layer_leaves_only_its_network(lasting, on_gpu):
+    simclr(backbone="small_vit", layer="encoder.ln").fit(X)
+    assert lasting == [{"objective"}]
+
+
 @each_method
 def test_fit_leaves_only_its_network(method, lasting, on_gpu):
     model = shrunk(method).fit(X)

@@ -304,11 +304,13 @@ def aberration(n):
     return torch.stack([red, green, torch.rand(n, 15, 15)], dim=1)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Nothing was learned")  # soon enough, of orders
 @pytest.mark.parametrize(
     ("method", "grid", "epochs", "chance"),
-    [(JigsawTransformer, 2, 60, 1 / 24), (RelativePatchTransformer, 3, 20, 1 / 8)],
+    [
+        pytest.param(JigsawTransformer, 2, 60, 1 / 24, marks=pytest.mark.exhaustive),
+        pytest.param(RelativePatchTransformer, 3, 20, 1 / 8, marks=pytest.mark.slow),
+    ],
 )
 def test_edges_that_go_on_tell_places_but_for_a_gap(method, grid, epochs, chance):
     make = functools.partial(bands, grid=grid)
