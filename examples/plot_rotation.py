@@ -37,7 +37,8 @@ accuracy = probe.score(rotation.transform(X_test), y_test)
 print(f"Digits told right, by a linear model that saw 100 labels: {accuracy:.3f}")
 
 # %%
-# Unseen digits, and the rotation seen in them, in red where it is wrong.
+# Of each digit the unseen image that is told wrong most often, and the rotation that is seen in
+# it, in red where it is wrong: many look right in two directions.
 
 figure, rows = plt.subplots(4, 10, figsize=(8, 4.4), layout="constrained")
 hard = np.argsort(right.sum(axis=0), kind="stable")
