@@ -268,7 +268,7 @@ def draw(results, path):
     figure, axes = plt.subplots(
         len(results), len(probes), figsize=size, squeeze=False, layout="constrained"
     )
-    colors, dashes, legend = {}, {}, {}  # a row looks the same in all panels
+    places, dashes, legend = {}, {}, {}  # a row looks the same in all panels
     for panels, (dataset, rows) in zip(axes, results.items(), strict=True):
         for axis, (probe, label) in zip(panels, probes.items(), strict=True):
             curves, lines = {}, {}
@@ -280,12 +280,13 @@ def draw(results, path):
                 elif not name.endswith(", untrained"):
                     lines[name] = accuracy
             for name, points in curves.items():
-                color = colors.setdefault(name, COLORS[len(colors) % len(COLORS)])
+                again, place = divmod(places.setdefault(name, len(places)), len(COLORS))
+                color, marker = COLORS[place], "os^"[again]  # colours come again with other marks
                 style = "--" if name == "lightly" else "-"
                 short = name.replace("Transformer", "").replace("Estimator", "")
                 short = "SimCLR by lightly" if name == "lightly" else short
                 minutes, accuracy = zip(*sorted(points), strict=True)
-                [legend[short]] = axis.plot(minutes, accuracy, f"o{style}", color=color)
+                [legend[short]] = axis.plot(minutes, accuracy, f"{marker}{style}", color=color)
             for name, accuracy in lines.items():
                 dash = dashes.setdefault(name, ["-", "--", "-.", ":", (0, (1, 5))][len(dashes) % 5])
                 legend[name] = axis.axhline(accuracy, color="gray", linestyle=dash, linewidth=1)
