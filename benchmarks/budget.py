@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, few_of_each, now, write
+from common import RESULTS, UNTRAINED, few_of_each, now, write
 from quality import linear_probe, neighbours
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -185,7 +185,7 @@ def cases(X, X_test, options):
     methods = {n: m for n, m in all_methods().items() if X.ndim == 4 or not m.needs_color}
     for name, method in methods.items():
         if method.whole_views:
-            given = method, X, X_test, {"max_epochs": 1, "lr": 1e-12}, options
+            given = method, X, X_test, UNTRAINED, options
             yield f"{name}, untrained", lambda given=given: ours(*given)
     for minutes in options.minutes:
         for name, method in methods.items():

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+UNTRAINED = {"max_epochs": 1, "lr": 1e-12}  # sets statistics of batch norms alone
 
 
 def machine():

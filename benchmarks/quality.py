@@ -5,8 +5,7 @@
 
 DATA_DIR holds fashion_mnist.npz and cifar10.npz with X_train, y_train, X_test and y_test. Each
 method trains with default parameters, without labels, on the first 10,000 training images; with
---minutes for as many epochs as fit into the time, by the seconds that a fit of two epochs takes.
---add leaves the rows in the JSON file that this run does not make anew.
+--minutes with `max_time`. --add leaves the rows in the JSON file that this run does not make anew.
 
 Then, with 1, 10, 100 and all labels a class, a linear probe and 20 nearest neighbours are trained
 on the embeddings and judged on the full test set.
@@ -17,9 +16,8 @@ linear       LogisticRegression on features that are centred and divided by one 
 neighbours   the 20 nearest by cosine, or as many as there are, weighted by exp(similarity / 0.07)
 
 Numbers for few labels are means over draws of the labels, the same for all. "untrained" is the
-encoder of all methods, which begin with the same random weights: trained by SimCLR for an epoch at
-a learning rate of 1e-12, which only sets the statistics of its batch norms. "stage2" is the same
-trained network, read at its second of three stages, for the methods named by --stage2.
+encoder that most methods begin with, of random weights; the others, those for whole images, have a
+row of their own: an epoch at a learning rate of 1e-12, which sets statistics of batch norms alone.
 """
 
 import argparse
@@ -30,14 +28,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, few_of_each, write
+from common import RESULTS, UNTRAINED, few_of_each, write
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.backbones import encoder_at
+from sklearn_ssl import EncoderTransformer
 from sklearn_ssl.discovery import all_methods
 from sklearn_ssl.metrics import knn_accuracy
 
@@ -82,18 +79,6 @@ def evaluate(features, y, test, y_test):
     return accuracies
 
 
-def fit(model, X, minutes):
-    """Fit a model, for some minutes or for its own number of epochs; return the minutes it took."""
-    if minutes is not None:
-        start = time.perf_counter()
-        model.set_params(max_epochs=2).fit(X)
-        epoch = (time.perf_counter() - start) / 2
-        model.set_params(max_epochs=max(1, int(60 * minutes / epoch)))
-    start = time.perf_counter()
-    model.fit(X)
-    return (time.perf_counter() - start) / 60
-
-
 def rows(data, options):
     """Give name, embeddings of training and test images, minutes and epochs, row by row."""
     X, X_test = data["X_train"][: options.train], data["X_test"]
@@ -103,17 +88,22 @@ def rows(data, options):
         yield "raw pixels", flat, flat_test, {}
         pca = PCA(256, random_state=0)
         yield "PCA, 256", pca.fit_transform(flat), pca.transform(flat_test), {}
-        untrained = SimCLRTransformer(max_epochs=1, lr=1e-12, **settings).fit(X)
+        untrained = EncoderTransformer(mirror=True, **settings).fit(X)
         yield "untrained", untrained.transform(X), untrained.transform(X_test), {}
-    for name in options.methods:
-        model = all_methods()[name](**settings)
-        if model.needs_color and X.ndim == 3:
+    timed = {} if options.minutes is None else {"max_time": 60 * options.minutes}
+    methods = {name: all_methods()[name] for name in options.methods}
+    for name, method in methods.items():
+        if method.needs_color and X.ndim == 3:
             continue
-        about = {"fit minutes": fit(model, X, options.minutes), "epochs": model.n_iter_}
-        yield name, model.transform(X), model.transform(X_test), about
-        if name in options.stage2:
-            model.encoder_ = encoder_at(model._objective.encoder, "stage2").eval()
-            yield f"{name}, stage2", model.transform(X), model.transform(X_test), {}
+        trainings = {name: timed}
+        if method.whole_views:
+            trainings = {f"{name}, untrained": UNTRAINED} | trainings
+        for row, training in trainings.items():
+            start = time.perf_counter()
+            model = method(**training, **settings).fit(X)
+            minutes = (time.perf_counter() - start) / 60
+            about = {"fit minutes": minutes, "epochs": model.n_iter_}
+            yield row, model.transform(X), model.transform(X_test), about
 
 
 def main():
@@ -123,7 +113,6 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("--datasets", nargs="+", default=["fashion_mnist", "cifar10"])
     parser.add_argument("--methods", nargs="+", default=list(all_methods()))
-    parser.add_argument("--stage2", nargs="*", default=["RotationTransformer"])
     parser.add_argument("--minutes", type=float, help="of training, instead of default epochs")
     parser.add_argument("--add", action="store_true", help="keep the file's other rows")
     parser.add_argument("--train", type=int, default=10_000, help="number of training images")

@@ -181,11 +181,11 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         Time that fit may take, in seconds or as "90s", "10min" or "1.5h", with all that it does:
         reading files, clustering, compiling. Learning rate and what else changes in training
         follow the share of it that is gone, so that a short fit ends as a long one does. The last
-        epoch stops where time does. At least one step is taken. Waiting for another thread's fit,
-        or for an equal one that ``memory`` keeps, does not count; a fit that ``memory`` goes on
-        with has the rest of its time. How far a fit comes is up to the machine, so
-        ``random_state`` does not make it reproducible. In ``partial_fit`` it is the most that a
-        call may take.
+        epoch stops where time does, and goes on until then where another one would mostly be
+        clustered for. At least one step is taken. Waiting for another thread's fit, or for an equal
+        one that ``memory`` keeps, does not count; a fit that ``memory`` goes on with has the rest
+        of its time. How far a fit comes is up to the machine, so ``random_state`` does not make it
+        reproducible. In ``partial_fit`` it is the most that a call may take.
 
     batch_size : int or "auto", default="auto"
         Largest number of samples in a step, at least 2. The batches of an epoch have one size;

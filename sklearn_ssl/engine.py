@@ -310,18 +310,14 @@ class SSLNet(NeuralNet):
         if begun is None:
             begun = self.begin(len(iterator), epoch, rng)
         rng.bit_generator.state = begun["rng"]
-        batches = split(begun["order"], t.batch_size)
-        # Looked up once an epoch: indexing by an array waits for a GPU.
-        targets = None if begun["targets"] is None else begun["targets"].to(t.device)[batches]
-        first, earlier = begun["n_steps"], begun["steps"]
+        n_planned, first, earlier = begun["n_planned"], begun["n_steps"], begun["steps"]
         self.unfinished, steps, moments = True, [], [time.perf_counter()]
         self.module_.train()
-        parts = iterator.batches(batches[first:], t.device, rng)
-        for i, batch in enumerate(parts, start=first):
+        for i, (batch, *targets) in enumerate(self.batches(iterator, begun, rng), start=first):
             if steps and not self.has_time(self.step_seconds / 2 + self.before_seconds):
                 break
             ended = (0 if t.anneal else t.first_epoch) + len(self.history) - 1
-            done = self.position(ended + (i + 0.5) / len(batches))
+            done = self.position(ended + (i + 0.5) / n_planned)
             horizon = t.max_epochs if t.anneal else None
             factor = learning_rate_factor(done, t.warmup_epochs, horizon, t.final_lr)
             for group in self.optimizer_.param_groups:
@@ -334,23 +330,23 @@ class SSLNet(NeuralNet):
             seed_torch(t.device, t.seed, epoch, i)
             self.notify("on_batch_begin", batch=batch, training=True)
             views = self.make_views(batch)
-            step = step_fn((views,) if targets is None else (views, targets[i]))
+            step = step_fn((views, *targets))
             embedding = step.pop("embedding", None)
-            self.progress = self.position(ended + (i + 1) / len(batches)) / t.max_epochs
+            self.progress = self.position(ended + (i + 1) / n_planned) / t.max_epochs
             self.module_.after_step(self.progress)
             steps.append(step)
             moments.append(time.perf_counter())
             self.step_seconds = self.seconds_of_step(moments)
             self.notify("on_batch_end", batch=batch, training=True, **step)
-            if i + 1 < len(batches) and self.due():
+            if i + 1 < len(begun["batches"]) and self.due():
                 begun |= {"steps": joined(earlier, steps), "n_steps": i + 1}
                 if not self.scaler_.is_enabled():
                     self.check_loss(begun["steps"]["loss"])
                 self.save_state(begun)
-        taken = batches[: first + len(steps)]
-        if len(taken) < len(batches) and epoch == 0:
+        taken = begun["batches"][: first + len(steps)]
+        if len(taken) < n_planned and epoch == 0:
             tell(
-                f"max_time ended training after {len(taken)} of {len(batches)} steps of the first "
+                f"max_time ended training after {len(taken)} of {n_planned} steps of the first "
                 "epoch, so that many samples were never seen. Give more time, or choose a smaller "
                 "backbone or smaller images.",
                 ConvergenceWarning,
@@ -359,6 +355,27 @@ class SSLNet(NeuralNet):
         self.history.record("dur", time.perf_counter() - start)
         self.unfinished = False
         self.watch()
+
+    def batches(self, source, begun, rng):
+        """Give the samples of each batch of an epoch, and their targets if there are any.
+
+        In the last epoch that there is time for they come again, in another order each time.
+        """
+        device, first, targets = self.training.device, begun["n_steps"], begun["targets"]
+        while True:
+            batches = begun["batches"]
+            parts = source.batches(batches[first:], device, rng)
+            if targets is None:
+                yield from ((part,) for part in parts)
+            else:
+                # Looked up at once: indexing by an array waits for a GPU.
+                yield from zip(parts, targets.to(device)[batches[first:]], strict=True)
+            first = len(batches)
+            last = self.clock.seconds < math.inf and self.training.anneal
+            if not last or len(self.history) >= self.n_epochs or self.has_time_for_epoch():
+                return
+            again = rng.permutation(batches[: begun["n_planned"]].ravel())
+            begun["batches"] = np.concatenate([batches, again.reshape(-1, batches.shape[1])])
 
     def position(self, epochs):
         """Return where in its plan training is after some epochs; where time is short, by that."""
@@ -390,10 +407,15 @@ class SSLNet(NeuralNet):
         """Tell whether there is to be another epoch."""
         if len(self.history) >= self.n_epochs:
             return False
-        # What an objective does after training takes about as long as what it does before an epoch,
-        # for which there should be as long for its steps.
-        needed = 3 * self.before_seconds + self.step_seconds / 2
-        return not self.history or self.begun is not None or self.has_time(needed)
+        return not self.history or self.begun is not None or self.has_time_for_epoch()
+
+    def has_time_for_epoch(self):
+        """Tell whether there is time for another epoch.
+
+        What an objective does after training takes about as long as what it does before an epoch,
+        for which there should be as long for its steps.
+        """
+        return self.has_time(3 * self.before_seconds + self.step_seconds / 2)
 
     def begin(self, n_samples, epoch, rng):
         """Let the objective decide about an epoch; return all that its steps depend on."""
@@ -404,7 +426,9 @@ class SSLNet(NeuralNet):
         for parameter in plan.renewed:
             self.optimizer_.state.pop(parameter, None)
         order = rng.permutation(n_samples) if plan.order is None else plan.order
-        begun = {"order": order, "targets": plan.targets, "figures": plan.figures}
+        batches = split(order, self.training.batch_size)
+        begun = {"batches": batches, "n_planned": len(batches)}
+        begun |= {"targets": plan.targets, "figures": plan.figures}
         self.before_seconds = time.perf_counter() - start
         return begun | {"steps": {}, "n_steps": 0, "rng": rng.bit_generator.state}
 
@@ -700,8 +724,7 @@ def epochs_within(clock, objective, source, make_views, embed, training):
     net.initialize()
     rng = np.random.default_rng((training.seed, training.first_epoch))
     begun, moments = net.begin(len(source), training.first_epoch, rng), []
-    batches = split(begun["order"], training.batch_size)
-    targets = begun["targets"]
+    batches, targets = begun["batches"], begun["targets"]
     for batch, indices in zip(
         source.batches(batches[:TRIAL_STEPS], training.device, rng), batches, strict=False
     ):

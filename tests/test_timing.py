@@ -4,6 +4,7 @@ Time is told by a clock that only the views move, so nothing here depends on the
 it is said.
 """
 
+import dataclasses
 import functools
 import time
 import warnings
@@ -139,11 +140,41 @@ def test_clustering_is_in_the_time(clock, monkeypatch):
     assert 90 <= clock.now <= 100
     assert model.history_[-1]["progress"] > 0.9
     assert abs(model.n_iter_ - model.max_epochs_) <= 1
-    # An epoch that would only be clustered for is not begun.
+    # An epoch that would mostly be clustered for is not begun: the one before goes on.
     clock.now = 0.0
-    model = timed(DeepClusterEstimator, max_time=32).fit(X)
-    assert [row["n_steps"] for row in model.history_] == [3, 3]
-    assert clock.now == 32 - 3
+    model = timed(DeepClusterEstimator, max_time=34).fit(X)
+    assert [row["n_steps"] for row in model.history_] == [3, 8]
+    assert clock.now == 34
+    assert len(model.assignments_) == 3
+
+
+def test_an_epoch_that_goes_on_has_its_samples_again_with_their_targets(clock, monkeypatch):
+    images, seen = torch.from_numpy(X / X.max()).flatten(1), []
+    before_epoch, forward = DeepClusterObjective.before_epoch, DeepClusterObjective.forward
+
+    def slowly(self, *args):
+        clock.now += 8
+        return dataclasses.replace(before_epoch(self, *args), order=np.arange(len(X)))
+
+    def noted(self, views, targets):
+        numbers = torch.cdist(views[0].flatten(1).double(), images).argmin(dim=1)
+        assert targets.tolist() == [self.assignments[-1][i] for i in numbers]
+        seen.append(numbers.numpy())
+        return forward(self, views, targets)
+
+    monkeypatch.setattr(DeepClusterObjective, "before_epoch", slowly)
+    monkeypatch.setattr(DeepClusterObjective, "forward", noted)
+    same = Slow(lambda batch: [batch])
+    model = timed(DeepClusterEstimator, max_time=36, views=same).fit(X)
+    assert [row["n_steps"] for row in model.history_] == [9]
+    assert clock.now == 36 - 8  # which are kept for the last clustering
+    rounds = np.concatenate(seen[-9:]).reshape(3, -1)
+    np.testing.assert_array_equal(rounds[0], np.arange(len(X)))
+    np.testing.assert_array_equal(np.sort(rounds, axis=1), rounds[[0, 0, 0]])
+    assert len(np.unique(rounds, axis=0)) == 3
+    clock.now = 0.0
+    model = timed(DeepClusterEstimator, max_epochs=1, max_time=36, views=same).fit(X)
+    assert [row["n_steps"] for row in model.history_] == [3]  # which is as much as was asked for
 
 
 class Reads:
