@@ -33,6 +33,7 @@ class Encoder(nn.Module):
         self.in_shape = in_shape  # that of the samples that it was made for
         self.seen_as = None  # a function of samples, whose result is normalised in their place
         self.kept = None  # the map, of whose layer ``find_map`` learns the name
+        self.reads_map = False  # whether features are the map's mean, which ``find_map`` decides
         shape = (-1, 1, 1) if len(mean) else (0,)
         # On the CPU, whatever the process's default device is.
         for name, value in {"mean": mean, "std": std}.items():
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
             samples = torch.addcmul(image - self.mean / self.std, samples, image + 1 / self.std)
         if keep is not None:
             return self.backbone.tokens(samples, keep)
-        if not dense:
+        if not dense and not self.reads_map:
             return _pooled(self.backbone(samples))
         # All of it runs, not the part up to the map: what follows learns its statistics.
         with contextlib.nullcontext() if self.training else _one_at_a_time:
@@ -68,11 +69,17 @@ class Encoder(nn.Module):
                 features = self.backbone(samples)
             finally:
                 maps, self.kept.wanted, self.kept.result = self.kept.result, False, None
-        return _pooled(features), as_map(maps)
+        features = _pooled(maps if self.reads_map else features)
+        return (features, as_map(maps)) if dense else features
 
     def find_map(self):
-        """Find the last map, or tokens, that the backbone makes; return its shape, (d, h, w)."""
+        """Find the last map, or tokens, that the backbone makes; return its shape, (d, h, w).
+
+        Features are the map's mean then if a decoder of it would leave them as they are: where
+        layers with weights follow, and of tokens, of which one may be all that is read.
+        """
         images, found, hooks = torch.zeros(2, *self.in_shape, device="cpu"), {}, []
+        self.reads_map = False
         for name, module in self.backbone.named_modules():
 
             def keep(module, given, result, name=name):
@@ -80,8 +87,8 @@ class Encoder(nn.Module):
                 found[name] = result
 
             hooks.append(module.register_forward_hook(keep))
-        with torch.no_grad():
-            self.eval()(images)
+        with torch.enable_grad():
+            features = self.eval()(images)
         for hook in hooks:
             hook.remove()
         pools = nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d
@@ -98,6 +105,9 @@ class Encoder(nn.Module):
                 "one gives any."
             )
         name, map_ = maps.popitem()
+        weights = [weight for weight in self.backbone.parameters() if weight.requires_grad]
+        follow = _reached(features, weights) - _reached(map_, weights)
+        self.reads_map = map_.ndim == 3 or bool(follow)
         if self.kept is None:  # else it goes on from an encoder that had found it
             self.kept = Kept(name)
             layers[name].register_forward_hook(self.kept)
@@ -114,6 +124,14 @@ class Kept:
         """Keep the result."""
         if self.wanted:
             self.result = result
+
+
+def _reached(result, weights):
+    """Return the indices of the weights that a result depends on."""
+    if not result.requires_grad:
+        return set()
+    found = torch.autograd.grad(result.sum(), weights, retain_graph=True, allow_unused=True)
+    return {i for i, gradient in enumerate(found) if gradient is not None}
 
 
 def is_map(tensor, side):

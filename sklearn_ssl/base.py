@@ -100,7 +100,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     layer : str, default=None
         Name of the backbone's layer whose output is the embedding, such as "stage2" of
         "small_convnet" or "layer3" of "resnet18". The whole backbone is trained; what follows the
-        layer is left out of ``encoder_``. None is the last one before the classifier.
+        layer is left out of ``encoder_``. None is the last one before the classifier; for methods
+        that make images of the network's last map, or tokens, it is their mean if layers with
+        weights follow, which would not be trained, or if one token alone is read.
 
     mirror : bool or "auto", default="auto"
         Whether the embedding of an image is the mean of the features of the image and of its
@@ -758,12 +760,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                     if published or not isinstance(self.backbone_, str):
                         raise
         self._objective, self._optimizer_state = objective.eval(), None
-        layer = self._embedded_at(objective.encoder)
-        self.encoder_ = encoder_at(objective.encoder, layer).eval()
-
-    def _embedded_at(self, encoder):
-        """Return the name of the layer whose output is the embedding; None for the last."""
-        return self.layer
+        self.encoder_ = encoder_at(objective.encoder, self.layer).eval()
 
 
 def check_any(n_samples):

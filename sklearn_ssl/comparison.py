@@ -363,9 +363,10 @@ class Components:
 def _as_it_is(method, seed):
     """Return the encoder of a fitted method as it is before training, read as the method is."""
     kept = {key: getattr(method, key) for key in (*READING, "weights", "precision")}
+    encoder = method.encoder_
     return EncoderTransformer(
         backbone=method.backbone_,
-        layer=method._embedded_at(method._objective.encoder),
+        layer=encoder.kept.layer if encoder.reads_map else method.layer,
         mirror=method._mirrors(),
         random_state=seed,
         **kept,

@@ -126,12 +126,12 @@ class Fit:
                     weights=estimator.weights,
                 )
             n_features = count_features(encoder, source.shape)
-            cut = encoder_at(encoder, estimator._embedded_at(encoder))
-            self.n_features_out = count_features(cut, source.shape)
             self.training = estimator._resolve_training(
                 len(source), self.device, self.seed, len(self.history), self.anneal, planned
             )
             self.objective = estimator._make_objective(encoder, n_features, self.training).float()
+            cut = encoder_at(encoder, estimator.layer)
+            self.n_features_out = count_features(cut, source.shape)
         if self.resume:
             _restore(self.objective, estimator._objective)
 
@@ -152,9 +152,8 @@ class Fit:
     def fitted(self, objective, rows, optimizer_state=None):
         """Return the fitted attributes with these epochs behind."""
         rows, training = self.history + rows, self.training
-        layer = self.estimator._embedded_at(objective.encoder)
-        encoder = encoder_at(objective.encoder, layer).eval()
-        if layer is not None:
+        encoder = encoder_at(objective.encoder, self.estimator.layer).eval()
+        if self.estimator.layer is not None:
             # Tracing leaves frames in a cycle, and with those of its callers the samples on a GPU.
             gc.collect()
         return {

@@ -130,6 +130,15 @@ def test_speed_is_measured(command, group, ratios, tmp_path, result):
 
 
 @pytest.mark.slow
+def test_filling_of_missing_values_is_measured(tmp_path, result):
+    run("impute.py", "--seeds", "1", "--epochs", "1", "--name", "trial", cwd=tmp_path)
+    found = json.loads(result.read_text())["results"]
+    assert 0.3 < found["wine, KNNImputer"]["error"] < found["wine, mean"]["error"] < 1.2
+    assert 0.3 < found["wine, MAETransformer"]["error"] < 3
+    assert 0.5 < found["iris, three labels a class"]["rows"] <= 1
+
+
+@pytest.mark.slow
 def test_accuracy_over_minutes_keeps_the_rows_there_are(tmp_path, result):
     X, y = photo_patches(64), np.arange(64) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X[:20], y_test=y[:20])

@@ -13,6 +13,7 @@ from torch import nn
 import sklearn_ssl
 from sklearn_ssl import InpaintingTransformer, SuperResolutionTransformer
 from sklearn_ssl.backbones import make_encoder
+from sklearn_ssl.folding import folded
 from sklearn_ssl.microbatches import micro_batches
 
 CIRCLE = np.hypot(*np.mgrid[-3.5:4, -3.5:4]) < 2
@@ -227,6 +228,51 @@ def test_the_map_is_what_the_features_are_made_of(name, layer, shape):
     assert maps.shape[2] > 1
     larger = encoder(torch.rand(2, 3, 64, 64), dense=True)[1]
     assert larger.shape[2:] == (2 * shape[1], 2 * shape[2])
+
+
+def reached(result, encoder):
+    """The names of the weights that a result depends on."""
+    names, weights = zip(*encoder.named_parameters(), strict=True)
+    found = torch.autograd.grad(result.sum(), weights, retain_graph=True, allow_unused=True)
+    return {name for name, found in zip(names, found, strict=True) if found is not None}
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "reads_map"),
+    [
+        ("small_multiscale", 32, False),
+        ("resnet18", 32, False),
+        ("resnet18", 8, True),  # its last stage is one place
+        ("mobilenet_v3_small", 64, True),  # a layer with weights follows its pool
+        ("small_vit", 16, True),
+    ],
+)
+def test_features_are_learned_with_the_map(name, side, reads_map):
+    """No weights but those that the map depends on are needed for the features."""
+    encoder = make_encoder(name, (1, side, side), [0.5], [0.2])
+    images = torch.rand(2, 1, side, side)
+    for _ in range(2):  # and where training goes on
+        shape = encoder.find_map()
+        assert encoder.reads_map is reads_map
+        features, maps = encoder.eval()(images, dense=True)
+        torch.testing.assert_close(features, encoder(images))
+        assert reached(features, encoder) <= reached(maps, encoder)
+        if reads_map:
+            assert features.shape[1] == shape[0]
+    if name == "small_vit":  # with the class token
+        tokens = encoder.backbone.tokens((images - 0.5) / 0.2)
+        torch.testing.assert_close(features, tokens.mean(dim=1))
+
+
+@pytest.mark.parametrize("backbone", ["small_convnet", "resnet18"])
+def test_encoders_whose_map_was_found_are_folded(backbone):
+    model = shrunk(InpaintingTransformer, backbone=backbone).fit(digits()[0][:40])
+    images = torch.rand(4, 1, 8, 8)
+    quick = folded(model.encoder_, images)
+    assert quick is not model.encoder_
+    with torch.no_grad():
+        torch.testing.assert_close(quick(images), model.encoder_(images), rtol=1e-3, atol=1e-3)
+    assert model.encoder_.reads_map is (backbone == "resnet18")
 
 
 def test_channels_that_come_last_are_no_places():

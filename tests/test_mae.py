@@ -208,12 +208,31 @@ def test_reconstructions_follow_the_random_state(mae):
     assert kept.mean() < 0.8  # some are black, and told so
 
 
+@pytest.mark.parametrize("name", ["mae", "simmim"])
+def test_what_was_hidden_is_told(name, request):
+    model, images = request.getfixturevalue(name), digits()[0][400:700]
+    plain = model.reconstruct(images, random_state=3)
+    told, mask = model.reconstruct(images, random_state=3, return_mask=True)
+    np.testing.assert_array_equal(told, plain)
+    assert (mask.dtype, mask.shape) == (bool, images.shape)
+    np.testing.assert_allclose(told[~mask], images[~mask], atol=1e-4)
+    assert not np.isclose(told[mask], images[mask], atol=1e-4).mean() > 0.6  # black as they were
+    np.testing.assert_array_equal(mask.mean(axis=(1, 2)), 0.5 if name == "mae" else 0.625)
+    for ratio, share in ((0.25, 0.25), (0.9, 0.875)):
+        told, mask = model.reconstruct(images, 3, mask_ratio=ratio, return_mask=True)
+        np.testing.assert_array_equal(mask.mean(axis=(1, 2)), share)
+        np.testing.assert_allclose(told[~mask], images[~mask], atol=1e-4)
+    for ratio in (0, 1, 2.0):
+        with pytest.raises(ValueError, match=r"mask_ratio must be None or in \(0, 1\). Got"):
+            model.reconstruct(images, mask_ratio=ratio)
+
+
 def hidden_pixels(model, images):
     """What is hidden in score_pretext, and what is put there, by hand."""
     batch = torch.from_numpy(images).float()[:, None] / 16
     draw, net = torch.Generator().manual_seed(model._seed), model._objective
     with torch.no_grad():
-        masks = torch.cat([net.masks(part, draw) for part in batch.split(256)])
+        masks = net.masks(batch, draw)
         told = net.filled(batch, masks)
     return batch, masks, told
 
@@ -254,6 +273,13 @@ def test_unreadable_files_have_no_images(photos, tmp_path):
     assert made.shape == (12, 32, 32, 3)
     assert (made[3] == -1).all()
     assert np.isfinite(model.score_pretext(paths))
+    _, mask = model.reconstruct(paths, random_state=0, return_mask=True)
+    readable = np.delete(np.arange(12), 3)
+    pixels = np.stack([np.asarray(Image.open(paths[i])) for i in readable])
+    np.testing.assert_array_equal(made[readable][~mask[readable]], pixels[~mask[readable]])
+    with pytest.warns(UserWarning, match="could not be read") as warned:
+        model.set_params(on_error="warn").score_pretext(paths)
+    assert len(warned) == 1
 
 
 def test_all_is_the_same_after_saving(mae, table, tmp_path):
@@ -384,6 +410,27 @@ def test_missing_values_are_filled_better_than_by_the_mean(table):
     np.testing.assert_allclose(model.impute(torch.from_numpy(missing)), told)
 
 
+def test_missing_indicators_are_about_as_frequent_as_they_are():
+    """Of columns that are 1 in a tenth of the rows: alone, and where another one tells of it."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(1000, 6))
+    dependent = values + 0.3 * rng.normal(size=values.shape) > 1.35
+    X = np.column_stack([values, dependent, rng.random((1000, 6)) < 0.1, np.full(1000, 5.0)])
+    train, test = X[:800], X[800:]
+    model = shrunk(MAETransformer, max_epochs=40, decoder_dim=64).fit(train)
+    for columns, least, most in ((slice(6, 12), 0.5, 0.9), (slice(12, 18), 0.9, 1.1)):
+        missing = test.copy()
+        missing[:, columns.start] = np.nan
+        error, mean = (
+            np.sqrt(np.mean(np.square(x - test[:, columns.start])))
+            for x in (model.impute(missing)[:, columns.start], train[:, columns.start].mean())
+        )
+        print("root mean squared error of missing indicators: told, mean", error, mean)
+        assert least * mean < error < most * mean
+    missing = np.where(np.arange(19) == 18, np.nan, test)
+    np.testing.assert_allclose(model.impute(missing)[:, 18], 5.0, atol=0.1)
+
+
 def test_missing_values_are_in_units_of_their_columns(table):
     train, _, missing = table
     scale, offset = 10.0 ** np.arange(train.shape[1]) ** 0.5, np.arange(train.shape[1])
@@ -419,6 +466,8 @@ def test_rows_and_images_are_told_apart(mae, table):
         tabular.transform(missing)
     with pytest.raises(ValueError, match="a copy with values replaced; the view recipe gave 1"):
         shrunk(MAETransformer, views=RowViews(n_views=1)).fit(train)
+    with pytest.raises(ValueError, match=r"give no row as it is, .* Set keep_first=True"):
+        shrunk(MAETransformer, views=RowViews(keep_first=False)).fit(train)
     assert shrunk(MAETransformer, mask_ratio=0.4).fit(train).views_ == RowViews(corruption=0.4)
 
 
@@ -437,11 +486,14 @@ def test_who_guesses_has_the_loss_of_chance():
             assert least * expected < loss < expected + 1e-5, (algorithm, normalized)
     rows = torch.randn(5000, 10)
     net = MaskedColumnsObjective(make_encoder("mlp", (10,), [], []), 256, 0.3, 16, 1)
-    for parameter in net.decode.parameters():
-        nn.init.zeros_(parameter)
-    net.decode[-1].bias.data[10:] = math.log(0.3 / 0.7)
+    net.told = lambda seen: (0.7 * seen, torch.full_like(seen, math.log(0.3 / 0.7)), seen)
     loss = net(RowViews(corruption=0.3)(rows))["loss"].item()
-    assert loss == pytest.approx(net.chance_loss(5000), rel=0.03)
+    assert loss == pytest.approx(net.chance_loss(5000), rel=0.02)
+    for share in (0.6, 0.8):  # of the one who knows no better
+        net.told = lambda seen, share=share: (share * seen, torch.zeros_like(seen), seen)
+        assert net(RowViews(corruption=0.3)(rows))["squared_error"] > 0.515
+    given = shrunk(MAETransformer, views=RowViews(corruption=0.8)).fit(rows[:100].numpy())
+    assert given._objective.mask_ratio == 0.8
 
 
 def test_losses_of_rows_are_in_the_history(table):
