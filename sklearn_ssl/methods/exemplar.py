@@ -55,6 +55,8 @@ class ExemplarObjective(Objective):
         """Move the remembered vectors of the batch's classes towards their projections."""
         if self.memory is not None:
             z, classes = self.news
+            same = (classes[:, None] == classes).to(z)  # of few classes, one may come several times
+            z = same @ z / same.sum(dim=1, keepdim=True)
             mean = self.momentum * self.memory[classes] + (1 - self.momentum) * z.to(self.memory)
             self.memory[classes] = normalize(mean)
 
