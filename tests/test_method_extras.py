@@ -15,6 +15,7 @@ from sklearn_ssl import (
     DeepClusterEstimator,
     DINOTransformer,
     EMPSSLTransformer,
+    ExemplarTransformer,
     RotationTransformer,
 )
 from sklearn_ssl.folding import folded
@@ -315,6 +316,19 @@ def test_deepcluster_finds_digits_better_than_k_means_on_pixels():
     assert scores[0] > scores[1] + 0.02
     to_labels = [normalized_mutual_info_score(y, row) for row in model.assignments_]
     assert to_labels[-1] > to_labels[0] + 0.02
+
+
+def test_exemplar_goes_on_with_learned_classes(images):
+    """The samples that a vector stands for are others in each training."""
+    X = images.reshape(200, -1)
+    settings = {"classes": "learned", "max_epochs": 6, "random_state": 0}
+    whole = ExemplarTransformer(**settings, warm_start=True).fit(X)
+    in_parts = ExemplarTransformer(**settings)
+    for _ in range(6):
+        in_parts.partial_fit(X)
+    assert in_parts.loss_curve_[-1] < whole.loss_curve_[-1] + 0.02
+    whole.fit(X)
+    assert whole.loss_curve_[6] < whole.loss_curve_[5] + 0.02
 
 
 def by_hand(model, X, crops):

@@ -633,7 +633,24 @@ def test_exemplar_shows_few_classes_as_often_as_there_are_samples(momentum):
     torch.testing.assert_close(second.targets, epoch.targets)
     assert objective.chance_loss(6) == pytest.approx(math.log(4))
     objective.after_training(None, None, False)
-    assert set(objective.get_extra_state().values()) == {None}
+    assert objective.n_samples is objective.exemplars is objective.memory is None
+
+
+def test_exemplar_begins_again_with_what_samples_are_projected_to():
+    """Learned vectors of a training before are those of other samples."""
+    objective, epoch = exemplar_objective(None)
+    (a, _), first = check_inputs(), objective.learned.detach().clone()
+    assert epoch.renewed == ()
+    objective.after_training(None, None, False)
+    again, _ = exemplar_objective(None)
+    again.load_state_dict(objective.state_dict())
+    z = nn.functional.normalize(again.project(again.encoder(a[:4])))
+    features = again.encoder(a[:4]).detach().numpy()
+    epoch = again.before_epoch(lambda: features, np.random.default_rng(3))
+    assert epoch.renewed == (again.learned,)
+    torch.testing.assert_close(again.learned[epoch.targets].float(), z.float())
+    torch.testing.assert_close(again.learned[4:], first[4:])
+    assert again.before_epoch(None, np.random.default_rng(4)).renewed == ()
 
 
 def test_exemplar_judges_samples_beside_each_other():

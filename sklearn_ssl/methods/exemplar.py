@@ -28,6 +28,7 @@ class ExemplarObjective(Objective):
             self.learned = nn.Parameter(torch.randn(n_exemplars, projection_dim))
         # While training goes on: number of samples, those that are classes, remembered vectors.
         self.n_samples = self.exemplars = self.memory = None
+        self.trained = False  # whether there was a training before
         self.news = None  # of a step: projections, and their classes
         self.judged = None  # the vectors of samples that are judged, and not learned from
 
@@ -66,18 +67,24 @@ class ExemplarObjective(Objective):
         if not self.training:
             self.judged = self.projected(embed())
             return Epoch(targets=torch.arange(len(self.judged), device=device))
+        renewed = ()
         if self.exemplars is None:
             features = self.projected(embed())
             self.n_samples = len(features)
             self.exemplars = rng.permutation(self.n_samples)[: self.n_exemplars]
+            features = features[torch.from_numpy(self.exemplars).to(device)]
             if self.momentum is not None:
-                self.memory = features[torch.from_numpy(self.exemplars).to(device)]
+                self.memory = features
+            elif self.trained:  # for other samples; of an untrained encoder it would learn slower
+                self.learned.data[: len(features)] = features
+                renewed = (self.learned,)
         n, n_classes = self.n_samples, len(self.exemplars)
         classes = np.zeros(n, np.int64)
         classes[self.exemplars] = np.arange(n_classes)
         # As many views as X has samples, several of each exemplar where these are fewer.
         order = np.concatenate([rng.permutation(self.exemplars) for _ in range(-(-n // n_classes))])
-        return Epoch(order=order[:n], targets=torch.from_numpy(classes).to(device))
+        targets = torch.from_numpy(classes).to(device)
+        return Epoch(order=order[:n], targets=targets, renewed=renewed)
 
     @torch.no_grad()
     def projected(self, features):
@@ -93,15 +100,17 @@ class ExemplarObjective(Objective):
     def after_training(self, embed, rng, unfinished):
         """Forget the classes, as other samples may come."""
         self.n_samples = self.exemplars = self.memory = self.news = None
+        self.trained = True
 
     def get_extra_state(self):
         """Return the classes, which go into the state dict."""
         memory = None if self.memory is None else self.memory.cpu().numpy()
-        return {"n_samples": self.n_samples, "exemplars": self.exemplars, "memory": memory}
+        names = "n_samples", "exemplars", "trained"
+        return {name: getattr(self, name) for name in names} | {"memory": memory}
 
     def set_extra_state(self, state):
         """Take over the classes."""
-        self.n_samples, self.exemplars = state["n_samples"], state["exemplars"]
+        vars(self).update(state)
         memory, device = state["memory"], self.project.weight.device
         self.memory = None if memory is None else torch.from_numpy(memory.copy()).to(device)
 
@@ -116,8 +125,8 @@ class ExemplarTransformer(SSLTransformer):
     Parameters
     ----------
     n_exemplars : int or "auto", default="auto"
-        Number of samples that are classes, at least 2, drawn at random. "auto" is all where classes
-        are remembered, else at most 8,000.
+        Number of samples that are classes, at least 2, drawn at random; all where X has fewer.
+        "auto" is all where classes are remembered, else at most 8,000.
 
     classes : {"remembered", "learned"}, default="remembered"
         What the vector of a class is. "remembered" is a running mean of what its views were
@@ -144,9 +153,14 @@ class ExemplarTransformer(SSLTransformer):
     The classes of the paper are patches of photographs, drawn where the gradients are large; here
     they are samples as they are. Both ways compare by cosines, as instance discrimination does.
     Remembered vectors begin with the projections that the untrained encoder gives, and not at
-    random. The papers' temperatures are .07 and .1; on digits, with 5 labels a class, .1 gave .906
-    with a linear model and .882 with the nearest neighbour, and .2 gave .929 and .918. ``score``
-    compares the samples that it is given with each other, as many as they are.
+    random. Where training goes on, by ``partial_fit`` or ``warm_start``, classes are drawn anew and
+    learned vectors begin with projections as well, as the samples may be others.
+
+    A step compares its views with all classes, and not with a few that are drawn, as by Wu et al.:
+    time and memory grow with their number. ``score`` compares the samples that it is given with
+    each other, as many as they are. The papers' temperatures are .07 and .1; on digits, with 5
+    labels a class, .1 gave .906 with a linear model and .882 with the nearest neighbour, and .2
+    gave .929 and .918.
 
     References
     ----------
