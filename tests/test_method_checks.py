@@ -161,6 +161,15 @@ def test_each_own_parameter_changes_something(method):
         ), f"{name} is read by nobody"
 
 
+def test_what_is_asked_of_a_model_draws_from_no_state(method):
+    X = photo_patches(20, 16)
+    model, state = shrunk(method).fit(X), torch.get_rng_state()
+    for name in ("transform", "score", "predict", "predict_pretext", "score_pretext"):
+        if hasattr(model, name):
+            getattr(model, name)(X)
+            assert torch.equal(torch.get_rng_state(), state), name
+
+
 def _plain(state):
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
 

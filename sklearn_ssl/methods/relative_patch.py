@@ -72,9 +72,10 @@ def pairs(parts):
 def without_colors(patches, middle):
     """Return patches (n, p, c, h, w) with one channel in place of all, random or the middle one."""
     n, p, channels = patches.shape[:3]
-    kept = torch.randint(channels, (n, p), device=patches.device)
     if middle:
-        kept = torch.full_like(kept, channels // 2)  # of red, green and blue the sharpest
+        kept = torch.full((n, p), channels // 2, device=patches.device)  # green is the sharpest
+    else:
+        kept = torch.randint(channels, (n, p), device=patches.device)
     index = kept[:, :, None, None, None].expand(-1, -1, 1, *patches.shape[3:])
     return patches.gather(2, index).expand_as(patches)
 
