@@ -331,16 +331,19 @@ def make_encoder(backbone, in_shape, mean, std, *, weights=None, published=False
     return Encoder(model, mean, std, in_shape).float().cpu()
 
 
-def count_features(encoder, in_shape):
-    """Return how many features an encoder gives for samples of a shape; raise where it fails."""
+def count_features(encoder, in_shape, of="X or its views"):
+    """Return how many features an encoder gives for samples of a shape; raise where it fails.
+
+    The error says what has this shape.
+    """
     try:
         with torch.no_grad():
             features = encoder.eval()(torch.zeros(2, *in_shape, device="cpu"))
     except Exception as error:
         raise ValueError(
             f"The backbone fails on samples of shape {tuple(in_shape)}, (channels, height, width) "
-            "or (features,), such as X or its views have. Choose one made for this shape, or "
-            "resize the images."
+            f"or (features,), such as {of} have. Choose one that takes this shape, or resize the "
+            "images."
         ) from error
     if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 2:
         got = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features)

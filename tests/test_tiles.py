@@ -258,6 +258,17 @@ def test_unreadable_files_are_not_counted(photos, tmp_path, method):
         np.testing.assert_array_equal(shuffled[4], expected[0])
 
 
+@pytest.mark.parametrize(
+    ("method", "what"), [(JigsawTransformer, "tiles"), (RelativePatchTransformer, "patches")]
+)
+def test_backbones_that_cannot_take_tiles(photos, method, what):
+    def rigid(shape):
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8))
+
+    with pytest.raises(ValueError, match=rf"shape \(3, 16, 16\).*such as the {what} of its images"):
+        shrunk(method, backbone=rigid).fit(photos[:20])
+
+
 @BOTH
 def test_what_is_told_is_the_same_after_saving(method, tmp_path):
     images = digits()[0][:60]

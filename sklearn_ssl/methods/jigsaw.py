@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, relu
 
 from sklearn_ssl._sklearn import Interval, Options, StrOptions
 from sklearn_ssl.backbones import count_features
-from sklearn_ssl.base import SSLTransformer, share_right
+from sklearn_ssl.base import SSLTransformer, mean_of_read
 from sklearn_ssl.engine import Objective, full_precision
 from sklearn_ssl.layers import mlp, wide
 from sklearn_ssl.views import ImageViews
@@ -220,7 +220,7 @@ class JigsawTransformer(SSLTransformer):
         channels, *sides = encoder.in_shape
         grid = self.grid if self.grid != "auto" else 3 if min(sides) >= LARGE else 2
         tiles = Tiles.over(sides, grid, self.gap, self.jitter, self.standardize)
-        count_features(encoder, (channels, *tiles.sides))
+        count_features(encoder, (channels, *tiles.sides), "the tiles of its images")
         most, n = math.factorial(grid**2), self.n_permutations
         if n == "auto":
             n = min(MOST_PERMUTATIONS, most)

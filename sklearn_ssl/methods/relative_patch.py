@@ -176,7 +176,7 @@ class RelativePatchTransformer(SSLTransformer):
     def _make_objective(self, encoder, n_features, training):
         channels, *sides = encoder.in_shape
         tiles = Tiles.over(sides, GRID, self.gap, self.jitter, self.standardize)
-        count_features(encoder, (channels, *tiles.sides))
+        count_features(encoder, (channels, *tiles.sides), "the patches of its images")
         return RelativePatchObjective(
             encoder, n_features, tiles, self.drop_colors, self.patch_dim, self.hidden_dim
         )
