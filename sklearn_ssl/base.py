@@ -771,9 +771,14 @@ def check_any(n_samples):
 
 def decibels(errors):
     """Return the peak signal-to-noise ratio of mean squared errors, (n,), NaN where unreadable."""
-    errors = errors[np.isfinite(errors)]
-    check_any(len(errors))
-    return float(-10 * np.log10(np.mean(errors, dtype=np.float64)))
+    return float(-10 * np.log10(mean_of_read(errors)))
+
+
+def mean_of_read(values):
+    """Return the mean of values, (n,), NaN where unreadable."""
+    values = values[np.isfinite(values)]
+    check_any(len(values))
+    return float(np.mean(values, dtype=np.float64))
 
 
 def share_right(told):
