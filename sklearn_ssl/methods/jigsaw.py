@@ -240,7 +240,7 @@ class JigsawTransformer(SSLTransformer):
         )
 
     def _fitted(self, objective, source):
-        return {"permutations_": objective.permutations.cpu().numpy()}
+        return {"permutations_": objective.permutations.cpu().numpy().copy()}
 
     def predict_pretext(self, X):
         """Tell in which order the tiles of each image of X lie.
