@@ -237,8 +237,17 @@ def test_puzzles_keep_layout_and_type(photos, layout):
 
 def test_permutations_that_are_none_are_refused(jigsaw):
     images = digits()[0][:5]
-    for wrong in (24, -1, 1.0, [0, 1], np.zeros((5, 1), int), [0, 1, 2, 3, 24]):
-        with pytest.raises(ValueError, match="permutation must be an int from 0 to 23, or 5 of"):
+    for wrong, told in (
+        (24, r"int64 of shape \(\), of which 24 is the first"),
+        (-1, r"int64 of shape \(\), of which -1 is the first"),
+        (1.0, r"float64 of shape \(\), of which 1\.0 is the first"),
+        ([0, 1], r"int64 of shape \(2,\)\."),
+        (np.zeros((5, 1), int), r"int64 of shape \(5, 1\)\."),
+        ([0, 1, 25, 3, 24], r"int64 of shape \(5,\), of which 25 is the first"),
+        (["a" * 99], r"<U99 of shape \(1,\), of which a{20} is the first"),
+    ):
+        message = f"permutation must be an int from 0 to 23, or 5 of .* Got {told}"
+        with pytest.raises(ValueError, match=message):
             jigsaw.shuffle(images, wrong)
     with pytest.raises(ValueError, match=r"n_permutations=25 is more than the 24 that 2 x 2"):
         JigsawTransformer(n_permutations=25).fit(images)

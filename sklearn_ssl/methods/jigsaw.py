@@ -160,8 +160,8 @@ class JigsawTransformer(SSLTransformer):
     Attributes
     ----------
     permutations_ : ndarray of shape (n_permutations, n_tiles), int
-        The orders, far from each other: the number of the tile that lies at each place. Tiles and
-        places are numbered row by row.
+        The orders, chosen far from each other if they are not all: the number of the tile that lies
+        at each place. Tiles and places are numbered row by row.
 
     {shared_attributes}
 
@@ -248,8 +248,8 @@ class JigsawTransformer(SSLTransformer):
         Parameters
         ----------
         X : array-like or tensor
-            Images as in fit, of the same shape, cut into grid x grid cells of whole pixels, as
-            large as fit from the top left, which lie in another order, as ``shuffle`` lays them.
+            Images whose cells were laid in another order, as by ``shuffle``. Cells are as large as
+            whole pixels allow, counted from the top left.
 
         Returns
         -------
@@ -299,14 +299,14 @@ class JigsawTransformer(SSLTransformer):
         source, device = self._read_again(X)
         numbers = np.asarray(permutation)
         n, most = getattr(source, "n_rows", len(source)), len(self.permutations_) - 1
-        if (
-            numbers.dtype.kind not in "iu"
-            or numbers.shape not in ((), (n,))
-            or (numbers.size and not 0 <= numbers.min() <= numbers.max() <= most)
-        ):
+        wrong = numbers.ravel()
+        if numbers.dtype.kind in "iu":
+            wrong = wrong[(wrong < 0) | (wrong > most)]
+        if len(wrong) or numbers.shape not in ((), (n,)):
+            value = f", of which {wrong[0]!s:.20} is the first wrong one" if len(wrong) else ""
             raise ValueError(
                 f"permutation must be an int from 0 to {most}, or {n} of them, one for each image. "
-                f"Got {permutation!r}."
+                f"Got {numbers.dtype} of shape {numbers.shape}{value}."
             )
         numbers = torch.tensor(np.broadcast_to(numbers, n).astype(np.int64), device="cpu")
         return self._map_images(source, device, lambda o, x, k: o.shuffled(x, k), numbers)
