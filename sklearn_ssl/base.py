@@ -390,6 +390,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         """Return the fitted attributes that only this method has."""
         return {}
 
+    def _pictures(self, images):
+        """Return what the objective sees of images, and what it makes of it."""
+        return self._objective.pictures(images)
+
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):

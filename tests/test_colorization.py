@@ -199,10 +199,9 @@ def test_they_are_those_of_the_first_fit(flowers):
 def test_a_low_temperature_takes_one_colour(flowers):
     """In the corner, where nothing is between two places whose colours are told."""
     X = (flowers[0][:200] / 255).astype("f4")
-    distances = []
+    distances, model = [], fresh(max_epochs=3).fit(X)
     for temperature in (1e-3, 1):
-        model = fresh(max_epochs=3, temperature=temperature).fit(X)
-        corners = model.colorize(X)[:, :1, :1]
+        corners = model.set_params(temperature=temperature).colorize(X)[:, :1, :1]
         inside = ((corners > 0.01) & (corners < 0.99)).all(axis=(1, 2, 3))
         assert inside.sum() > 20
         colors = rgb2lab(corners[inside])[:, 0, 0, None, 1:]
@@ -216,13 +215,19 @@ def test_gray_images_are_refused_where_colours_are_needed(coloring, flowers):
     for X in (gray, gray[..., None], gray[:, None]):
         with pytest.raises(ValueError, match=r"images in colour, of 3 channels.*Those of X have 1"):
             ColorizationTransformer().fit(X)
-        for judge in (coloring.score, coloring.score_pretext):
-            with pytest.raises(ValueError, match="The images of X are gray"):
+        for judge, what in (
+            (coloring.score, "The images of X, or what views make of them, are gray"),
+            (coloring.score_pretext, "The images of X are gray"),
+        ):
+            with pytest.raises(ValueError, match=what):
                 judge(X)
         with pytest.raises(ValueError, match=r"Those of X have 1"):
             fresh().fit(flowers[0][:60]).partial_fit(X)
-    with pytest.raises(ValueError, match="three channels and no colours"):
-        ColorizationTransformer().fit(np.repeat(gray[..., None], 3, axis=3))
+    for judge in (ColorizationTransformer().fit, coloring.score_pretext):
+        with pytest.raises(ValueError, match="three channels and no colours"):
+            judge(np.repeat(gray[..., None], 3, axis=3))
+    with pytest.raises(ValueError, match="what views make of them, are gray"):
+        fresh(views=lambda images: [images[:, :1]]).fit(flowers[0])
     with pytest.raises(ValueError, match=r"Those of X have 2.*other methods learn"):
         ColorizationTransformer().fit(flowers[0][..., :2])
     with pytest.raises(ValueError, match=r"X holds images of .* = \(16, 12, 1\), but"):
@@ -254,6 +259,8 @@ def test_files_may_be_gray(flowers, tmp_path):
     np.testing.assert_array_equal(model.colorize(paths[5:6]), told[5:6])
     assert np.isfinite(model.transform(paths[5:6])).all()
     assert np.isfinite(model.score_pretext(paths))
+    with pytest.raises(ValueError, match="three channels and no colours"):
+        model.score_pretext([paths[3], paths[5]])
     with pytest.raises(ValueError, match=r"Those of X have 1"):
         fresh().fit(paths[5:6] * 4)
 
@@ -266,6 +273,19 @@ def test_pictures_are_gray_and_coloured(coloring, flowers):
         np.testing.assert_allclose(display.inputs.std(axis=3), 0, atol=1e-5)
         assert display.outputs.std(axis=3).mean() > 0.05
         assert display.images.shape[-1] == n_channels
+
+
+def test_the_temperature_may_be_set_after_fit(flowers):
+    X, temperatures = flowers[0][:60], (0.05, 1.0)
+    model = fresh().fit(X)
+    for temperature in temperatures:
+        other = fresh(temperature=temperature).fit(X)
+        model.set_params(temperature=temperature)
+        np.testing.assert_array_equal(model.colorize(X), other.colorize(X))
+        assert model.score_pretext(X) == other.score_pretext(X)
+        shown = PretextDisplay.from_estimator(model, X, n_samples=3, random_state=0)
+        told = model.colorize((255 * shown.images).round().astype(np.uint8)) / 255
+        np.testing.assert_allclose(shown.outputs, told, atol=0.01)
 
 
 def test_the_loss_is_below_that_of_who_guesses(coloring):

@@ -887,7 +887,7 @@ def test_masked_columns():
 def test_colorization():
     torch.manual_seed(0)
     encoder = make_encoder("small_convnet", (3, 8, 8), [0.4, 0.5, 0.6], [0.2, 0.3, 0.25])
-    objective = ColorizationObjective(encoder, 0.38, 0.5).double().eval()
+    objective = ColorizationObjective(encoder, 0.5).double().eval()
     images = torch.rand(4, 3, 8, 8, dtype=torch.float64)
     with torch.no_grad():
         objective.before_training([images[:2], images[2:]])
@@ -925,7 +925,7 @@ def test_colorization():
     assert objective.chance_loss(4) == pytest.approx(chance.item(), rel=1e-3)
     # The mean of the colours, each as likely as its score by the temperature says.
     objective.decode.last.weight.data.mul_(20)  # so that places differ
-    [colored] = objective.colored(images[:1]).detach()
+    [colored] = objective.colored(images[:1], 0.38).detach()
     share = (objective.scores(images[:1])[0][0] / 0.38).softmax(dim=0).detach()
     color = torch.stack([(share * bins[:, k, None, None]).sum(dim=0) for k in range(2)])
     color = nn.functional.interpolate(color[None], (8, 8), mode="bilinear", align_corners=False)

@@ -96,7 +96,7 @@ class PretextDisplay:
         images = estimator._scaling.on(cpu)(source.batch(slice(None), cpu))
         with isolated(cpu), torch.no_grad():
             seed_torch(cpu, rng.randint(np.iinfo(np.int32).max))
-            seen, made = objective.pictures(images)
+            seen, made = estimator._pictures(images)
         pictures = (as_pictures(batch) for batch in (images, seen, made))
         return cls(**dict(zip(("images", "inputs", "outputs"), pictures, strict=True))).plot(ax)
 

@@ -2,6 +2,7 @@
 
 from numbers import Real
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import interpolate, log_softmax, softmax
@@ -16,6 +17,7 @@ from sklearn_ssl.views import ImageViews
 SPACING, SPREAD = 10, 5  # of bins along the axes a and b; standard deviation of what is near
 N_NEAREST = 5  # bins that stand for a colour
 REDUCTION = 4  # sides of the image, over those of what is told of its colours
+FAINTEST = 0.5  # what has to be along a or b for colours to be there
 
 
 class ColorizationObjective(Objective):
@@ -23,10 +25,10 @@ class ColorizationObjective(Objective):
 
     near_chance = 0.98  # most of it is that nobody can tell which of some colours a thing has
 
-    def __init__(self, encoder, temperature, uniform_share):
+    def __init__(self, encoder, uniform_share):
         super().__init__(encoder)
         encoder.seen_as = light_channels
-        self.temperature, self.uniform_share = temperature, uniform_share
+        self.uniform_share = uniform_share
         bins = bins_of_gamut()
         sides = (-(-side // REDUCTION) for side in encoder.in_shape[1:])
         self.decode = Decoder(encoder.find_map(), (len(bins), *sides))
@@ -44,11 +46,7 @@ class ColorizationObjective(Objective):
             index = index + n * index[..., :1]
             found.index_add_(0, index.flatten(), share.flatten().double())
             strongest = max(strongest, colors.abs().max().item())
-        if strongest < 0.5:
-            raise ValueError(
-                "The images of X have three channels and no colours, as gray ones have. Pass "
-                "images in colour."
-            )
+        check_strongest(strongest)
         found = found.view(n, n) / found.sum()
         near = near_to(torch.cdist(self.bins, self.bins).double())
         frequency = found.sum(dim=1) @ (near / near.sum(dim=1, keepdim=True))
@@ -63,6 +61,7 @@ class ColorizationObjective(Objective):
     def forward(self, views):
         """Return the loss of a batch of views."""
         images = torch.cat(views)
+        check_colored(images, "The images of X, or what views make of them,")
         scores, features = self.scores(images)
         with full_precision(images.device):
             index, share = self.code(self.colors(wide(images), scores.shape[2:]))
@@ -87,7 +86,6 @@ class ColorizationObjective(Objective):
 
     def colors(self, images, sides):
         """Return a and b of images, (n, 2, *sides), each the mean of the pixels that it is of."""
-        check_colored(images)
         return interpolate(lab_of(images)[:, 1:], sides, mode="area")
 
     def code(self, colors):
@@ -100,20 +98,19 @@ class ColorizationObjective(Objective):
         share = near_to(nearest.values)
         return nearest.indices, share / share.sum(dim=2, keepdim=True)
 
-    def colored(self, images):
+    def colored(self, images, temperature):
         """Return images, of three channels or one, in the colours that they are told to have."""
         scores, _ = self.scores(images)
-        shares = softmax(wide(scores) / self.temperature, dim=1)
+        shares = softmax(wide(scores) / temperature, dim=1)
         colors = torch.einsum("nqhw,qc->nchw", shares, self.bins.to(shares))
         colors = interpolate(colors, images.shape[2:], mode="bilinear", align_corners=False)
         return rgb_of(torch.cat([100 * lightness(images), colors], dim=1))
 
-    def pictures(self, images):
+    def pictures(self, images, temperature):
         """Return what is seen of images, and what is made of it."""
         light = 100 * lightness(images)
-        return rgb_of(torch.cat([light, *2 * [torch.zeros_like(light)]], dim=1)), self.colored(
-            images
-        )
+        seen = rgb_of(torch.cat([light, *2 * [torch.zeros_like(light)]], dim=1))
+        return seen, self.colored(images, temperature)
 
 
 def light_channels(images):
@@ -136,12 +133,21 @@ def bins_of_gamut(n_steps=86):
     return SPACING * torch.unique((colors / SPACING).round(), dim=0)
 
 
-def check_colored(images):
+def check_colored(images, what="The images of X"):
     """Raise where images are gray, and have no colours to compare with."""
     if images.shape[1] != 3:
         raise ValueError(
-            "The images of X are gray, and have no colours that those told could be compared "
-            "with. Pass images in colour; transform and colorize take gray ones."
+            f"{what} are gray, and have no colours that those told could be compared with. Pass "
+            "images in colour; transform and colorize take gray ones."
+        )
+
+
+def check_strongest(strongest):
+    """Raise where images of three channels have no colours, by the most that is along a or b."""
+    if strongest < FAINTEST:
+        raise ValueError(
+            "The images of X have three channels and no colours, as gray ones have. Pass images "
+            "in colour."
         )
 
 
@@ -150,13 +156,15 @@ class ColorizationTransformer(SSLTransformer):
 
     Use it for photographs, to colour gray ones: ``colorize`` returns them in colours, and
     ``score_pretext`` says how near these are. It learns from colour images alone; ``transform``
-    takes gray ones as well, since the features are those of the lightness.
+    takes gray ones as well, since the features are those of the lightness: arrays (n, height,
+    width), and not flattened in rows.
 
     Parameters
     ----------
     temperature : float, default=0.38
         Divides the scores of colours before their mean is taken, above 0. Towards 0 it is the most
-        likely colour, and 1 gives the mean of all that are likely.
+        likely colour, and 1 gives the mean of all that are likely. It has no part in training, and
+        may be set anew after fit.
 
     uniform_share : float, default=0.9
         How much rare colours count, in (0, 1]: a pixel counts as one over the frequency of its
@@ -170,7 +178,8 @@ class ColorizationTransformer(SSLTransformer):
         The colours that are told apart, on the axes a and b of CIELAB: a grid of spacing 10.
 
     color_weights_ : ndarray of shape (n_bins,), float32
-        How much a pixel of each colour counts in the loss, 1 in the mean over pixels.
+        How much a pixel of each colour counts in the loss, 1 in the mean over the smoothed
+        frequencies of colours.
 
     {shared_attributes}
 
@@ -221,11 +230,14 @@ class ColorizationTransformer(SSLTransformer):
     needs_color = True
 
     def _make_objective(self, encoder, n_features, training):
-        return ColorizationObjective(encoder, self.temperature, self.uniform_share)
+        return ColorizationObjective(encoder, self.uniform_share)
 
     def _fitted(self, objective, source):
         bins, weights = (x.numpy().copy() for x in (objective.bins, objective.weights))
         return {"ab_bins_": bins, "color_weights_": weights}
+
+    def _pictures(self, images):
+        return self._objective.pictures(images, self.temperature)
 
     def colorize(self, X):
         """Give images the colours that they may have.
@@ -244,7 +256,7 @@ class ColorizationTransformer(SSLTransformer):
             holds bytes, else float32.
         """
         source, device = self._read_again(X)
-        return self._map_images(source, device, lambda objective, x: objective.colored(x))
+        return self._map_images(source, device, lambda o, x: o.colored(x, self.temperature))
 
     def score_pretext(self, X, y=None):
         """Return how near the colours told are to those of images, the peak signal-to-noise ratio.
@@ -264,8 +276,13 @@ class ColorizationTransformer(SSLTransformer):
             where the largest value is 1. Larger is better.
         """
 
-        def errors(objective, images):
+        def compared(objective, images):
             check_colored(images)
-            return (objective.colored(images) - images).square().mean(dim=(1, 2, 3))
+            errors = (objective.colored(images, self.temperature) - images).square()
+            strength = lab_of(images)[:, 1:].abs()
+            return torch.stack([errors.mean(dim=(1, 2, 3)), strength.amax(dim=(1, 2, 3))], dim=1)
 
-        return decibels(self._map(X, "_objective", errors))
+        errors, strength = self._map(X, "_objective", compared).T
+        ratio = decibels(errors)
+        check_strongest(np.nanmax(strength))
+        return ratio
