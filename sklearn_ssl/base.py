@@ -86,7 +86,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         The network that is trained and gives the features. "auto" is "mlp" for rows, "resnet18" for
         images on a GPU, and on the CPU "small_convnet" for images below 24 pixels and, for larger
         ones, "small_multiscale_fine", or "small_multiscale" where ``views`` are given or the
-        method's own have the images' size. Other names: "small_resnet", "small_resnet18",
+        method fills in or colours images. Other names: "small_resnet", "small_resnet18",
         "small_vit", and every classification model of torchvision, as "resnet50" or "vit_b_16";
         with images up to 64 pixels their stems keep the resolution. A callable gets the shape of a
         sample, (channels, height, width) or (n_features,), and returns a module. A module is
@@ -120,7 +120,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         method's own recipe, ``default_views``, with blur for images above 32 pixels alone and
         changes of colour for colour images alone. On the CPU, where ``backbone`` is "auto" too,
         views of images from 24 pixels on have half their sides, which gives several times as many
-        steps in the same time, unless the method makes images.
+        steps in the same time, unless the method makes images or cuts them into tiles.
 
     image_shape : tuple of int, default=None
         For flattened images in the rows of X: their (height, width), (height, width, channels) or
