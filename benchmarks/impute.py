@@ -71,14 +71,14 @@ def main():
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default="auto")
+    parser.add_argument("--epochs", type=int, help="of training, instead of the default")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="impute", help="name of the JSON file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     results = {}
     for table, load in TABLES.items():
-        runs = [one_seed(load, seed, options.epochs) for seed in range(options.seeds)]
+        runs = [one_seed(load, seed, options.epochs or "auto") for seed in range(options.seeds)]
         for way in runs[0]:
             results[f"{table}, {way}"] = {
                 figure: float(np.mean([run[way][figure] for run in runs]))

@@ -1,5 +1,6 @@
 """Masked patches and columns: what is hidden is not seen, and what is made of it."""
 
+import copy
 import math
 import pickle
 
@@ -221,6 +222,12 @@ def test_what_was_hidden_is_told(name, request):
     for ratio, share in ((0.25, 0.25), (0.9, 0.875)):
         told, mask = model.reconstruct(images, 3, mask_ratio=ratio, return_mask=True)
         np.testing.assert_array_equal(mask.mean(axis=(1, 2)), share)
+        net = copy.copy(model._objective)
+        net.mask_ratio = ratio
+        batch = torch.from_numpy(images).float()[:, None] / 16
+        with torch.no_grad():  # all patches that are not hidden are seen
+            expected = net.filled(batch, torch.from_numpy(mask)[:, None])[:, 0]
+        np.testing.assert_allclose(told, 16 * expected, atol=1e-3)
         np.testing.assert_allclose(told[~mask], images[~mask], atol=1e-4)
     for ratio in (0, 1, 2.0):
         with pytest.raises(ValueError, match=r"mask_ratio must be None or in \(0, 1\). Got"):
@@ -277,6 +284,12 @@ def test_unreadable_files_have_no_images(photos, tmp_path):
     readable = np.delete(np.arange(12), 3)
     pixels = np.stack([np.asarray(Image.open(paths[i])) for i in readable])
     np.testing.assert_array_equal(made[readable][~mask[readable]], pixels[~mask[readable]])
+    net, batch = model._objective, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    masks = net.masks(torch.zeros(12, 3, 32, 32), torch.Generator().manual_seed(model._seed))
+    with torch.no_grad():
+        errors = (net.filled(batch, masks[readable]) - batch).square().mean(dim=1)
+    error = errors[masks[readable, 0]].mean()
+    assert model.score_pretext(paths) == pytest.approx(-10 * math.log10(error), abs=1e-3)
     with pytest.warns(UserWarning, match="could not be read") as warned:
         model.set_params(on_error="warn").score_pretext(paths)
     assert len(warned) == 1
