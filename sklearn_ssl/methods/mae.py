@@ -244,13 +244,13 @@ class MAETransformer(SSLTransformer):
     -----
     ``backbone="auto"`` is "small_vit" here, for square images whose side it can cut into patches of
     two pixels or more, unless ``algorithm`` is "simmim". In ``transform`` nothing is hidden, and
-    the embedding of vision transformers is the mean over all tokens, where other methods have the
-    class token, which is ``layer="heads"``. After 16 epochs on 3,000 images of CIFAR-10, 94 seconds
-    of a core, a linear model had .353 (before training .317) and 20 neighbours .290 (.242), on the
-    class token .333 (.305) and .290 (.255); the network, fine-tuned with all 3,000 labels, had .446
-    (.410). Of digits, with 5 labels a class and after 15 epochs, a linear model had .457 (.417) and
-    the nearest neighbour .370 (.294), where a convolutional network has .82 before any training:
-    transformers this small need longer.
+    the embedding of vision transformers is the mean over all tokens, as with all methods that make
+    images; the class token, which others read, is ``layer="heads"``. After 16 epochs on 3,000
+    images of CIFAR-10, 94 seconds of a core, a linear model had .353 (before training .317) and 20
+    neighbours .290 (.242), on the class token .333 (.305) and .290 (.255); the network, fine-tuned
+    with all 3,000 labels, had .446 (.410). Of digits, with 5 labels a class and after 15 epochs, a
+    linear model had .457 (.417) and the nearest neighbour .370 (.294), where a convolutional
+    network has .82 before any training: transformers this small need longer.
 
     The loss of "mae" is the mean squared error of the hidden patches, that of "simmim" the absolute
     one. The papers' networks are larger, and learned for hundreds of epochs with a weight decay of
