@@ -136,3 +136,14 @@ def clip_each_gradient(parameters, limit):
 def wide(tensor):
     """Return a tensor in float32, or float64 if it is that, for a loss to compute with."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def joined(views):
+    """Return views in one batch, those of the first view first; raise where sizes differ."""
+    if any(view.shape[-2:] != views[0].shape[-2:] for view in views):
+        sizes = (" x ".join(map(str, view.shape[2:] or view.shape[1:])) for view in views)
+        raise ValueError(
+            "This method joins views to one batch, so all must have one size; the view recipe gave "
+            f"{' and '.join(dict.fromkeys(sizes))}."
+        )
+    return torch.cat(views)

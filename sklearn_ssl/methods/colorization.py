@@ -11,7 +11,7 @@ from sklearn_ssl._sklearn import Interval
 from sklearn_ssl.base import SSLTransformer, decibels
 from sklearn_ssl.colors import lab_of, lightness, rgb_of
 from sklearn_ssl.engine import Objective, full_precision
-from sklearn_ssl.layers import Decoder, wide
+from sklearn_ssl.layers import Decoder, joined, wide
 from sklearn_ssl.views import ImageViews
 
 SPACING, SPREAD = 10, 5  # of bins along the axes a and b; standard deviation of what is near
@@ -60,7 +60,7 @@ class ColorizationObjective(Objective):
 
     def forward(self, views):
         """Return the loss of a batch of views."""
-        images = torch.cat(views)
+        images = joined(views)
         check_colored(images, "The images of X, or what views make of them,")
         scores, features = self.scores(images)
         with full_precision(images.device):

@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
 from sklearn_ssl._sklearn import Interval, StrOptions
 from sklearn_ssl.base import SSLTransformer, decibels
 from sklearn_ssl.engine import Objective, full_precision
-from sklearn_ssl.layers import Decoder, wide
+from sklearn_ssl.layers import Decoder, joined, wide
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.views.image import Crop, draw_crop, pixels_of
 
@@ -30,7 +30,7 @@ class InpaintingObjective(Objective):
 
     def forward(self, views):
         """Return the loss of a batch of views, each with a hole."""
-        images = torch.cat(views)
+        images = joined(views)
         holes = self.holes(images)
         told, features = self.told(images, holes)
         with full_precision(images.device):

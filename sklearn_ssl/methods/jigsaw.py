@@ -13,7 +13,7 @@ from sklearn_ssl._sklearn import Interval, Options, StrOptions
 from sklearn_ssl.backbones import count_features
 from sklearn_ssl.base import SSLTransformer, mean_of_read
 from sklearn_ssl.engine import Objective, full_precision
-from sklearn_ssl.layers import mlp, wide
+from sklearn_ssl.layers import joined, mlp, wide
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.views.tiles import Tiles, rearranged
 
@@ -37,7 +37,7 @@ class JigsawObjective(Objective):
 
     def forward(self, views):
         """Return the loss of a batch of views, whose tiles are laid in random orders."""
-        images = torch.cat(views)
+        images = joined(views)
         drawn = self.drawn(images)
         features, parts = self.parts(images)
         scores = self.scores(parts, self.permutations[drawn])

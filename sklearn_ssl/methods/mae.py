@@ -18,7 +18,7 @@ from sklearn_ssl.embedder import is_auto
 from sklearn_ssl.embedding import in_batches, moved
 from sklearn_ssl.engine import Objective, full_precision
 from sklearn_ssl.inputs import needs_images
-from sklearn_ssl.layers import Decoder, PatchDecoder, mlp, wide
+from sklearn_ssl.layers import Decoder, PatchDecoder, joined, mlp, wide
 from sklearn_ssl.views import ImageViews, RowViews
 
 MASK_RATIOS = {"mae": 0.75, "simmim": 0.6, "rows": 0.3}  # the papers'
@@ -44,7 +44,7 @@ class MaskedPatchesObjective(Objective):
 
     def forward(self, views):
         """Return the loss of a batch of views, of which patches are hidden."""
-        images = torch.cat(views)
+        images = joined(views)
         masks = self.masks(images)
         told, features = self.told(images, masks)
         with full_precision(images.device):

@@ -11,7 +11,7 @@ from sklearn_ssl._sklearn import Interval
 from sklearn_ssl.backbones import count_features
 from sklearn_ssl.base import SSLTransformer, share_right
 from sklearn_ssl.engine import Objective, full_precision
-from sklearn_ssl.layers import mlp, wide
+from sklearn_ssl.layers import joined, mlp, wide
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.views.tiles import Tiles
 
@@ -31,7 +31,7 @@ class RelativePatchObjective(Objective):
 
     def forward(self, views):
         """Return the loss of a batch of views: of their middle with all around, in both orders."""
-        images = torch.cat(views)
+        images = joined(views)
         features, parts = self.parts(images)
         scores = self.classify(torch.cat(pairs(parts)).flatten(0, 1))
         position = torch.arange(len(AROUND), device=scores.device)

@@ -3,14 +3,13 @@
 from dataclasses import replace
 from numbers import Integral
 
-import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
 from sklearn_ssl._sklearn import Options
 from sklearn_ssl.base import SSLTransformer, decibels
 from sklearn_ssl.engine import Objective, full_precision
-from sklearn_ssl.layers import Decoder, wide
+from sklearn_ssl.layers import Decoder, joined, wide
 from sklearn_ssl.views import ImageViews
 
 
@@ -29,7 +28,7 @@ class SuperResolutionObjective(Objective):
 
     def forward(self, views):
         """Return the loss of a batch of views, which are made smaller and enlarged again."""
-        images = torch.cat(views)
+        images = joined(views)
         enlarged, plain, features = self.enlarged(smaller(images, self.scale))
         with full_precision(images.device):
             error, chance = ((wide(x) - images).square().mean() for x in (enlarged, plain))
