@@ -183,6 +183,11 @@ def _to_be_resized(estimator, source, reset, listed):
             f"{source.shape[0]}, of type {source.array.dtype}. Resize them before."
         )
     dtype, low, high = source.array.dtype, source.array.min(), source.array.max()
+    if np.isnan(low):
+        raise ValueError(
+            "Input X contains NaN. Its images are read one by one, as bytes, which cannot be NaN. "
+            "Put numbers there; inpaint takes holes as its mask, too."
+        )
     if not 0 <= low <= high <= (1 if dtype.kind == "f" else 65535):
         raise ValueError(
             f"Images are resized to image_size as bytes. X holds {dtype} from {low} to {high}, "
@@ -305,3 +310,14 @@ def _check_finite(source):
                 f"Input X contains {kind}: sample {part.start + bad[0]} is the first of them. "
                 "Impute or remove such samples."
             )
+
+
+def holds_nan(source):
+    """Tell whether there is NaN in samples, which were not checked; raise where infinity is."""
+    found = False
+    for part in source.parts() if source.array.dtype.kind == "f" else ():
+        chunk = source.array[part]
+        if np.isinf(chunk).any():
+            raise ValueError("Input X contains infinity. Put NaN where a value is missing.")
+        found |= bool(np.isnan(chunk).any())
+    return found

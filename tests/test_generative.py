@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from common import digits, shrunk
@@ -65,8 +66,94 @@ def test_what_is_not_a_number_is_a_hole(inpainting):
     told = inpainting.inpaint(unknown)
     np.testing.assert_array_equal(told, inpainting.inpaint(images, CIRCLE))
     assert np.isnan(unknown[:, CIRCLE]).all()  # X is left as it was
-    again = inpainting.inpaint(torch.from_numpy(unknown))
-    np.testing.assert_array_equal(again, told)
+
+
+@pytest.mark.parametrize("kind", ["float16", "tensor", "bfloat16", "arrays", "lists"])
+def test_holes_may_be_in_whatever_holds_numbers(inpainting, kind):
+    images = digits()[0][400:410]
+    unknown = np.where(CIRCLE, np.nan, images)
+    given = {
+        "float16": unknown.astype("f2"),
+        "tensor": torch.from_numpy(unknown),
+        "bfloat16": torch.from_numpy(unknown).bfloat16(),
+        "arrays": list(unknown),
+        "lists": unknown.tolist(),
+    }[kind]
+    expected = inpainting.inpaint(images, CIRCLE)
+    np.testing.assert_allclose(inpainting.inpaint(given), expected, atol=1e-5)
+    many = digits()[0][:400]  # whose sum is too large for half precision
+    whole = many.astype("f2") if kind == "float16" else torch.from_numpy(many).bfloat16()
+    expected = inpainting.inpaint(many, central())
+    np.testing.assert_allclose(inpainting.inpaint(whole), expected, atol=1e-5)
+
+
+def test_holes_may_be_in_tables_of_flattened_images():
+    images = digits()[0][:40]
+    table = pd.DataFrame(images.reshape(40, -1), columns=[f"p{i}" for i in range(64)])
+    model = shrunk(InpaintingTransformer, image_shape=(8, 8)).fit(table)
+    expected = model.inpaint(table, CIRCLE)
+    unknown = table.mask(np.broadcast_to(CIRCLE.ravel(), table.shape))
+    np.testing.assert_array_equal(model.inpaint(unknown), expected)
+    rows = shrunk(InpaintingTransformer, image_shape=(8, 8)).fit(table.to_numpy())
+    np.testing.assert_array_equal(rows.inpaint(unknown.to_numpy().tolist()), expected)
+
+
+def test_other_holes_than_those_of_the_mask(inpainting):
+    images = digits()[0][400:410]
+    corner = np.zeros((8, 8), bool)
+    corner[:3, :3] = True
+    unknown = images.copy()
+    unknown[3:5, CIRCLE] = np.nan
+    told = inpainting.inpaint(unknown, corner)
+    both = np.broadcast_to(corner, images.shape).copy()
+    both[3:5] |= CIRCLE
+    np.testing.assert_array_equal(told, inpainting.inpaint(images, both))
+
+
+def test_infinity_is_no_hole(inpainting):
+    images = digits()[0][400:410]
+    images[4, 2, 2], images[3, 1, 1] = np.inf, np.nan
+    with pytest.raises(ValueError, match=r"contains infinity. Put NaN where a value is missing"):
+        inpainting.inpaint(images)
+
+
+@pytest.mark.parametrize("axis", [1, 3])
+def test_holes_lie_where_they_are_given(photos, axis):
+    """Not where an array like that of fit would have them."""
+    X = photos[:12].astype("f4") / 255
+    model = shrunk(InpaintingTransformer).fit(X)
+    unknown = X.copy()
+    unknown[:, 3:20, 5:9, 1] = np.nan
+    expected = model.inpaint(unknown)
+    known = np.ones((32, 32), bool)
+    known[3:20, 5:9] = False
+    np.testing.assert_allclose(expected[:, known], X[:, known], atol=1e-6)
+    assert (expected[:, ~known] != X[:, ~known]).mean() > 0.9
+    told = model.inpaint(np.moveaxis(unknown, 3, axis))
+    np.testing.assert_allclose(told, np.moveaxis(expected, 3, axis), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [32, 24])
+def test_bytes_cannot_be_holes(photos, size):
+    X = photos[:12].astype("f4") / 255
+    unknown = X[:, :size].copy()
+    unknown[0, 3, 5, 1] = np.nan
+    model = shrunk(InpaintingTransformer, image_size=16).fit(X)
+    for given in (unknown, unknown.transpose(0, 3, 1, 2)):
+        with pytest.raises(ValueError, match=r"contains NaN.* inpaint takes holes as its mask"):
+            model.inpaint(given)
+    told = model.inpaint(X, np.eye(16, dtype=bool))
+    assert (told.dtype, told.shape) == (np.uint8, (12, 16, 16, 3))
+    files = shrunk(InpaintingTransformer).fit([*photos[:6], photos[6, :20]])
+    with pytest.raises(ValueError, match=r"contains NaN.* inpaint takes holes as its mask"):
+        files.inpaint(unknown)
+
+
+def test_the_hole_in_the_middle_is_as_large_as_in_fit():
+    images = digits()[0][:40]
+    model = shrunk(InpaintingTransformer).fit(images)
+    expected = model.inpaint(images)
+    np.testing.assert_array_equal(model.set_params(hole_area=0.6).inpaint(images), expected)
 
 
 @pytest.mark.parametrize("layout", ["last", "first", "rows"])

@@ -5,12 +5,14 @@ from numbers import Real
 
 import numpy as np
 import torch
+from sklearn import config_context
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
 
 from sklearn_ssl._sklearn import Interval, StrOptions
 from sklearn_ssl.base import SSLTransformer, decibels
 from sklearn_ssl.engine import Objective, full_precision
+from sklearn_ssl.inputs import holds_nan
 from sklearn_ssl.layers import Decoder, joined, wide
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.views.image import Crop, draw_crop, pixels_of
@@ -186,12 +188,13 @@ class InpaintingTransformer(SSLTransformer):
         Parameters
         ----------
         X : array-like or tensor
-            Images as in fit, of the same shape. What is in the holes is not looked at.
+            Images as in fit, of the same shape. What is in the holes is not looked at. There can
+            be no NaN where images are read one by one or resized, as bytes.
 
         mask : array-like of bool, default=None
             True where the hole is: of shape (height, width), in all images, or (n_samples, height,
-            width). None is where X is NaN in any channel, or, where no value is, the middle of all
-            images, as large as ``hole_area`` says.
+            width). Pixels that are NaN in any channel are added to it. None: these alone; if X
+            holds no NaN, the middle of all images, as large as ``hole_area`` was in fit.
 
         Returns
         -------
@@ -199,23 +202,26 @@ class InpaintingTransformer(SSLTransformer):
             X with what the network puts into the holes, in the layout of X and with values of the
             same range: bytes if X holds bytes, else float32.
         """
-        X, unknown = without_nan(X)
-        source, device = self._read_again(X)
+        with config_context(assume_finite=True):  # NaN may be there
+            source, device = self._read_again(X)
         height, width = sides = source.shape[1:]
-        if mask is None and unknown is not None:
-            unknown = unknown.reshape(len(X), *source.sample_shape)
-            axis = source.channel_axis
-            mask = unknown if axis is None else unknown.any(axis=1 + axis)
+        unknown = holds_nan(source)
+        if mask is None and unknown:
+            mask = np.zeros(sides, bool)
         elif mask is None:
-            mask = central(sides, self.hole_area, "cpu")[0, 0].numpy()
+            mask = central(sides, self._objective.hole_area, "cpu")[0, 0].numpy()
         mask, n = np.asarray(mask), getattr(source, "n_rows", len(source))
         if mask.dtype != bool or mask.shape not in ((height, width), (n, height, width)):
             raise ValueError(
                 f"mask must be of bool and of shape {(height, width)} or {(n, height, width)}, "
                 f"True where a hole is. Got {mask.dtype} of shape {mask.shape}."
             )
+
+        def filled(objective, images, holes):
+            return objective.filled(images, holes | images.isnan().any(dim=1, keepdim=True))
+
         holes = torch.tensor(mask).expand(n, height, width)[:, None]
-        return self._map_images(source, device, lambda o, x, hole: o.filled(x, hole), holes)
+        return self._map_images(source, device, filled, holes)
 
     def score_pretext(self, X, y=None):
         """Return how well a hole in the middle is filled, the peak signal-to-noise ratio.
@@ -241,13 +247,3 @@ class InpaintingTransformer(SSLTransformer):
             return (told - images).square().mean(dim=1)[:, hole[0, 0]].mean(dim=1)
 
         return decibels(self._map(X, "_objective", errors))
-
-
-def without_nan(X):
-    """Return X with 0 for NaN, and where it was NaN, or None where it nowhere was."""
-    values = X.numpy(force=True) if isinstance(X, torch.Tensor) else X
-    floats = isinstance(values, np.ndarray) and values.dtype.kind == "f"
-    if not floats or not np.isnan(values.sum()):
-        return X, None
-    unknown = np.isnan(values)
-    return np.where(unknown, 0, values), unknown
