@@ -747,6 +747,29 @@ def test_inpainting_sees_nothing_of_the_hole():
     assert central((8, 6), 0.25, "cpu").sum() == 4 * 3
 
 
+@pytest.mark.parametrize("sides", [(8, 8), (32, 32), (12, 40)])
+@pytest.mark.parametrize("area", [0.1, 0.25, 0.5, 0.9])
+def test_random_holes_are_everywhere_alike(sides, area):
+    objective = dense(InpaintingObjective, "random", area, 0.0)
+    torch.manual_seed(0)
+    holes = objective.holes(torch.zeros(4000, 1, 1, 1).expand(-1, 2, *sides))[:, 0].double()
+    shares = holes.mean(dim=(1, 2))
+    assert shares.mean() == pytest.approx(area, rel=0.05)
+    assert shares.max() < 1
+    often = holes.mean(dim=0)
+    for other in (often.flip(0), often.flip(1)):
+        by_chance = ((often + other) / len(holes)).sqrt()  # a standard deviation, or less
+        assert ((often - other).abs() <= 4.5 * by_chance).all()
+
+
+@pytest.mark.parametrize("sides", [(8, 8), (2, 1), (1, 2), (6, 40)])
+@pytest.mark.parametrize("hole", ["random", "center"])
+def test_something_is_left_to_be_seen(sides, hole):
+    objective = dense(InpaintingObjective, hole, 0.99, 0.0)
+    holes = objective.holes(torch.zeros(50, 2, *sides))
+    assert (holes.sum(dim=(1, 2, 3)) == math.prod(sides) - min(sides)).all()
+
+
 @pytest.mark.parametrize("scale", [2, 4])
 def test_super_resolution(scale):
     objective = dense(SuperResolutionObjective, scale)

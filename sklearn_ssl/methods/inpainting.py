@@ -15,7 +15,7 @@ from sklearn_ssl.engine import Objective, full_precision
 from sklearn_ssl.inputs import holds_nan
 from sklearn_ssl.layers import Decoder, joined, wide
 from sklearn_ssl.views import ImageViews
-from sklearn_ssl.views.image import Crop, draw_crop, pixels_of
+from sklearn_ssl.views.image import Crop, pixels_of, uniform
 
 ASPECTS = (0.5, 2.0)  # width over height of a random hole
 
@@ -59,10 +59,17 @@ class InpaintingObjective(Objective):
         n, sides = len(images), images.shape[2:]
         if self.hole == "center":
             return central(sides, self.hole_area, images.device).expand(n, -1, -1, -1)
-        box, _ = draw_crop(n, sides, (self.hole_area,) * 2, ASPECTS, images.device)
-        # However small, a hole has a pixel.
-        height, width = box.height.clamp(min=1), box.width.clamp(min=1)
-        return pixels_of(Crop(box.top.floor(), box.left.floor(), height, width), sides)
+        area, ratio = self.hole_area, sides[1] / sides[0]
+        # Of the aspects asked for those that fit, or else the nearest one that does.
+        low, high = (math.log(min(max(x, area * ratio), ratio / area)) for x in ASPECTS)
+        aspect = uniform(n, low, high, images.device).exp()
+        pixels = area * sides[0] * sides[1]
+        lengths = whole_lengths([(pixels / aspect).sqrt(), (pixels * aspect).sqrt()], sides)
+        starts = [
+            (uniform(n, 0, 1, images.device) * (side - length + 1)).floor()
+            for side, length in zip(sides, lengths, strict=True)
+        ]
+        return pixels_of(Crop(*starts, *lengths), sides)
 
     def told(self, images, holes):
         """Return what the network puts in place of images with holes, and its features."""
@@ -105,10 +112,22 @@ def reversed_gradient(tensor):
 
 def central(sides, area, device):
     """Tell which pixels of images of these sides are in the hole in their middle, (1, 1, h, w)."""
-    lengths = [max(1, round(side * math.sqrt(area))) for side in sides]
-    starts = [(side - length) // 2 for side, length in zip(sides, lengths, strict=True)]
-    box = (torch.tensor([value], device=device) for value in (*starts, *lengths))
-    return pixels_of(Crop(*(values.float() for values in box)), sides)
+    lengths = [torch.full((1,), side * math.sqrt(area), device=device) for side in sides]
+    lengths = whole_lengths(lengths, sides)
+    starts = [((side - x) / 2).floor() for side, x in zip(sides, lengths, strict=True)]
+    return pixels_of(Crop(*starts, *lengths), sides)
+
+
+def whole_lengths(lengths, sides):
+    """Return the lengths (n,) of holes in whole pixels, at least one, which leave some to be seen.
+
+    A hole that would be the whole image loses a line across the longer side.
+    """
+    lengths = [x.round().clamp(1, side) for x, side in zip(lengths, sides, strict=True)]
+    whole = (lengths[0] == sides[0]) & (lengths[1] == sides[1])
+    longer = int(sides[1] > sides[0])
+    lengths[longer] = lengths[longer] - whole.to(lengths[longer])
+    return lengths
 
 
 class InpaintingTransformer(SSLTransformer):
@@ -121,10 +140,12 @@ class InpaintingTransformer(SSLTransformer):
     ----------
     hole : {"random", "center"}, default="random"
         Where the hole is in training: a rectangle anywhere, up to twice as long in one direction as
-        in the other, or the middle, with the sides' proportions.
+        in the other (more in images so long that it would not fit), or the middle, with the sides'
+        proportions.
 
     hole_area : float, default=0.25
-        The hole's share of the image, in (0, 1).
+        The hole's share of the image, in (0, 1), but for whole pixels: it has one at least, and
+        leaves a line of the image.
 
     adversarial_weight : float, default=0.0
         Weight, at least 0, of a critic that learns to tell filled images from others, while the
