@@ -16,6 +16,7 @@ from sklearn_ssl import InpaintingTransformer, SuperResolutionTransformer
 from sklearn_ssl.backbones import make_encoder
 from sklearn_ssl.folding import folded
 from sklearn_ssl.microbatches import micro_batches
+from sklearn_ssl.views import ImageViews
 
 CIRCLE = np.hypot(*np.mgrid[-3.5:4, -3.5:4]) < 2
 
@@ -183,9 +184,10 @@ def test_values_below_zero_stay_where_they_are():
     assert told.max() <= 1
 
 
-@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("scale", [2, 4, 8])
 def test_images_are_enlarged(photos, scale):
     model = shrunk(SuperResolutionTransformer, scale=scale).fit(photos[:40])
+    assert 10 < model.score_pretext(photos[40:60]) < 40
     told = model.upscale(photos[:5])
     assert told.shape == (5, 32 * scale, 32 * scale, 3)
     assert told.dtype == np.uint8
@@ -268,9 +270,17 @@ def test_wrong_masks_are_refused(inpainting):
 
 def test_sides_that_the_scale_does_not_divide_are_refused():
     X = np.random.default_rng(0).random((10, 10, 14))
-    with pytest.raises(ValueError, match=r"scale=4 does not divide images of 10 x 14 .* 8 x 12"):
+    message = r"scale=4 does not divide images of 10 x 14 .* 8 x 12, or set image_size=8"
+    with pytest.raises(ValueError, match=message):
         SuperResolutionTransformer(scale=4).fit(X)
     assert shrunk(SuperResolutionTransformer).fit(X).upscale(X).shape == (10, 20, 28)
+
+
+def test_views_that_the_scale_does_not_divide_are_refused():
+    X = np.random.default_rng(0).random((10, 12, 16))
+    model = shrunk(SuperResolutionTransformer, scale=4, views=ImageViews(size=0.5, n_views=1))
+    with pytest.raises(ValueError, match=r"scale=4 does not divide views of 6 x 8 .*view recipe"):
+        model.fit(X)
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (24, 32), (30, 26)])

@@ -770,7 +770,7 @@ def test_something_is_left_to_be_seen(sides, hole):
     assert (holes.sum(dim=(1, 2, 3)) == math.prod(sides) - min(sides)).all()
 
 
-@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("scale", [2, 4, 8])
 def test_super_resolution(scale):
     objective = dense(SuperResolutionObjective, scale)
     objective.decode.last.weight.data.normal_(std=0.05)

@@ -29,6 +29,12 @@ class SuperResolutionObjective(Objective):
     def forward(self, views):
         """Return the loss of a batch of views, which are made smaller and enlarged again."""
         images = joined(views)
+        height, width = images.shape[2:]
+        if height % self.scale or width % self.scale:
+            raise ValueError(
+                f"scale={self.scale} does not divide views of {height} x {width} pixels, which the "
+                "view recipe gave. Give larger ones, or whose sides it divides."
+            )
         enlarged, plain, features = self.enlarged(smaller(images, self.scale))
         with full_precision(images.device):
             error, chance = ((wide(x) - images).square().mean() for x in (enlarged, plain))
@@ -66,7 +72,7 @@ class SuperResolutionTransformer(SSLTransformer):
 
     Parameters
     ----------
-    scale : {2, 4}, default=2
+    scale : {2, 4, 8}, default=2
         How many times the sides of the copy fit into those of the image. It has to divide them.
 
     {shared_parameters}
@@ -112,7 +118,7 @@ class SuperResolutionTransformer(SSLTransformer):
 
     _parameter_constraints = {
         **SSLTransformer._parameter_constraints,
-        "scale": [Options(Integral, {2, 4})],
+        "scale": [Options(Integral, {2, 4, 8})],
     }
     default_views = {"image": ImageViews(crop_area=(1.0, 1.0), gray=0.0, blur=0.0, n_views=1)}
 
@@ -125,10 +131,11 @@ class SuperResolutionTransformer(SSLTransformer):
         views = super()._resolve_views(source)
         sides = source.shape[1:]
         if any(side % self.scale for side in sides):
-            near = " x ".join(str(max(1, side // self.scale) * self.scale) for side in sides)
+            near = [max(1, side // self.scale) * self.scale for side in sides]
             raise ValueError(
                 f"scale={self.scale} does not divide images of {sides[0]} x {sides[1]} pixels. Cut "
-                f"or resize them to {near}, as by image_size."
+                f"or resize them to {near[0]} x {near[1]}, or set image_size={min(near)}, which "
+                "makes squares."
             )
         return views
 
