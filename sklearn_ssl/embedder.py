@@ -120,11 +120,12 @@ class Embedder(TransformerMixin):
         results = in_batches(function, source, self._scaling.on(device), device)
         return source.aligned(results if finish is None else finish(results))
 
-    def _map_images(self, source, device, function, beside=None):
+    def _map_images(self, source, device, function, beside=None, copies=1):
         """Return the images that a function of the objective and images from 0 to 1 makes of them.
 
         They are like those of X: in layout, in range, and in number type if that is bytes. What is
-        ``beside``, a tensor with a row for each of X, goes to the function as well.
+        ``beside``, a tensor with a row for each of X, goes to the function as well. They have the
+        pixels of so many ``copies`` of X.
         """
         objective, as_bytes = moved(self._objective, device), source.array.dtype == np.uint8
         beside = beside if beside is None else beside[getattr(source, "rows", slice(None))]
@@ -132,7 +133,8 @@ class Embedder(TransformerMixin):
         def make(images, *more):  # bytes at once, as all images together are large
             return self._scaling.undone(function(objective, images, *more), as_bytes)
 
-        images = in_batches(make, source, self._scaling.on(device), device, beside=beside)
+        scale = self._scaling.on(device)
+        images = in_batches(make, source, scale, device, copies=copies, beside=beside)
         return source.aligned(source.laid_out(images))
 
     def get_feature_names_out(self, input_features=None):

@@ -283,6 +283,21 @@ def test_views_that_the_scale_does_not_divide_are_refused():
         model.fit(X)
 
 
+def test_enlarged_images_are_made_in_smaller_batches(monkeypatch):
+    X = np.random.default_rng(0).random((700, 8, 8)).astype("f4")
+    sizes = {}
+    for scale in (2, 4):
+        model, seen = shrunk(SuperResolutionTransformer, scale=scale).fit(X[:20]), []
+        upscaled = model._objective.enlarged
+        monkeypatch.setattr(
+            model._objective, "enlarged", lambda x, f=upscaled, s=seen: s.append(len(x)) or f(x)
+        )
+        assert model.upscale(X).shape == (700, 8 * scale, 8 * scale)
+        assert sum(seen) == 700
+        sizes[scale] = max(seen)
+    assert sizes == {2: 128, 4: 32}
+
+
 @pytest.mark.parametrize("shape", [(24, 24), (24, 32), (30, 26)])
 def test_details_are_told_of_whole_images_that_nothing_blurred(shape):
     X = np.random.default_rng(0).random((8, *shape)).astype("f4")

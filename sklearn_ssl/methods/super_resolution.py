@@ -158,7 +158,10 @@ class SuperResolutionTransformer(SSLTransformer):
         """
         source, device = self._read_again(X)
         return self._map_images(
-            source, device, lambda objective, images: objective.enlarged(images)[0].clamp(0, 1)
+            source,
+            device,
+            lambda o, x: o.enlarged(x)[0].clamp(0, 1),
+            copies=self._objective.scale**2,
         )
 
     def score_pretext(self, X, y=None):
