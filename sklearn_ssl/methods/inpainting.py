@@ -221,7 +221,8 @@ class InpaintingTransformer(SSLTransformer):
         -------
         images : ndarray of the shape of X, as images
             X with what the network puts into the holes, in the layout of X and with values of the
-            same range: bytes if X holds bytes, else float32.
+            same range: bytes if X holds bytes, else float32. Images that are read one by one or
+            resized are bytes of ``image_shape_``, or, if one cannot be read, int16, where it is -1.
         """
         with config_context(assume_finite=True):  # NaN may be there
             source, device = self._read_again(X)

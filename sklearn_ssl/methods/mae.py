@@ -419,7 +419,9 @@ class MAETransformer(SSLTransformer):
         -------
         images : ndarray of the shape of X, as images
             X with what the network puts in place of hidden patches, in the layout of X and with
-            values of the same range: bytes if X holds bytes, else float32.
+            values of the same range: bytes if X holds bytes, else float32. Images that are read one
+            by one or resized are bytes of ``image_shape_``, or, if one cannot be read, int16, where
+            it is -1.
 
         mask : ndarray of shape (n_samples, height, width), bool
             True where pixels were hidden. Only with ``return_mask``.

@@ -154,7 +154,8 @@ class SuperResolutionTransformer(SSLTransformer):
         -------
         images : ndarray of shape (n_samples, scale * height, scale * width, ...)
             In the layout of X and with values of the same range: bytes if X holds bytes, else
-            float32.
+            float32. Images that are read one by one or resized are bytes, with channels last, or,
+            if one cannot be read, int16, where it is -1.
         """
         source, device = self._read_again(X)
         return self._map_images(
