@@ -667,6 +667,12 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                 total += loss.item() * len(indices)
         return -total / len(order)
 
+    def _of_read(self, X, function):
+        """Return what a function of objective and samples gives for those of X that can be read."""
+        source, device = self._read_again(X)
+        function = functools.partial(function, moved(self._objective, device))
+        return in_batches(function, source, self._scaling.on(device), device)
+
     def has_seen(self, X):
         """Tell which samples fit has learned from, to the bit.
 
@@ -773,16 +779,16 @@ def check_any(n_samples):
         raise ValueError("None of the images in X could be read: there is nothing to score.")
 
 
-def decibels(errors):
-    """Return the peak signal-to-noise ratio of mean squared errors, (n,), NaN where unreadable."""
-    return float(-10 * np.log10(mean_of_read(errors)))
-
-
-def mean_of_read(values):
-    """Return the mean of values, (n,), NaN where unreadable."""
-    values = values[np.isfinite(values)]
+def mean_of(values):
+    """Return the mean of values, (n,), of images that could be read."""
     check_any(len(values))
     return float(np.mean(values, dtype=np.float64))
+
+
+def decibels(errors):
+    """Return the peak signal-to-noise ratio of mean squared errors, (n,)."""
+    with np.errstate(divide="ignore"):  # infinite where nothing is wrong
+        return float(-10 * np.log10(mean_of(errors)))
 
 
 def share_right(told):

@@ -216,6 +216,15 @@ def test_filled_digits_are_better_than_the_mean(inpainting):
     assert score == pytest.approx(-10 * np.log10(np.mean(np.square(told - hole))), abs=1e-3)
 
 
+def test_scores_of_what_is_perfect_and_of_what_is_broken(monkeypatch):
+    images = digits()[0][:40]
+    model = shrunk(InpaintingTransformer).fit(images)
+    monkeypatch.setattr(model._objective, "filled", lambda images, holes: images)
+    assert model.score_pretext(images) == np.inf
+    monkeypatch.setattr(model._objective, "filled", lambda images, holes: images * np.nan)
+    assert np.isnan(model.score_pretext(images))
+
+
 @pytest.mark.parametrize("method", [InpaintingTransformer, SuperResolutionTransformer])
 def test_unreadable_files_have_no_images(photos, tmp_path, method):
     paths = [tmp_path / f"{i}.png" for i in range(12)]

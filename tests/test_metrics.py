@@ -322,3 +322,9 @@ def test_images_that_cannot_be_compared_are_told_of():
         metrics.structural_similarity(X[:, 2:], X[:, 2:])
     with pytest.raises(ValueError, match=r"data_range must be above 0. Got 0"):
         metrics.structural_similarity(X, X, data_range=0)
+    whole = X.astype(np.uint8) + 200
+    for pair in ((X, whole), (whole, X)):
+        with pytest.raises(ValueError, match=r"bytes in both or in neither .* Got .*uint8"):
+            metrics.peak_signal_noise_ratio(*pair)
+    told = metrics.peak_signal_noise_ratio(whole, whole + 10.0, data_range=255)
+    assert told == pytest.approx(20 * np.log10(25.5))

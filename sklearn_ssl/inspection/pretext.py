@@ -76,7 +76,8 @@ class PretextDisplay:
             Seed of the images, and of what the method draws, as holes.
 
         ax : array-like of matplotlib Axes of shape (n_samples, 3), default=None
-            Where to draw. None makes a new figure.
+            Where to draw. None makes a new figure. Images that cannot be read leave rows at the end
+            empty.
 
         Returns
         -------
@@ -91,7 +92,15 @@ class PretextDisplay:
                 f"JigsawTransformer do. {type(estimator).__name__} makes no images."
             )
         rng = check_random_state(random_state)
-        source, _ = estimator._read_again(taken(X, chosen(X, n_samples, rng)))
+        indices = chosen(X, n_samples, rng)
+        source, _ = estimator._read_again(taken(X, indices))
+        if not len(source):
+            raise ValueError(
+                f"None of the {len(indices)} images drawn from X could be read: there is nothing "
+                "to show."
+            )
+        if ax is not None:
+            ax = grid_of_axes(ax, len(indices), 3)[: len(source)]
         cpu = torch.device("cpu")
         images = estimator._scaling.on(cpu)(source.batch(slice(None), cpu))
         with isolated(cpu), torch.no_grad():

@@ -2,7 +2,6 @@
 
 from numbers import Real
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import interpolate, log_softmax, softmax
@@ -282,7 +281,7 @@ class ColorizationTransformer(SSLTransformer):
             strength = lab_of(images)[:, 1:].abs()
             return torch.stack([errors.mean(dim=(1, 2, 3)), strength.amax(dim=(1, 2, 3))], dim=1)
 
-        errors, strength = self._map(X, "_objective", compared).T
+        errors, strength = self._of_read(X, compared).T
         ratio = decibels(errors)
-        check_strongest(np.nanmax(strength))
+        check_strongest(strength.max())
         return ratio

@@ -268,4 +268,4 @@ class InpaintingTransformer(SSLTransformer):
             told = objective.filled(images, hole.expand(len(images), -1, -1, -1))
             return (told - images).square().mean(dim=1)[:, hole[0, 0]].mean(dim=1)
 
-        return decibels(self._map(X, "_objective", errors))
+        return decibels(self._of_read(X, errors))

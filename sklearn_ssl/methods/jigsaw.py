@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, relu
 
 from sklearn_ssl._sklearn import Interval, Options, StrOptions
 from sklearn_ssl.backbones import count_features
-from sklearn_ssl.base import SSLTransformer, mean_of_read
+from sklearn_ssl.base import SSLTransformer, mean_of
 from sklearn_ssl.engine import Objective, full_precision
 from sklearn_ssl.layers import joined, mlp, wide
 from sklearn_ssl.views import ImageViews
@@ -275,7 +275,7 @@ class JigsawTransformer(SSLTransformer):
             The share of images and permutations whose permutation was told: of all, or of 100
             spread evenly over ``permutations_``. Chance is 1 / ``n_permutations``.
         """
-        return mean_of_read(self._map(X, "_objective", lambda o, images: o.share_told(images)))
+        return mean_of(self._of_read(X, lambda objective, images: objective.share_told(images)))
 
     def shuffle(self, X, permutation):
         """Lay the tiles of images in other orders.

@@ -188,4 +188,4 @@ class SuperResolutionTransformer(SSLTransformer):
             enlarged, _, _ = objective.enlarged(smaller(images, objective.scale))
             return (enlarged.clamp(0, 1) - images).square().mean(dim=(1, 2, 3))
 
-        return decibels(self._map(X, "_objective", errors))
+        return decibels(self._of_read(X, errors))

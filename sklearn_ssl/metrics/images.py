@@ -20,7 +20,8 @@ def peak_signal_noise_ratio(X_true, X_pred, *, data_range="auto"):
         What they were told to be.
 
     data_range : float or "auto", default="auto"
-        What lies between black and white. "auto" is 255 for bytes, and 1 for others.
+        What lies between black and white. "auto" is 255 for bytes, and 1 for others; one of them
+        beside the other is refused.
 
     Returns
     -------
@@ -56,7 +57,8 @@ def structural_similarity(X_true, X_pred, *, data_range="auto"):
         What they were told to be.
 
     data_range : float or "auto", default="auto"
-        What lies between black and white. "auto" is 255 for bytes, and 1 for others.
+        What lies between black and white. "auto" is 255 for bytes, and 1 for others; one of them
+        beside the other is refused.
 
     Returns
     -------
@@ -109,6 +111,12 @@ def _checked(X_true, X_pred, data_range):
         )
     if data_range == "auto":
         data_range = 255 if X_true.dtype == np.uint8 else 1
+        if (X_pred.dtype == np.uint8) != (data_range == 255):
+            raise ValueError(
+                'data_range="auto" needs bytes in both or in neither of X_true and X_pred. Got '
+                f"{X_true.dtype} and {X_pred.dtype}. Convert one, or set data_range: 255 if both "
+                "run from 0 to 255."
+            )
     if not data_range > 0:
         raise ValueError(f"data_range must be above 0. Got {data_range!r}.")
     return X_true, X_pred, float(data_range)
