@@ -195,12 +195,12 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         epoch. "auto" is the power of two below n_samples / 64, at least 64 and at most 256.
 
     micro_batch_size : int, default=None
-        Largest number of views that pass the encoder at once in training, to the same result but
-        for rounding and dropout, where a batch takes too much memory: their embeddings are computed
-        without what gradients need, then the loss of the whole batch, then each micro-batch again
-        for its gradients. Batch norms need the whole batch; with them what gradients need is kept
-        in the processor's memory instead. With None, a GPU without enough memory for a step has
-        it repeated in this way, and fit warns.
+        Largest number of views, or of tiles that a method cuts of them, that pass the encoder at
+        once in training, to the same result but for rounding and dropout, where a batch takes too
+        much memory: their embeddings are computed without what gradients need, then the loss of the
+        whole batch, then each micro-batch again for its gradients. Batch norms need the whole
+        batch; with them what gradients need is kept in the processor's memory instead. With None, a
+        GPU without enough memory for a step has it repeated in this way, and fit warns.
 
     optimizer : {"auto", "adamw", "sgd", "lars"}, default="auto"
         "auto" is "adamw". "sgd" and "lars" have a momentum of 0.9.

@@ -309,18 +309,21 @@ def test_what_is_made_stands_between_input_and_image(photos, method):
     np.testing.assert_array_equal(again.inputs, inputs)
 
 
-def test_images_that_cannot_be_read_have_no_row(photos):
-    model = shrunk(InpaintingTransformer, on_error="skip").fit([*photos[:10], photos[10, :20]])
+@pytest.mark.parametrize("display_of", [PretextDisplay, ViewsDisplay])
+def test_images_that_cannot_be_read_have_no_row(photos, display_of):
+    views = ImageViews(n_views=2)  # as many columns as there are of the pretext task
+    model = shrunk(InpaintingTransformer, on_error="skip", views=views)
+    model.fit([*photos[:10], photos[10, :20]])
     X = [*photos[:5], "no such file.png"]
     axes = plt.figure().subplots(6, 3)
-    display = PretextDisplay.from_estimator(model, X, n_samples=6, random_state=0, ax=axes)
-    assert display.outputs.shape[0] == 5
+    display = display_of.from_estimator(model, X, n_samples=6, random_state=0, ax=axes)
+    assert len(display.images) == 5
     np.testing.assert_array_equal(display.axes_, axes[:5])
     assert [len(axis.images) for axis in axes[:, 0]] == [1] * 5 + [0]
     with pytest.raises(ValueError, match=r"ax must be .* of shape \(6, 3\)"):
-        PretextDisplay.from_estimator(model, X, n_samples=6, ax=axes[:5])
+        display_of.from_estimator(model, X, n_samples=6, ax=axes[:5])
     with pytest.raises(ValueError, match="None of the 2 images drawn from X could be read"):
-        PretextDisplay.from_estimator(model, 3 * X[5:], n_samples=2)
+        display_of.from_estimator(model, 3 * X[5:], n_samples=2)
 
 
 def test_methods_that_make_no_images_are_told_of(images):

@@ -66,6 +66,19 @@ def grid_of_axes(ax, n_rows, n_columns, side=0.9):
     return plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")[1]
 
 
+def check_readable(source, n_drawn):
+    """Raise where none of the images that were drawn could be read."""
+    if not len(source):
+        raise ValueError(
+            f"None of the {n_drawn} images drawn from X could be read: there is nothing to show."
+        )
+
+
+def rows_of(ax, n_drawn, source, n_columns):
+    """Return the rows of given axes for those images of so many drawn that could be read."""
+    return ax if ax is None else grid_of_axes(ax, n_drawn, n_columns)[: len(source)]
+
+
 def chosen(X, n, random_state):
     """Return indices of n samples of X, or of all, in their order."""
     rng, total = check_random_state(random_state), len(X)

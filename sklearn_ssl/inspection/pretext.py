@@ -7,7 +7,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ssl.engine import isolated, seed_torch
 from sklearn_ssl.inputs import taken
-from sklearn_ssl.inspection.pictures import as_pictures, chosen, grid_of_axes, show
+from sklearn_ssl.inspection.pictures import (
+    as_pictures,
+    check_readable,
+    chosen,
+    grid_of_axes,
+    rows_of,
+    show,
+)
 
 
 class PretextDisplay:
@@ -94,13 +101,8 @@ class PretextDisplay:
         rng = check_random_state(random_state)
         indices = chosen(X, n_samples, rng)
         source, _ = estimator._read_again(taken(X, indices))
-        if not len(source):
-            raise ValueError(
-                f"None of the {len(indices)} images drawn from X could be read: there is nothing "
-                "to show."
-            )
-        if ax is not None:
-            ax = grid_of_axes(ax, len(indices), 3)[: len(source)]
+        check_readable(source, len(indices))
+        ax = rows_of(ax, len(indices), source, 3)
         cpu = torch.device("cpu")
         images = estimator._scaling.on(cpu)(source.batch(slice(None), cpu))
         with isolated(cpu), torch.no_grad():

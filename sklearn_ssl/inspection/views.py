@@ -11,8 +11,10 @@ from sklearn_ssl.inputs import taken
 from sklearn_ssl.inspection.pictures import (
     as_pictures,
     check_images,
+    check_readable,
     chosen,
     grid_of_axes,
+    rows_of,
     show,
 )
 from sklearn_ssl.sources import learn_scaling
@@ -78,7 +80,8 @@ class ViewsDisplay:
             Seed of the images and of their views.
 
         ax : array-like of matplotlib Axes of shape (n_samples, 1 + n_views), default=None
-            Where to draw. None makes a new figure.
+            Where to draw. None makes a new figure. Images that cannot be read leave rows at the end
+            empty.
 
         Returns
         -------
@@ -86,17 +89,19 @@ class ViewsDisplay:
             The display, with images and views as attributes.
         """
         rng = check_random_state(random_state)
-        X = taken(X, chosen(X, n_samples, rng))
+        indices = chosen(X, n_samples, rng)
         fitted, cpu = hasattr(estimator, "encoder_"), torch.device("cpu")
         model = estimator if fitted else clone(estimator)
-        source = model._find(X, reset=not fitted).read()
+        source = model._find(taken(X, indices), reset=not fitted).read()
         check_images(source)
+        check_readable(source, len(indices))
         scale = (model._scaling if fitted else learn_scaling(source)).on(cpu)
         recipe = model.views_ if fitted else model._resolve_views(source)
         batch = source.batch(slice(None), cpu)
         with isolated(cpu):
             seed_torch(cpu, rng.randint(np.iinfo(np.int32).max))
             views = views_of(recipe, scale, batch)
+        ax = rows_of(ax, len(indices), source, 1 + len(views))
         return cls(images=as_pictures(scale(batch)), views=list(map(as_pictures, views))).plot(ax)
 
     def plot(self, ax=None):
