@@ -12,6 +12,31 @@ from PIL import Image
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of photographs of two classes."""
+    for i, image in enumerate(photo_patches(60, 48)):
+        folder = tmp_path / "photos" / ("china" if i < 30 else "flower")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i}.jpg")
+    return tmp_path / "photos"
+
+
+@pytest.mark.slow
+def test_what_is_made_of_photographs_is_shown(tmp_path, photos):
+    names = ["ColorizationTransformer", "RelativePatchTransformer"]
+    command = [sys.executable, EXAMPLES / "pretext_tasks.py", photos, "--minutes", "0.03"]
+    how = {"cwd": tmp_path, "env": ONE_THREAD, "check": True}
+    done = subprocess.run([*command, "--methods", *names], capture_output=True, text=True, **how)
+    scores = {line.split()[0]: float(line.split()[-1]) for line in done.stdout.splitlines()}
+    assert set(scores) == set(names)
+    assert scores[names[0]] > 5
+    assert 0 < scores[names[1]] <= 1
+    for name in names:
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert picture.width < picture.height  # three columns, six rows
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("example", "rows"),
@@ -20,12 +45,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
         ("photo_column.py", ["numbers", "photographs", "both"]),
     ],
 )
-def test_examples_on_a_folder(example, rows, tmp_path):
-    photos = tmp_path / "photos"
-    for i, image in enumerate(photo_patches(60, 48)):
-        folder = photos / ("china" if i < 30 else "flower")
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{i}.jpg")
+def test_examples_on_a_folder(example, rows, tmp_path, photos):
     command = [sys.executable, EXAMPLES / example, photos, "--epochs", "2"]
     how = {"cwd": tmp_path, "env": ONE_THREAD, "check": True}
     done = subprocess.run(command, capture_output=True, text=True, **how)

@@ -373,3 +373,35 @@ def test_brightness_tells_places_but_of_standardised_tiles(method):
 def test_chromatic_aberration_tells_places_but_of_dropped_colours():
     assert score_of(RelativePatchTransformer, aberration, 15, drop_colors=False) > 0.25
     assert score_of(RelativePatchTransformer, aberration, 15) < 0.16
+
+
+def test_pictures_show_patches_where_they_are_told(photos):
+    images = torch.from_numpy(photos[:20]).permute(0, 3, 1, 2) / 255
+    net = shrunk(RelativePatchTransformer).fit(photos[:20])._objective
+    places, mean = torch.arange(8).expand(20, -1), net.encoder.mean
+
+    def cells(images):  # (n, 9, c, 10, 10); two lines remain
+        return (
+            images[:, :, :30, :30]
+            .unfold(2, 10, 10)
+            .unfold(3, 10, 10)
+            .flatten(2, 3)
+            .mT.swapaxes(1, 2)
+        )
+
+    net.told = lambda images: places
+    seen, made = net.pictures(images)
+    torch.testing.assert_close(made, images)
+    torch.testing.assert_close(seen[:, :, 10:20, 10:20], images[:, :, 10:20, 10:20])
+    moved = (cells(seen) != cells(images)).flatten(2).any(dim=2)
+    assert 6 < moved.sum(dim=1).float().mean() < 8
+    torch.testing.assert_close(*(cells(x).sum(dim=1) for x in (seen, images)))
+    net.told = lambda images: 0 * places + 6  # all to the place below the middle
+    _, made = net.pictures(images)
+    torch.testing.assert_close(cells(made)[:, 4], cells(images)[:, 4])
+    assert all(
+        (cells(made)[i, 7] == cells(images)[i]).flatten(1).all(dim=1).any() for i in range(20)
+    )
+    for place in (0, 1, 2, 3, 5, 6, 8):
+        torch.testing.assert_close(cells(made)[:, place], mean.expand(20, 3, 10, 10))
+    torch.testing.assert_close(made[:, :, 30:], images[:, :, 30:])

@@ -5,7 +5,7 @@ from numbers import Integral, Real
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, relu
+from torch.nn.functional import cross_entropy, interpolate, relu
 
 from sklearn_ssl._sklearn import Interval
 from sklearn_ssl.backbones import count_features
@@ -13,7 +13,7 @@ from sklearn_ssl.base import SSLTransformer, share_right
 from sklearn_ssl.engine import Objective, full_precision
 from sklearn_ssl.layers import joined, mlp, wide
 from sklearn_ssl.views import ImageViews
-from sklearn_ssl.views.tiles import Tiles
+from sklearn_ssl.views.tiles import Tiles, rearranged
 
 GRID, CENTER, AROUND = 3, 4, [0, 1, 2, 3, 5, 6, 7, 8]  # of patches, row by row
 
@@ -60,6 +60,25 @@ class RelativePatchObjective(Objective):
         """Return the position that is told of each patch around the middle, (n, 8)."""
         first, _ = pairs(self.parts(images, middle=True)[1])
         return self.classify(first.flatten(0, 1)).argmax(dim=1).unflatten(0, (-1, len(AROUND)))
+
+    def pictures(self, images):
+        """Return images whose cells lie in a random order around the middle, and where told.
+
+        Cells that are told to one place cover each other; where none is told, nothing lies.
+        """
+        n, device = len(images), images.device
+        around = torch.tensor(AROUND, device=device)
+        order = torch.arange(GRID**2, device=device).repeat(n, 1)
+        order[:, AROUND] = around[torch.rand(n, len(AROUND), device=device).argsort(dim=1)]
+        laid = torch.full_like(order, -1)
+        laid[:, CENTER] = CENTER
+        laid.scatter_(1, around[self.told(images)], around.expand(n, -1))
+        made = rearranged(images, GRID, laid.clamp(min=0))
+        height, width = (side // GRID * GRID for side in images.shape[2:])
+        empty = interpolate((laid < 0).to(images).view(n, 1, GRID, GRID), (height, width)) > 0
+        inner = made[:, :, :height, :width]
+        inner.copy_(torch.where(empty, self.encoder.mean, inner))
+        return rearranged(images, GRID, order), made
 
 
 def pairs(parts):
