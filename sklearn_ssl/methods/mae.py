@@ -17,7 +17,7 @@ from sklearn_ssl.base import SSLTransformer, decibels
 from sklearn_ssl.embedder import is_auto
 from sklearn_ssl.embedding import in_batches, moved
 from sklearn_ssl.engine import Objective, full_precision
-from sklearn_ssl.inputs import needs_images
+from sklearn_ssl.inputs import holds_nan, needs_images
 from sklearn_ssl.layers import Decoder, PatchDecoder, joined, mlp, wide
 from sklearn_ssl.views import ImageViews, RowViews
 
@@ -496,9 +496,8 @@ class MAETransformer(SSLTransformer):
                 "impute fills rows, and X holds images. reconstruct fills hidden patches of images,"
                 " and inpaint of InpaintingTransformer what is NaN."
             )
+        holds_nan(source)  # which raises where infinity is
         rows = np.asarray(source.array, dtype=np.float64)
-        if np.isinf(rows).any():
-            raise ValueError("Input X contains infinity. Put NaN where a value is missing.")
         scaling, objective = self._scaling, moved(self._objective, device)
         told = in_batches(objective.imputed, source, scaling.on(device), device)
         return np.where(np.isnan(rows), told / scaling.scale + scaling.offset, rows)
