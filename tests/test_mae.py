@@ -229,7 +229,7 @@ def test_what_was_hidden_is_told(name, request):
             expected = net.filled(batch, torch.from_numpy(mask)[:, None])[:, 0]
         np.testing.assert_allclose(told, 16 * expected, atol=1e-3)
         np.testing.assert_allclose(told[~mask], images[~mask], atol=1e-4)
-    for ratio in (0, 1, 2.0):
+    for ratio in (0, 1, 2.0, "auto"):
         with pytest.raises(ValueError, match=r"mask_ratio must be None or in \(0, 1\). Got"):
             model.reconstruct(images, mask_ratio=ratio)
 

@@ -426,7 +426,8 @@ class MAETransformer(SSLTransformer):
         mask : ndarray of shape (n_samples, height, width), bool
             True where pixels were hidden. Only with ``return_mask``.
         """
-        if mask_ratio is not None and not 0 < mask_ratio < 1:
+        given = mask_ratio is not None
+        if given and not (isinstance(mask_ratio, Real) and 0 < mask_ratio < 1):
             raise ValueError(f"mask_ratio must be None or in (0, 1). Got {mask_ratio!r}.")
         source, device = self._read_images(X)
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
