@@ -669,9 +669,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
     def _of_read(self, X, function):
         """Return what a function of objective and samples gives for those of X that can be read."""
-        source, device = self._read_again(X)
-        function = functools.partial(function, moved(self._objective, device))
-        return in_batches(function, source, self._scaling.on(device), device)
+        return self._results(X, "_objective", function)[1]
 
     def has_seen(self, X):
         """Tell which samples fit has learned from, to the bit.

@@ -115,10 +115,14 @@ class Embedder(TransformerMixin):
 
         ``finish``, if given, turns the results of all samples at once into what is returned.
         """
+        source, results = self._results(X, module, function)
+        return source.aligned(results if finish is None else finish(results))
+
+    def _results(self, X, module, function):
+        """Return the source of X, and what the function gives for those that can be read."""
         source, device = self._read_again(X)
         function = functools.partial(function, moved(attrgetter(module)(self), device))
-        results = in_batches(function, source, self._scaling.on(device), device)
-        return source.aligned(results if finish is None else finish(results))
+        return source, in_batches(function, source, self._scaling.on(device), device)
 
     def _map_images(self, source, device, function, beside=None, copies=1):
         """Return the images that a function of the objective and images from 0 to 1 makes of them.

@@ -356,6 +356,11 @@ class SSLNet(NeuralNet):
         self.unfinished = False
         self.watch()
 
+    @property
+    def timed(self):
+        """Whether time decides how far training goes."""
+        return self.clock.seconds < math.inf and self.training.anneal
+
     def batches(self, source, begun, rng):
         """Give the samples of each batch of an epoch, and their targets if there are any.
 
@@ -371,8 +376,8 @@ class SSLNet(NeuralNet):
                 # Looked up at once: indexing by an array waits for a GPU.
                 yield from zip(parts, targets.to(device)[batches[first:]], strict=True)
             first = len(batches)
-            last = self.clock.seconds < math.inf and self.training.anneal
-            if not last or len(self.history) >= self.n_epochs or self.has_time_for_epoch():
+            ended = not self.timed or len(self.history) >= self.n_epochs
+            if ended or self.has_time_for_epoch():
                 return
             again = rng.permutation(batches[: begun["n_planned"]].ravel())
             begun["batches"] = np.concatenate([batches, again.reshape(-1, batches.shape[1])])
@@ -380,7 +385,7 @@ class SSLNet(NeuralNet):
     def position(self, epochs):
         """Return where in its plan training is after some epochs; where time is short, by that."""
         t = self.training
-        if self.clock.seconds == math.inf or not t.anneal:
+        if not self.timed:
             return epochs
         clock = self.clock
         usable = clock.seconds - self.before_seconds - clock.origin
@@ -688,7 +693,7 @@ class Progress(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Show the epoch's loss, and count the samples it left out as done."""
-        if net.clock.seconds < math.inf and net.training.anneal:
+        if net.timed:
             self.bar.total = max(self.bar.n, round(self.bar.n / net.progress))
         else:
             self.bar.update(len(net.history) * self.n_samples - self.bar.n)
