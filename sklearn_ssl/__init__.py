@@ -1,6 +1,7 @@
 """Self-supervised learning as scikit-learn estimators."""
 
 from sklearn_ssl.comparison import Comparison, compare
+from sklearn_ssl.data import Images
 from sklearn_ssl.fine_tuning import FineTuneClassifier
 from sklearn_ssl.folders import image_paths
 from sklearn_ssl.loading import load
@@ -31,6 +32,7 @@ __all__ = [
     "EncoderTransformer",
     "ExemplarTransformer",
     "FineTuneClassifier",
+    "Images",
     "InpaintingTransformer",
     "JigsawTransformer",
     "KNNProbe",

@@ -27,6 +27,7 @@ from sklearn_ssl._sklearn import (
     _fit_context,
 )
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
+from sklearn_ssl.data import Images
 from sklearn_ssl.defaults import default_for
 from sklearn_ssl.embedder import Embedder, is_auto
 from sklearn_ssl.embedding import in_batches, moved, views_of
@@ -121,6 +122,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         changes of colour for colour images alone. On the CPU, where ``backbone`` is "auto" too,
         views of images from 24 pixels on have half their sides, which gives several times as many
         steps in the same time, unless the method makes images or cuts them into tiles.
+
+    input : Images or "auto", default="auto"
+        How the images in X are stored, where that cannot be inferred: layout of the channels, range
+        of the pixels, normalization; see :class:`~sklearn_ssl.Images`.
 
     image_shape : tuple of int, default=None
         For flattened images in the rows of X: their (height, width), (height, width, channels) or
@@ -297,6 +302,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     layer: str | None = None
     mirror: bool | str = "auto"
     views: object = "auto"
+    input: object = "auto"
     image_shape: tuple | None = None
     image_size: int | str = "auto"
     on_error: str = "raise"
@@ -328,6 +334,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         "layer": [str, None],
         "mirror": ["boolean", StrOptions({"auto"})],
         "views": [StrOptions({"auto"}), callable],
+        "input": [StrOptions({"auto"}), Images],
         "image_shape": ["array-like", None],
         "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "on_error": [StrOptions({"raise", "skip", "warn"})],

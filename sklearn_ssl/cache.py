@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import math
 import os
 import tempfile
 import uuid
@@ -15,12 +16,16 @@ import numpy as np
 BLOCK_BYTES = 2**26
 # What is kept in no folder lies in memory up to this many bytes, the rest in a temporary file.
 MEMORY_BYTES = 2**30
-# Where an image lies: number of the block, first byte in it, shape.
-PLACE = np.dtype([("block", "i4"), ("offset", "i8"), ("shape", "i4", 3)])
+# Number types of decoded images: bytes, and those of images with more than 8 bits, whose range of
+# values is known when all of them are decoded.
+KINDS = (np.uint8, np.int32, np.float32)
+SIZES = tuple(np.dtype(kind).itemsize for kind in KINDS)
+# Where an image lies: number of the block, first byte in it, shape, index of its number type.
+PLACE = np.dtype([("block", "i4"), ("offset", "i8"), ("shape", "i4", 3), ("kind", "i1")])
 # The images in a block of a folder; 16 bytes say which file each was, and its size.
-INDEX = np.dtype([("key", "S16"), ("offset", "i8"), ("shape", "i4", 3)])
+INDEX = np.dtype([("key", "S16"), *(field for field in PLACE.descr if field[0] != "block")])
 # Changes when images are decoded in another way.
-VERSION = 1
+VERSION = 2
 
 
 def file_key(path, height, width):
@@ -123,6 +128,7 @@ class ImageStore:
             if pixels.dtype != np.uint8 or index.dtype != INDEX or not len(index):
                 continue
             sizes = index["shape"].prod(axis=1, dtype=np.int64)
+            sizes *= np.array(SIZES)[index["kind"]]
             if index["offset"].min() < 0 or (index["offset"] + sizes).max() > len(pixels):
                 continue
             index = index[np.argsort(index["key"])]
@@ -130,13 +136,13 @@ class ImageStore:
             found = (index["key"][nearest] == keys) & (places["block"] < 0)
             if found.any():
                 places["block"][found] = len(self.blocks)
-                for name in ("offset", "shape"):
+                for name in ("offset", "shape", "kind"):
                     places[name][found] = index[name][nearest[found]]
                 self.blocks.append(FileBlock(path))
         return places
 
     def add(self, pixels, key=b""):
-        """Keep an image, (h, w, c) bytes, in the folder if it has a key; return its place."""
+        """Store an image (h, w, c), in the folder if it has a key; return its place."""
         kind = bool(key)
         block = self.filling.get(kind)
         if block is None or block.used + pixels.nbytes > len(block.pixels):
@@ -146,10 +152,11 @@ class ImageStore:
             block = self.filling[kind] = Filling(len(self.blocks), room)
             self.blocks.append(None)
         start, block.used = block.used, block.used + pixels.nbytes
-        block.pixels[start : block.used] = pixels.reshape(-1)
+        block.pixels[start : block.used] = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+        where = start, pixels.shape, KINDS.index(pixels.dtype)
         if key:
-            block.listed.append((key, start, pixels.shape))
-        return block.number, start, pixels.shape
+            block.listed.append((key, *where))
+        return block.number, *where
 
     def _close(self, block):
         """Put a block that was being filled where it stays."""
@@ -193,6 +200,16 @@ class ImageStore:
             pixels = np.memmap(file, np.uint8, "r")
         for number, start, size in self.spilled:
             self.blocks[number] = pixels[start : start + size]
+
+
+def pixels_at(blocks, places):
+    """Yield the image at each of the places, (h, w, c), in its own number type."""
+    for block, start, shape, kind in zip(
+        *(places[name].tolist() for name in PLACE.names), strict=True
+    ):
+        size = math.prod(shape) * SIZES[kind]
+        pixels = blocks[block][start : start + size]
+        yield (pixels.view(KINDS[kind]) if kind else pixels).reshape(shape)
 
 
 def index_of(path):

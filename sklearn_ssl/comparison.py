@@ -23,7 +23,7 @@ N_COMPONENTS = 256  # of PCA, or as many as there can be
 NOISE = 1e-7  # share of the largest component's variance
 DRAWS = 5  # of some labels a class, in each fold
 COLORS = ["C" + number for number in "012345689"]  # C7 is gray, as baselines are
-READING = "image_shape", "image_size", "on_error", "cache", "n_jobs", "device"
+READING = "input", "image_shape", "image_size", "on_error", "cache", "n_jobs", "device"
 
 
 def compare(

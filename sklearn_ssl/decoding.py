@@ -1,4 +1,4 @@
-"""One image, in whatever form it comes, as an array of bytes."""
+"""Decode one image, in whatever form it comes, to an array of pixels."""
 
 import contextlib
 import errno
@@ -21,6 +21,8 @@ FORMATS = ["JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000"
 LONGEST = 2
 # Pillow reads the file of an image when it is first used, and X may hold an image twice.
 _loading = threading.Lock()
+# Tags of EXIF and TIFF: orientation, kind of gray or color, number of bands, what extra bands are.
+ORIENTATION, PHOTOMETRIC, BANDS, EXTRA_BANDS = 0x0112, 262, 277, 338
 # Errors that say nothing about a file: no memory, too many open files.
 OF_THE_MACHINE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
@@ -65,22 +67,35 @@ def image_in(item):
 
 
 def read_image(item, height, width):
-    """Return an image as bytes (h, w, 1 or 3), one for gray, that just covers height and width.
+    """Return an image (h, w, 1 or 3), one channel for gray, that just covers height and width.
 
-    One side has the length asked for, the other at least that and at most ``LONGEST`` times it.
-    Raises an :class:`UnreadableImage` for what is no image.
+    Images of 8 bits are uint8. Others, whose range of values is not known from one image alone, are
+    int32 or float32. One side has the length asked for, the other at least that and at most
+    ``LONGEST`` times it. Raises an :class:`UnreadableImage` for what is no image.
     """
     from PIL import ImageOps
 
-    with explained(), _opened(image_in(item)) as image:
-        # JPEG files are decoded at a half, a quarter or an eighth of their size, if that will do.
-        scale = max(height, width) / min(image.size)
-        image.draft(None, tuple(math.ceil(side * scale) for side in image.size))
-        image.load()
-        with contextlib.suppress(Exception):  # broken EXIF data do not make broken pixels
-            ImageOps.exif_transpose(image, in_place=True)
-        pixels = np.asarray(_covering(_eight_bits(image), height, width))
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+    with explained():
+        with _opened(image_in(item)) as image:
+            if isinstance(image, np.ndarray):
+                return _resized(_bands(image), height, width)
+            # JPEG files are decoded at a half, a quarter or an eighth of their size, if that is
+            # enough.
+            scale = max(height, width) / min(image.size)
+            image.draft(None, tuple(math.ceil(side * scale) for side in image.size))
+            deep, orientation = _more_than_eight_bits(image), None
+            image.load()
+            with contextlib.suppress(Exception):  # broken EXIF data do not make broken pixels
+                orientation = image.getexif().get(ORIENTATION)
+                ImageOps.exif_transpose(image, in_place=True)
+            if deep is None:
+                return _resized([_eight_bits(image)], height, width)
+        bands = _bands(deep)
+        for band in bands:
+            if orientation:
+                band.getexif()[ORIENTATION] = orientation
+                ImageOps.exif_transpose(band, in_place=True)
+        return _resized(bands, height, width)
 
 
 def shorter_side(item):
@@ -90,7 +105,7 @@ def shorter_side(item):
         if isinstance(getattr(image, "size", None), tuple):  # Pillow's, which shall stay unread
             return min(image.size)
         with _opened(image) as image:
-            return min(image.size)
+            return min(image.shape[:2] if isinstance(image, np.ndarray) else image.size)
 
 
 @contextlib.contextmanager
@@ -123,9 +138,12 @@ def explained():
 
 @contextlib.contextmanager
 def _opened(image):
-    """Open an image as Pillow does, that is, with its pixels still to decode."""
+    """Open an image as Pillow does, with its pixels still to decode; arrays are (h, w, c)."""
     from PIL import Image, UnidentifiedImageError
 
+    if isinstance(image, np.ndarray | torch.Tensor):
+        yield _values(image)
+        return
     if isinstance(image, Image.Image):
         path = getattr(image, "filename", None)
         unread = getattr(image, "fp", None) is not None and image.tell() == 0
@@ -135,9 +153,6 @@ def _opened(image):
             yield image
             return
         image = path  # read from its file, it does not stay in the user's object
-    if isinstance(image, np.ndarray | torch.Tensor):
-        yield _from_array(image)
-        return
     if isinstance(image, str | PathLike):
         mode = os.stat(image).st_mode
         if not stat.S_ISREG(mode):  # to open a pipe would wait for ever
@@ -160,6 +175,10 @@ def _opened(image):
                 raise UnreadableImage(
                     "an SVG drawing, which has no pixels; save it as PNG"
                 ) from None
+            if head[:4] in (b"II*\0", b"MM\0*"):
+                file.seek(0)
+                yield _tiff(file)
+                return
             raise
         with opened:
             yield opened
@@ -174,10 +193,8 @@ def _formats():
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _from_array(array):
-    """Return an array or tensor, (h, w), (h, w, c) or (c, h, w), as an image of Pillow's."""
-    from PIL import Image
-
+def _values(array):
+    """Return an array or tensor, (h, w), (h, w, c) or (c, h, w), as (h, w, c) in a known type."""
     if isinstance(array, torch.Tensor):
         array = (array.float() if array.dtype == torch.bfloat16 else array).detach().cpu().numpy()
     first = array.ndim == 3 and channel_axis(array.shape) == 0
@@ -187,35 +204,94 @@ def _from_array(array):
             f"an array of shape {array.shape}; images have (h, w), (h, w, c) or (c, h, w), and 1 "
             "or 3 channels"
         )
-    gray = last.shape[2:] == (1,)
-    return Image.fromarray(np.ascontiguousarray(_as_bytes(last[:, :, 0] if gray else last)))
+    if isinstance(last, np.ma.MaskedArray):
+        if np.ma.is_masked(last):
+            raise UnreadableImage("a masked array; fill what is masked, with .filled(value)")
+        last = last.data
+    if last.dtype == bool:
+        last = last * np.uint8(255)
+    if last.dtype.kind not in "uif":
+        raise UnreadableImage(f"an array of {last.dtype}; pixels are numbers")
+    return last.reshape(*last.shape[:2], -1)
 
 
-def _as_bytes(values):
-    """Return pixels of any number type as bytes."""
+def _bands(values):
+    """Return pixels (h, w, c) as Pillow images: one of bytes, or one of floats for each channel.
+
+    Others than bytes are resized as floats, and are integers again in the end where they were.
+    """
+    from PIL import Image
+
     if values.dtype == np.uint8:
-        return values
-    if values.dtype == bool:
-        return values * np.uint8(255)
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        values = values if values.shape[2] == 3 else values[:, :, 0]
+        return [Image.fromarray(np.ascontiguousarray(values))]
+    if not np.isfinite(values).all():
+        raise UnreadableImage(
+            f"{values.dtype} with values that are NaN or infinite; replace them by numbers"
+        )
     low, high = values.min(), values.max()
-    if values.dtype.kind == "f" and 0 <= low <= high <= 1:
-        return np.rint(values * 255).astype(np.uint8)
-    if values.dtype.kind in "iu" and 0 <= low <= high <= 255:
-        return values.astype(np.uint8)
-    raise UnreadableImage(
-        f"{values.dtype} from {low} to {high}; pixels are whole numbers from 0 to 255, uint16 from "
-        "0 to 65535, or floats from 0 to 1"
-    )
+    if values.dtype.kind == "f" and 0 <= low <= high <= 1:  # as bytes of the same pixels would be
+        (band,) = _bands(np.rint(values * 255).astype(np.uint8))
+        band.info["dtype"] = np.float32
+        return [band]
+    exact = values.dtype.kind in "ui" and -(2**24) <= low <= high <= 2**24
+    bands = [Image.fromarray(np.ascontiguousarray(v, "f4")) for v in np.moveaxis(values, 2, 0)]
+    bands[0].info["dtype"] = np.int32 if exact else np.float32
+    return bands
+
+
+def _resized(bands, height, width):
+    """Return images of one channel or color, resized, as an array (h, w, c)."""
+    dtype = bands[0].info.get("dtype", np.uint8)
+    pixels = [np.asarray(_covering(band, height, width)) for band in bands]
+    pixels = np.stack(pixels, axis=2) if pixels[0].ndim == 2 else pixels[0]
+    if dtype == np.int32:
+        return np.rint(pixels).astype(dtype)
+    return pixels if pixels.dtype == dtype else pixels.astype(dtype) / np.float32(255)
+
+
+def _more_than_eight_bits(image):
+    """Return the pixels (h, w, c) of an image of more than 8 bits that is not loaded, else None."""
+    if image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) in (0, 1, 2):
+        n_bands = image.tag_v2.get(BANDS, 1)
+        if n_bands in (2, 4) and image.tag_v2.get(EXTRA_BANDS) not in ((1,), (2,), 1, 2):
+            raise UnreadableImage(
+                f"a TIFF of {n_bands} bands, the last of which is not marked as transparency, such "
+                "as near infrared; give an array of all of its images, (n, height, width, "
+                f"{n_bands}), or files of 1 or 3 bands"
+            )
+    if image.mode[0] in "IF":
+        return np.asarray(image)[:, :, None]
+    decoder = str(image.tile[0][3]) if getattr(image, "tile", None) else ""
+    if image.mode != "RGB" or ";16" not in decoder or image.has_transparency_data:
+        return None
+    image.fp.seek(0)  # Pillow itself reads 8 of the 16 bits
+    if image.format == "TIFF":
+        return _tiff(image.fp)
+    from torchvision.io import ImageReadMode
+
+    data = torch.frombuffer(bytearray(image.fp.read()), dtype=torch.uint8)
+    # Not its function of that name, which warns that it will move.
+    pixels = torch.ops.image.decode_png(data, ImageReadMode.RGB.value)
+    return pixels.permute(1, 2, 0).numpy()
+
+
+def _tiff(file):
+    """Return the pixels (h, w, c) of a TIFF file of a kind that Pillow does not read."""
+    try:
+        from tifffile import imread
+    except ImportError:
+        raise UnreadableImage(
+            "a TIFF of several channels of more than 8 bits, for which the package tifffile is "
+            'needed: pip install "sklearn-ssl[tiff]"'
+        ) from None
+    return _values(imread(file))
 
 
 def _eight_bits(image):
-    """Return an image of any mode as one of gray ("L") or colour ("RGB"), on white."""
+    """Return an image of any mode of 8 bits as one of gray ("L") or color ("RGB"), on white."""
     from PIL import Image
 
-    if image.mode[0] in "IF":  # 16 bits, 32 bits, floats
-        return Image.fromarray(_as_bytes(_sixteen_bits(np.asarray(image))))
     gray = image.mode in ("1", "L", "LA", "La")
     if not image.has_transparency_data and image.mode not in ("La", "RGBa"):
         return image.convert("L" if gray else "RGB")
@@ -223,12 +299,6 @@ def _eight_bits(image):
     white = Image.new("L" if gray else "RGB", image.size, "white")
     white.paste(image.convert(white.mode), mask=image.getchannel("A"))
     return white
-
-
-def _sixteen_bits(values):
-    """Return values of a mode of 32 bits, in which Pillow reads some files of 16, as such."""
-    fits = values.dtype == np.int32 and values.min() >= 0 and values.max() <= 65535
-    return values.astype(np.uint16) if fits else values
 
 
 def _covering(image, height, width):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
+from sklearn_ssl.data import images_of
 from sklearn_ssl.embedding import in_batches, views_of
 from sklearn_ssl.engine import (
     StopTraining,
@@ -52,7 +53,11 @@ class Fit:
         """Train, and return the fitted attributes; scikit-learn's ``task`` is told of epochs."""
         device, source, estimator = self.device, self.source, self.estimator
         with isolated(device), kept_heap(device.type == "cpu"), self.clock.running():
-            self.scaling = estimator._scaling if self.resume else learn_scaling(source)
+            self.scaling = (
+                estimator._scaling
+                if self.resume
+                else learn_scaling(source, images_of(estimator).value_range)
+            )
             self.seen = self._seen()
             self._build()
             near, scale = source.near(device, estimator.verbose), self.scaling.on(device)

@@ -14,6 +14,7 @@ from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import validate_data
 
 from sklearn_ssl._sklearn import _check_feature_names
+from sklearn_ssl.data import images_of
 from sklearn_ssl.decoding import channel_axis
 from sklearn_ssl.reading import (
     KeptImages,
@@ -21,6 +22,7 @@ from sklearn_ssl.reading import (
     read_images,
     told_apart,
     typical_size,
+    value_ranges,
     what_went_wrong,
 )
 from sklearn_ssl.sources import ArraySource, ImagesSource
@@ -44,6 +46,8 @@ def find_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
         if not _to_be_resized(estimator, source, reset, listed):
             _check_finite(source)
             _check_shape(estimator, source, reset)
+            if source.is_image and not reset:
+                estimator._scaling.check(source, type(estimator).__name__)
             if reset:
                 estimator._listed = False
             return source
@@ -106,7 +110,14 @@ class ListedImages:
         if bad and estimator.on_error == "warn":
             tell(what_went_wrong(self.images, bad))
         channels = int(places["shape"][rows, 2].max()) if self.reset else estimator.image_shape_[2]
-        kept = KeptImages(blocks, places[rows], (height, width, channels))
+        ranges = value_ranges(
+            blocks,
+            places[rows],
+            images_of(estimator).value_range,
+            None if self.reset else estimator._scaling,
+            type(estimator).__name__,
+        )
+        kept = KeptImages(blocks, places[rows], (height, width, channels), ranges=ranges)
         if self.reset:
             estimator.image_shape_ = kept.shape_of_one
         return ImagesSource(kept, kept.shape_of_one, 2, rows=rows, n_rows=n_images)
@@ -175,24 +186,19 @@ def _to_be_resized(estimator, source, reset, listed):
     if not source.is_image or (isinstance(estimator.image_size, str) and not listed):
         return False
     size = (estimator.image_size,) * 2 if reset else getattr(estimator, "image_shape_", (0, 0))[:2]
-    if source.shape[1:] == size and (source.array.dtype == np.uint8 or not listed):
+    scaling = getattr(estimator, "_scaling", None)
+    plain = source.array.dtype == np.uint8 and (reset or scaling is None or 0 not in scaling.ranges)
+    if source.shape[1:] == size and (plain or not listed):
         return False
     if source.shape[0] not in (1, 3) or source.array.dtype.kind not in "buif":
         raise ValueError(
             f"Images of 1 or 3 channels can be resized to image_size. Those of X have "
             f"{source.shape[0]}, of type {source.array.dtype}. Resize them before."
         )
-    dtype, low, high = source.array.dtype, source.array.min(), source.array.max()
-    if np.isnan(low):
+    if source.array.dtype.kind == "f" and np.isnan(source.array.min()):
         raise ValueError(
             "Input X contains NaN. Its images are read one by one, as bytes, which cannot be NaN. "
             "Put numbers there; inpaint takes holes as its mask, too."
-        )
-    if not 0 <= low <= high <= (1 if dtype.kind == "f" else 65535):
-        raise ValueError(
-            f"Images are resized to image_size as bytes. X holds {dtype} from {low} to {high}, "
-            "neither whole numbers from 0 to 255 nor floats from 0 to 1. Scale them, or resize "
-            "them before."
         )
     return True
 
@@ -202,8 +208,8 @@ def _shape_of_fit(estimator):
     if getattr(estimator, "image_shape_", None) is None:
         raise _fitted_on_rows(estimator)
     scaling = estimator._scaling
-    if scaling.offset != 0 or scaling.scale != 1 / 255:
-        low, high = scaling.offset, scaling.offset + 1 / scaling.scale
+    if not scaling.is_bytes:
+        low, high = np.min(scaling.offset), np.max(scaling.offset + 1 / scaling.scale)
         raise ValueError(
             f"The images that X lists are read as bytes, from 0 to 255, but "
             f"{type(estimator).__name__} was fitted on values from {low:g} to {high:g}. Fit it on "
@@ -279,6 +285,14 @@ def _as_array(X):
         return X
     if isinstance(X, list | tuple):
         X = [_as_array(x) if isinstance(x, torch.Tensor) else x for x in X]
+        _check_one_scale(X)
+    if isinstance(X, np.ma.MaskedArray):
+        if np.ma.is_masked(X):
+            raise ValueError(
+                f"X is a masked array in which {np.ma.count_masked(X)} values are masked. Give "
+                "values for them, such as X.filled(0), or impute them."
+            )
+        X = X.data
     try:
         X = np.asarray(X)
     except ValueError as error:
@@ -294,6 +308,23 @@ def _as_array(X):
             "numbers; paths of images go into one column, or a list."
         )
     return X
+
+
+def _check_one_scale(images):
+    """Raise where arrays of a list have number types of different scales, as bytes and floats."""
+    arrays = [image for image in images if isinstance(image, np.ndarray)]
+    if any(np.ma.is_masked(array) for array in arrays):
+        raise ValueError("X lists masked arrays. Give values for what is masked: .filled(0).")
+    types = {}
+    for i, array in enumerate(arrays):
+        if array.ndim > 1:
+            types.setdefault(array.dtype.name, i)
+    if len(types) > 1 and not all(name.startswith("float") for name in types):
+        found = ", ".join(f"{name} (such as number {i})" for name, i in types.items())
+        raise ValueError(
+            f"X lists images of different number types: {found}. Their values are on different "
+            "scales. Convert all to one type and scale, such as bytes or floats from 0 to 1."
+        )
 
 
 def _check_finite(source):

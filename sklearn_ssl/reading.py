@@ -2,9 +2,10 @@
 
 import contextlib
 import hashlib
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from numbers import Number
 from os import PathLike
@@ -15,7 +16,16 @@ import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.sparse import issparse
 
-from sklearn_ssl.cache import ImageStore, file_key
+from sklearn_ssl.cache import KINDS, ImageStore, file_key, pixels_at
+from sklearn_ssl.data.pixel_range import (
+    check_levels,
+    drawn_pixels,
+    learned_range,
+    levels,
+    tell_of_outliers,
+    typical_levels,
+    usual_range,
+)
 from sklearn_ssl.decoding import (
     UnreadableImage,
     explained,
@@ -40,14 +50,16 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 class KeptImages:
     """Decoded images as an array of bytes (n, h, w, c), of which only parts are ever made.
 
-    The images are kept in blocks and may be larger than (h, w): what they give is a window. Gray
-    ones get three equal channels where colour is asked for, coloured ones are made gray.
+    The images are stored in blocks and may be larger than (h, w): what they give is a window. Gray
+    ones get three equal channels where color is asked for, those in color are made gray. Images of
+    more than 8 bits become bytes by the range of their kind.
     """
 
     blocks: list  # of bytes, in memory or mapped from files
     places: np.ndarray  # where in them each image lies
     shape_of_one: tuple  # (h, w, c)
     windows: np.ndarray | None = None  # (n, 2): 0 is the top or left end, 1 the other; None is 0.5
+    ranges: dict = field(default_factory=dict)  # black and white, of what are no plain bytes
 
     dtype = np.dtype(np.uint8)
 
@@ -74,11 +86,14 @@ class KeptImages:
         shares = 0.5 if self.windows is None else self.windows[indices]
         corners = (shares * (sizes[:, :2] - (height, width) + 1 - 1e-3)).astype(int)
         taken = np.empty((len(places), height, width, channels), np.uint8)
-        lists = (x.tolist() for x in (places["block"], places["offset"], sizes, corners))
-        for window, block, start, (h, w, c), (top, left) in zip(taken, *lists, strict=True):
-            image = self.blocks[block][start : start + h * w * c].reshape(h, w, c)
+        parts = pixels_at(self.blocks, places), places["kind"].tolist(), corners.tolist()
+        for window, image, kind, (top, left) in zip(taken, *parts, strict=True):
             image = image[top : top + height, left : left + width]
-            if c > channels:
+            if kind in self.ranges:
+                black, white = self.ranges[kind][:2]
+                share = (image.astype(np.float64) - black) / (white - black)
+                image = np.rint(255 * share.clip(0, 1)).astype(np.uint8)
+            if image.shape[2] > channels:
                 image = np.rint(image @ LUMINANCE)[:, :, None]
             window[:] = image  # gray to colour by broadcasting
         return taken
@@ -192,6 +207,50 @@ def read_images(images, height, width, *, n_jobs, folder, verbose):
                 else:
                     places[row] = store.add(result, keys[row])
     return store.blocks, places, bad
+
+
+def value_ranges(blocks, places, declared, scaling, name):
+    """Return black and white of images that are no plain bytes, by the kind of their numbers.
+
+    They are ``declared``, or else learned in fit, where ``scaling`` is None, each with the levels
+    that ``check_levels`` compares other images with.
+    """
+    declared, ranges = None if isinstance(declared, str) else declared, {}
+    if declared is not None and np.max(declared[1]) <= 255:
+        ranges[0] = declared
+    for kind in sorted(set(places["kind"].tolist()) - {0}):
+        dtype, these = np.dtype(KINDS[kind]), places[places["kind"] == kind]
+        share = min(1, drawn_pixels(1) / these["shape"].prod(axis=1, dtype=np.int64).sum())
+        lows, highs, pixels, rng = [], [], [], np.random.default_rng(0)
+        for image in pixels_at(blocks, these):
+            lows.append(image.min())
+            highs.append(image.max())
+            pixels.append(rng.choice(image.ravel(), math.ceil(share * image.size)))
+        lows, highs = (np.array(values, np.float64)[:, None] for values in (lows, highs))
+        low, high = lows.min(), highs.max()
+        if scaling is not None and kind in scaling.ranges:
+            black, white, *typical = scaling.ranges[kind]
+        else:
+            typical = None if scaling is None else scaling.levels
+            found = declared or usual_range(dtype, low, high, in_fit=scaling is None)
+            if found is None and scaling is not None:
+                raise ValueError(
+                    f"X lists {dtype} images with values from {low:g} to {high:g}, but {name} was "
+                    "fitted on images of 8 bits. Give bytes, or floats from 0 to 1, or fit with "
+                    "input=Images(value_range=(low, high))."
+                )
+            if found is None:
+                pixels = np.concatenate(pixels).astype(np.float64)
+                found = learned_range(pixels, low, high, integers=dtype.kind == "i")
+                tell_of_outliers("X", pixels, low, high, *found)
+            black, white = found
+        scale = np.float64(1 / (white - black))
+        if typical is None:
+            typical = typical_levels(*levels(lows, highs, black, scale))
+        else:
+            check_levels(typical, lows, highs, np.float64(black), scale, dtype, name)
+        ranges[kind] = tuple(map(float, (black, white, *typical)))
+    return ranges
 
 
 def _key(image, height, width):

@@ -18,12 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from sklearn_ssl import views
+from sklearn_ssl.data import Images
 from sklearn_ssl.sources import Scaling
 
 FORMAT = 1
 # What text may name, besides numbers and words.
 CLASSES = {cls.__name__: cls for cls in (Scaling, views.CombinedViews, views.ImageViews)}
-CLASSES["RowViews"] = views.RowViews
+CLASSES |= {"Images": Images, "RowViews": views.RowViews}
 SEQUENCES = {"list": list, "tuple": tuple, "set": set}
 # Fitted attributes that are built anew: modules, and what only training needs.
 REBUILT = {"encoder_", "_objective", "_optimizer_state"}

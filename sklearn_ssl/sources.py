@@ -3,12 +3,22 @@
 import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
+from sklearn_ssl.cache import pixels_at
+from sklearn_ssl.data.pixel_range import (
+    check_levels,
+    common_or_own,
+    drawn_pixels,
+    learned_range,
+    levels,
+    tell_of_outliers,
+    typical_levels,
+)
 from sklearn_ssl.reading import KeptImages
 
 # Samples are looked over in parts of about this many values: 16 MB as float32.
@@ -186,10 +196,11 @@ class ImagesSource(ArraySource):
     def content(self, by_content=False):
         """Return what tells the images from others: also what training sees beside the windows."""
         values = hashlib.sha256()
-        for block, start, shape in self.array.places.tolist():
-            values.update(self.array.blocks[block][start : start + math.prod(shape)])
-        shapes = self.array.places["shape"]
-        return [self.array.shape, shapes, self.rows, self.n_rows, values.digest()]
+        places = self.array.places
+        for image in pixels_at(self.array.blocks, places):
+            values.update(np.ascontiguousarray(image))
+        about = places["shape"], places["kind"]
+        return [self.array.shape, *about, self.rows, self.n_rows, values.digest()]
 
     def aligned(self, results):
         """Return results with a row for each row of X, NaN or -1 where there is no image."""
@@ -215,35 +226,67 @@ class ImagesSource(ArraySource):
 class Scaling:
     """The affine map from the values in X to those that views and encoder work on.
 
-    Images get values in [0, 1] and keep the mean and standard deviation of their channels, for
-    the encoder to normalise views with. Rows are standardised.
+    Images get values in [0, 1], to which values outside are clipped, and keep the mean and standard
+    deviation of their channels, for the encoder to normalise views with. Rows are standardised.
     """
 
-    offset: np.ndarray  # float64, of shape () for images, (n_features,) for rows
+    offset: np.ndarray  # float64, of shape () or (c,) for images, (n_features,) for rows
     scale: np.ndarray
     mean: np.ndarray  # after scaling, float32 of shape (c,) or (n_features,)
     std: np.ndarray
+    levels: np.ndarray | None = None  # (4,), how the images in fit fill their range
+    ranges: dict = field(default_factory=dict)  # of listed images that are no plain bytes
+
+    @property
+    def is_bytes(self):
+        """Whether values are bytes as they are, from 0 to 255."""
+        return self.offset.ndim == 0 and self.offset == 0 and self.scale == 1 / 255
 
     def on(self, device):
         """Return the map as a function of batches on a device."""
-        if self.offset.ndim == 0:  # images; numbers leave the type of a batch as it is
-            offset, scale = self.offset.item(), self.scale.item()
+        if not len(self.mean):
+            # Rows of large values and small spread need float64 until the offset is gone.
+            offset, scale = (torch.as_tensor(v, device=device) for v in (self.offset, self.scale))
+            return lambda batch: ((batch - offset) * scale).float()
+        (offset, scale), is_bytes = self._of_channels(device), self.is_bytes
 
-            def scaled(batch):
-                wide = _floating(batch)
-                if wide is batch or offset:  # else it is a copy, which may be changed in place
-                    wide = wide - offset
-                return wide.mul_(scale).float()
+        def scaled(batch):
+            wide = _floating(batch)
+            if wide is batch or not is_bytes:  # else it is a copy, which may be changed in place
+                wide = wide - offset
+            wide = wide.mul_(scale).float()
+            return wide if is_bytes and batch.dtype == torch.uint8 else wide.clamp_(0, 1)
 
-            return scaled
-        # Rows of large values and small spread need float64 until the offset is gone.
-        offset, scale = (torch.as_tensor(v, device=device) for v in (self.offset, self.scale))
-        return lambda batch: ((batch - offset) * scale).float()
+        return scaled
+
+    def _of_channels(self, device):
+        """Return offset and scale for batches of images; numbers leave the type of a batch."""
+        if self.offset.ndim == 0:
+            return self.offset.item(), self.scale.item()
+        return [torch.as_tensor(v, device=device)[:, None, None] for v in (self.offset, self.scale)]
 
     def undone(self, images, as_bytes):
         """Return images with values like those in X, as bytes if X holds these."""
-        values = images.float() / self.scale.item() + self.offset.item()
+        offset, scale = self._of_channels(images.device)
+        values = (images.float() / scale + offset).float()
         return values.round().clamp(0, 255).byte() if as_bytes else values
+
+    def check(self, source, name):
+        """Raise, or warn of few images, where they are on another scale than those in fit."""
+        as_in_fit = self.is_bytes and source.array.dtype == np.uint8
+        if self.levels is None or as_in_fit or not len(source):
+            return
+        lows, highs = extremes(source)
+        check_levels(self.levels, lows, highs, self.offset, self.scale, source.array.dtype, name)
+
+
+def extremes(source):
+    """Return the smallest and largest value of each channel of each image, (n, c) both."""
+    lows, highs = np.empty((2, len(source), source.shape[0]))
+    for part in source.parts():
+        batch = source.batch(part)
+        lows[part], highs[part] = batch.amin(dim=(2, 3)), batch.amax(dim=(2, 3))
+    return lows, highs
 
 
 def _floating(batch):
@@ -262,22 +305,89 @@ def one_behind(items):
     yield from waiting
 
 
-def learn_scaling(source):
-    """Learn the scaling from all samples of a source, in one pass."""
-    axes = (0, 2, 3) if source.is_image else (0,)
-    low, high = math.inf, -math.inf
-    count, mean, square = 0, 0.0, 0.0  # of each channel or feature; square: sum of (x - mean)^2
-    for part in source.parts():
-        batch = source.batch(part)
-        low, high = min(low, batch.min().item()), max(high, batch.max().item())
+def learn_scaling(source, value_range="auto"):
+    """Learn the scaling from all samples of a source; ``value_range`` is that of ``Images``."""
+    if not source.is_image:
+        lows, highs = [], []
+
+        def seen():
+            for batch in map(source.batch, source.parts()):
+                lows.append(batch.min().item())
+                highs.append(batch.max().item())
+                yield batch
+
+        mean, std = _statistics(seen(), (0,))
+        _check_statistics(min(lows), max(highs), std)
+        return Scaling(mean, 1 / np.where(std > 0, std, 1), np.zeros(0), np.ones(0))
+    n_channels, rng, pixels = source.shape[0], np.random.default_rng(0), []
+    lows, highs = np.empty((2, len(source), n_channels))
+    ranges = getattr(source.array, "ranges", None)
+    if ranges is not None:  # listed images, which become bytes by what was declared
+        value_range = "auto"
+    learns = isinstance(value_range, str) and source.array.dtype != np.uint8
+    n_pixels = math.prod((len(source), *source.shape[1:]))
+    share = min(1, drawn_pixels(n_channels) / n_pixels) if learns else 0
+
+    def watched():
+        for part in source.parts():
+            batch = source.batch(part)
+            lows[part], highs[part] = batch.amin(dim=(2, 3)), batch.amax(dim=(2, 3))
+            if learns:
+                pixels.append(_drawn(batch, share, rng))
+            yield batch
+
+    mean, std = _statistics(watched(), (0, 2, 3))
+    low, high = lows.min(axis=0), highs.max(axis=0)
+    _check_statistics(low.min(), high.max())
+    if learns:
+        pixels, whole = torch.cat(pixels).double().numpy(), source.array.dtype.kind in "iub"
+        of_channels = zip(pixels.T, low, high, strict=True)
+        value_range = common_or_own([learned_range(*c, integers=whole) for c in of_channels]).T
+    elif isinstance(value_range, str):
+        value_range = 0, 255
+    black, white = (np.asarray(value, np.float64) for value in value_range)
+    if black.ndim + white.ndim:
+        black, white = _for_channels(black, n_channels), _for_channels(white, n_channels)
+    outside = (low < black) | (high > white)
+    if learns:
+        i = int(outside.argmax())
+        where = f"Channel {i} of the images in X" if n_channels > 1 else "X"
+        bounds = (np.broadcast_to(value, n_channels)[i] for value in (black, white))
+        tell_of_outliers(where, pixels[:, i], low[i], high[i], *bounds)
+    scaling = Scaling(black, np.asarray(1 / (white - black)), mean, std)
+    if outside.any():
+        scaled = scaling.on("cpu")
+        batches = (scaled(source.batch(part)) for part in source.parts())
+        mean, std = _statistics(batches, (0, 2, 3))
+    else:
+        mean, std = (mean - scaling.offset) * scaling.scale, std * scaling.scale
+    _check_statistics(low.min(), high.max(), std)
+    return replace(
+        scaling,
+        mean=mean.astype("f4"),
+        std=np.where(std > 0, std, 1).astype("f4"),
+        levels=typical_levels(*levels(lows, highs, scaling.offset, scaling.scale)),
+        ranges=ranges or {},
+    )
+
+
+def _statistics(batches, axes):
+    """Return mean and standard deviation of each channel or feature, over all batches."""
+    count, mean, square = 0, 0.0, 0.0  # square: sum of (x - mean)^2
+    for batch in batches:
         variance, part_mean = torch.var_mean(_floating(batch), dim=axes, correction=0)
         part_mean, variance = part_mean.double().numpy(), variance.double().numpy()
         # Chan's update of mean and variance by another part's.
         n, difference = len(batch), part_mean - mean
         total = count + n
-        square = square + variance * n + difference**2 * (count * n / total)
-        mean, count = mean + difference * (n / total), total
-    std = np.sqrt(square / count)
+        with np.errstate(over="ignore", invalid="ignore"):  # checked by whom they are used
+            square = square + variance * n + difference**2 * (count * n / total)
+            mean, count = mean + difference * (n / total), total
+    return mean, np.sqrt(square / count)
+
+
+def _check_statistics(low, high, std=0.0):
+    """Raise where there is nothing to learn, or values overflow."""
     if low == high:
         raise ValueError(
             f"Every value in X equals {low}, so there is nothing to learn from. "
@@ -287,16 +397,21 @@ def learn_scaling(source):
         raise ValueError(
             f"The values of X, from {low} to {high}, are too large to standardise. Scale them down."
         )
-    if not source.is_image:
-        return Scaling(mean, 1 / np.where(std > 0, std, 1), np.zeros(0), np.ones(0))
-    if source.array.dtype == np.uint8:
-        low, high = 0, 255
-    elif low >= 0:
-        low = 0  # black stays black
-    else:
-        high = max(high, -low)  # -1..1 and standardised images: 0 becomes middle gray
-        low = -high
-    offset, scale = np.float64(low), np.float64(1 / (high - low))
-    mean, std = (mean - offset) * scale, std * scale
-    std = np.where(std > 0, std, 1)
-    return Scaling(np.asarray(offset), np.asarray(scale), mean.astype("f4"), std.astype("f4"))
+
+
+def _drawn(batch, share, rng):
+    """Return the channels (k, c) of a share of the pixels of a batch, drawn at random."""
+    n, _, height, width = batch.shape
+    places = rng.integers(n * height * width, size=math.ceil(share * n * height * width))
+    image, row, column = np.unravel_index(places, (n, height, width))
+    return batch[image, :, row, column]
+
+
+def _for_channels(values, n_channels):
+    """Return a value for each channel of what was declared."""
+    if values.shape not in ((), (n_channels,)):
+        raise ValueError(
+            f"value_range of Images has values for {len(values)} channels, but the images of X "
+            f"have {n_channels}."
+        )
+    return np.broadcast_to(values, n_channels).copy()

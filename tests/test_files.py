@@ -214,14 +214,8 @@ def test_size_of_the_user(paths, array):
     np.testing.assert_array_equal(flat, from_files)
     model = simclr(image_size=32).fit(array)  # nothing to do
     assert model.n_features_in_ == 3072
-    for message, X in {
-        r"X holds int64 from 0 to 70000, neither": np.eye(32, dtype=int)[None].repeat(3, 0)
-        * 70_000,
-        r"X holds float64 from -1.0 to 0.0, neither": np.eye(32)[None].repeat(3, 0) - 1,
-        r"1 or 3 channels can be resized.* have 4, of type uint8": np.zeros((2, 32, 32, 4), "u1"),
-    }.items():
-        with pytest.raises(ValueError, match=message):
-            simclr(image_size=20).fit(X)
+    with pytest.raises(ValueError, match=r"1 or 3 channels can be resized.* have 4, of type uint8"):
+        simclr(image_size=20).fit(np.zeros((2, 32, 32, 4), "u1"))
 
 
 def test_after_files_all_number_types_mean_the_same(paths, array, expected):

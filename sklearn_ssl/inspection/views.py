@@ -5,6 +5,7 @@ import torch
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from sklearn_ssl.data import images_of
 from sklearn_ssl.embedding import views_of
 from sklearn_ssl.engine import isolated, seed_torch
 from sklearn_ssl.inputs import taken
@@ -95,7 +96,9 @@ class ViewsDisplay:
         source = model._find(taken(X, indices), reset=not fitted).read()
         check_images(source)
         check_readable(source, len(indices))
-        scale = (model._scaling if fitted else learn_scaling(source)).on(cpu)
+        scale = (
+            model._scaling if fitted else learn_scaling(source, images_of(model).value_range)
+        ).on(cpu)
         recipe = model.views_ if fitted else model._resolve_views(source)
         batch = source.batch(slice(None), cpu)
         with isolated(cpu):

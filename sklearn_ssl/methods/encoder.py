@@ -13,13 +13,14 @@ from torch import nn
 from sklearn_ssl._sklearn import _fit_context
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
 from sklearn_ssl.base import SSLTransformer, all_or_nothing
+from sklearn_ssl.data import images_of
 from sklearn_ssl.embedder import Embedder
 from sklearn_ssl.embedding import embedding_batch
 from sklearn_ssl.engine import isolated, resolve_device, seed_torch
 from sklearn_ssl.sources import learn_scaling
 
 # Of the parameters of all methods, those that mean the same here.
-SHARED = "backbone", "weights", "layer", "image_shape", "image_size", "on_error", "cache"
+SHARED = "backbone", "weights", "layer", "input", "image_shape", "image_size", "on_error", "cache"
 SHARED += "n_jobs", "device", "precision", "random_state", "verbose"
 
 
@@ -48,6 +49,10 @@ class EncoderTransformer(Embedder, BaseEstimator):
     mirror : bool, default=False
         Whether the embedding of an image is the mean of the features of the image and of its
         mirror image.
+
+    input : Images or "auto", default="auto"
+        How the images in X are stored, where that cannot be inferred; see
+        :class:`~sklearn_ssl.Images`.
 
     image_shape : tuple of int, default=None
         For flattened images in the rows of X: their (height, width), (height, width, channels) or
@@ -116,6 +121,7 @@ class EncoderTransformer(Embedder, BaseEstimator):
     weights: str | PathLike | None = None
     layer: str | None = None
     mirror: bool = False
+    input: object = "auto"
     image_shape: tuple | None = None
     image_size: int | str = "auto"
     on_error: str = "raise"
@@ -152,7 +158,7 @@ class EncoderTransformer(Embedder, BaseEstimator):
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         source = self._find(X, reset=True, min_samples=2).read()
-        self._scaling = learn_scaling(source)
+        self._scaling = learn_scaling(source, images_of(self).value_range)
         self.backbone_ = self._resolve_backbone(source, device)
         scaling = self._scaling.mean, self._scaling.std
         with isolated(device), torch.device("cpu"):

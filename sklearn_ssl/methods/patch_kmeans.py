@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ssl._sklearn import Interval, _fit_context
 from sklearn_ssl.base import SSLTransformer, all_or_nothing
+from sklearn_ssl.data import images_of
 from sklearn_ssl.embedding import embedding_batch, in_batches
 from sklearn_ssl.engine import resolve_device
 from sklearn_ssl.inputs import find_samples, needs_images
@@ -27,7 +28,16 @@ FLAT = 10 / 255**2
 PAIRS = {"cpu": 2**20, "cuda": 2**28}
 COUNTS = "n_centroids", "patch_size", "n_patches", "stride", "pool"
 # Of the parameters of all methods, those that mean the same here.
-SHARED = "image_shape", "image_size", "on_error", "cache", "n_jobs", "device", "random_state"
+SHARED = (
+    "input",
+    "image_shape",
+    "image_size",
+    "on_error",
+    "cache",
+    "n_jobs",
+    "device",
+    "random_state",
+)
 SHARED += ("verbose",)
 
 
@@ -60,6 +70,10 @@ class PatchKMeansTransformer(TransformerMixin, BaseEstimator):
     epsilon : float, default=0.1
         Added to the variances that whitening divides by, above 0. Smaller values stress fine
         detail, and noise.
+
+    input : Images or "auto", default="auto"
+        How the images in X are stored, where that cannot be inferred; see
+        :class:`~sklearn_ssl.Images`.
 
     image_shape : tuple of int, default=None
         For flattened images in the rows of X: their (height, width), (height, width, channels) or
@@ -139,6 +153,7 @@ class PatchKMeansTransformer(TransformerMixin, BaseEstimator):
     stride: int = 1
     pool: int = 2
     epsilon: float = 0.1
+    input: object = "auto"
     image_shape: tuple | None = None
     image_size: int | str = "auto"
     on_error: str = "raise"
@@ -183,7 +198,7 @@ class PatchKMeansTransformer(TransformerMixin, BaseEstimator):
         if not source.is_image:
             raise needs_images(self, source)
         rng = check_random_state(self.random_state)
-        self._scaling = learn_scaling(source)
+        self._scaling = learn_scaling(source, images_of(self).value_range)
         patches = self._random_patches(source, rng)
         self.whitening_ = whitening(patches, self.epsilon)
         kmeans = MiniBatchKMeans(
