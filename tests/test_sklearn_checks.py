@@ -1,6 +1,7 @@
 """scikit-learn's own checks, of every estimator there is; none skipped, none expected to fail."""
 
-from common import METHODS, shrunk, taking_rows
+import pytest
+from common import METHODS, QUICK, shrunk, taking_rows
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ssl import (
@@ -14,12 +15,22 @@ from sklearn_ssl import (
 
 # Products with eight columns, unlike six, do not round the last rows in another way.
 PATCHES = {"n_centroids": 8, "n_patches": 60, "random_state": 0}
-ESTIMATORS = [shrunk(taking_rows(method)) for method in METHODS]
-ESTIMATORS += [taking_rows(PatchKMeansTransformer)(**PATCHES), KNNProbe(), LinearProbe()]
-ESTIMATORS.append(EncoderTransformer(random_state=0))
-ESTIMATORS.append(FineTuneClassifier(shrunk(SimCLRTransformer), max_epochs=1, random_state=0))
+# All methods share their base, so that a few of them stand for all in the quick tests.
+METHODS_OF = {
+    is_quick: [shrunk(taking_rows(m)) for m in METHODS if (m.__name__ in QUICK) == is_quick]
+    for is_quick in (True, False)
+}
+OTHERS = [taking_rows(PatchKMeansTransformer)(**PATCHES), KNNProbe(), LinearProbe()]
+OTHERS.append(EncoderTransformer(random_state=0))
+OTHERS.append(FineTuneClassifier(shrunk(SimCLRTransformer), max_epochs=1, random_state=0))
 
 
-@parametrize_with_checks(ESTIMATORS)
+@parametrize_with_checks([*METHODS_OF[True], *OTHERS])
 def test_sklearn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(METHODS_OF[False])
+def test_sklearn_check_of_other_methods(estimator, check):
     check(estimator)
