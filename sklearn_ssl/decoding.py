@@ -6,17 +6,23 @@ import functools
 import io
 import math
 import os
+import re
 import stat
 import sys
 import threading
 from collections.abc import Mapping
 from os import PathLike
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 
 # What files may be. Other formats that Pillow opens start other programs, or are no pictures.
 FORMATS = ["JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF"]
+# Bytes that are fewer may be a path.
+LONGEST_PATH = 4096
+# Numbers of channels that gray and color images have, with transparency.
+USUAL = 1, 3, 4
 # Of an image longer than this many times its target, the middle is kept.
 LONGEST = 2
 # Pillow reads the file of an image when it is first used, and X may hold an image twice.
@@ -35,10 +41,19 @@ def is_image(item):
     """Tell whether something may be an image: a path, encoded bytes, Pillow's, or an array."""
     if isinstance(item, np.ndarray | torch.Tensor):
         return item.ndim in (2, 3)
+    encoded = isinstance(item, str | bytes | bytearray | memoryview | PathLike)
+    return encoded or is_pillow(item) or _is_file(item)
+
+
+def is_pillow(item):
+    """Tell whether something is an image of Pillow's."""
     pillow = sys.modules.get("PIL.Image")  # without it, nobody has made one of its images
-    return isinstance(item, str | bytes | bytearray | PathLike) or (
-        pillow is not None and isinstance(item, pillow.Image)
-    )
+    return pillow is not None and isinstance(item, pillow.Image)
+
+
+def _is_file(item):
+    """Tell whether something is an open file, such as an upload."""
+    return isinstance(item, io.IOBase) or (hasattr(item, "read") and hasattr(item, "seek"))
 
 
 def is_missing(item):
@@ -66,7 +81,7 @@ def image_in(item):
     return found[0]
 
 
-def read_image(item, height, width):
+def read_image(item, height, width, channels="auto"):
     """Return an image (h, w, 1 or 3), one channel for gray, that just covers height and width.
 
     Images of 8 bits are uint8. Others, whose range of values is not known from one image alone, are
@@ -76,7 +91,7 @@ def read_image(item, height, width):
     from PIL import ImageOps
 
     with explained():
-        with _opened(image_in(item)) as image:
+        with _opened(image_in(item), channels) as image:
             if isinstance(image, np.ndarray):
                 return _resized(_bands(image), height, width)
             # JPEG files are decoded at a half, a quarter or an eighth of their size, if that is
@@ -98,14 +113,18 @@ def read_image(item, height, width):
         return _resized(bands, height, width)
 
 
-def shorter_side(item):
+def shorter_side(item, channels="auto"):
     """Return the shorter side of an image in pixels, from the header of a file alone."""
     with explained():
         image = image_in(item)
         if isinstance(getattr(image, "size", None), tuple):  # Pillow's, which shall stay unread
             return min(image.size)
-        with _opened(image) as image:
+        with _opened(image, channels) as image:
             return min(image.shape[:2] if isinstance(image, np.ndarray) else image.size)
+
+
+class AmbiguousLayout(ValueError):  # noqa: N818
+    """Says that the shape of an image does not tell where its channels are."""
 
 
 @contextlib.contextmanager
@@ -115,6 +134,8 @@ def explained():
         yield
     except UnreadableImage:
         raise
+    except AmbiguousLayout as error:
+        raise UnreadableImage(str(error)) from None
     except FileNotFoundError:
         raise UnreadableImage("no such file") from None
     except Exception as error:  # what a decoder raises on broken data is anything
@@ -137,26 +158,48 @@ def explained():
 
 
 @contextlib.contextmanager
-def _opened(image):
+def _opened(image, channels="auto"):
     """Open an image as Pillow does, with its pixels still to decode; arrays are (h, w, c)."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(image, np.ndarray | torch.Tensor):
-        yield _values(image)
+        yield _values(image, channels)
         return
     if isinstance(image, Image.Image):
         path = getattr(image, "filename", None)
+        has_file = bool(path) and os.path.isfile(path)
         unread = getattr(image, "fp", None) is not None and image.tell() == 0
-        if not (unread and path and os.path.isfile(path)):
-            with _loading:
-                image = image.copy()
-            yield image
-            return
+        if not (unread and has_file):
+            try:
+                with _loading:
+                    copied = image.copy()
+            except (
+                AssertionError,
+                AttributeError,
+                ValueError,
+            ):  # as Pillow raises where a file was closed
+                if not has_file:
+                    raise UnreadableImage(
+                        "an image of Pillow's whose file was closed before its pixels were read; "
+                        "call its load() before the file is closed"
+                    ) from None
+            else:
+                yield copied
+                return
         image = path  # read from its file, it does not stay in the user's object
+    if isinstance(image, bytes) and len(image) < LONGEST_PATH and os.path.isfile(image):
+        image = os.fsdecode(image)  # as os.listdir(b".") gives paths
+    if _is_file(image):
+        image = _content(image)
     if isinstance(image, str | PathLike):
+        image = _path(image)
         mode = os.stat(image).st_mode
+        if stat.S_ISDIR(mode):
+            raise UnreadableImage(
+                f"a folder; sklearn_ssl.image_paths({os.fspath(image)!r}) lists the images in it"
+            )
         if not stat.S_ISREG(mode):  # to open a pipe would wait for ever
-            raise UnreadableImage("a folder" if stat.S_ISDIR(mode) else "not a regular file")
+            raise UnreadableImage("not a regular file")
         file = open(image, "rb")  # noqa: SIM115
     elif isinstance(image, bytes | bytearray | memoryview):
         file = io.BytesIO(image)
@@ -184,6 +227,30 @@ def _opened(image):
             yield opened
 
 
+def _path(path):
+    """Return a path, also of an address of a file; raise for other addresses and for patterns."""
+    if isinstance(path, str) and (scheme := re.match(r"([a-z0-9+.-]{2,}):/", path, re.I)):
+        if scheme[1].lower() != "file":
+            raise UnreadableImage("an address, not a path; download the file first")
+        from urllib.request import url2pathname  # takes long to import
+
+        return url2pathname(urlsplit(path).path)
+    if not os.path.lexists(path) and re.search(r"[*?]", os.fspath(path)):
+        raise UnreadableImage("a pattern, not a path; glob.glob lists the files that match it")
+    return path
+
+
+def _content(file):
+    """Return what an open file holds, and leave it where it was."""
+    place = file.tell()
+    file.seek(0)
+    content = file.read()
+    file.seek(place)
+    if isinstance(content, str):
+        raise UnreadableImage("a file that was opened as text; open it with mode 'rb'")
+    return content
+
+
 @functools.cache
 def _formats():
     """Return which of the formats this Pillow reads."""
@@ -193,11 +260,11 @@ def _formats():
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _values(array):
+def _values(array, channels="auto"):
     """Return an array or tensor, (h, w), (h, w, c) or (c, h, w), as (h, w, c) in a known type."""
     if isinstance(array, torch.Tensor):
         array = (array.float() if array.dtype == torch.bfloat16 else array).detach().cpu().numpy()
-    first = array.ndim == 3 and channel_axis(array.shape) == 0
+    first = array.ndim == 3 and channel_axis(array.shape, channels) == 0
     last = array.transpose(1, 2, 0) if first else array
     if last.ndim not in (2, 3) or 0 in last.shape or last.shape[2:] not in ((), (1,), (3,)):
         raise UnreadableImage(
@@ -318,8 +385,24 @@ def _covering(image, height, width):
     return image.resize(size, Image.Resampling.BILINEAR, box=box)
 
 
-def channel_axis(shape):
-    """Axis of the channels in an image: the shorter of first and last, and the last on a tie."""
+def channel_axis(shape, channels="auto"):
+    """Return the axis of the channels in an image: 0 or 2, None if it has none.
+
+    It is what ``channels`` says, or else what the shape says; raises where that is ambiguous.
+    """
     if len(shape) == 2:
         return None
-    return 2 if shape[2] <= shape[0] else 0
+    if channels != "auto":
+        return 0 if channels == "first" else 2
+    first, middle, last = shape
+    usual = first in USUAL, last in USUAL
+    if usual != (True, True):
+        if usual[1] or (not usual[0] and (first == middle != last or 2 * last <= min(shape[:2]))):
+            return 2
+        if usual[0] or middle == last != first or 2 * first <= min(shape[1:]):
+            return 0
+    raise AmbiguousLayout(
+        f"Images of shape {tuple(shape)} may have {last} channels last and {first} x {middle} "
+        f"pixels, or {first} channels first and {middle} x {last} pixels. Say which, with "
+        'input=Images(channels="last") or input=Images(channels="first").'
+    )

@@ -2,8 +2,10 @@
 
 import math
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from datetime import date, timedelta
+from numbers import Integral, Number
 from os import PathLike
 
 import numpy as np
@@ -15,11 +17,14 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_ssl._sklearn import _check_feature_names
 from sklearn_ssl.data import images_of
-from sklearn_ssl.decoding import channel_axis
+from sklearn_ssl.data.on_disk import OnDisk
+from sklearn_ssl.decoding import AmbiguousLayout, channel_axis, is_image, is_missing, is_pillow
+from sklearn_ssl.folders import SUFFIXES
 from sklearn_ssl.reading import (
     KeptImages,
     listed_images,
     read_images,
+    rows_of,
     told_apart,
     typical_size,
     value_ranges,
@@ -36,6 +41,7 @@ def find_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
     estimator and, for images, ``image_shape_`` (h, w, c), that of listed ones when they are read.
     These get at most ``largest_size`` where ``image_size`` is "auto".
     """
+    X, channels = recognized(X), images_of(estimator).channels
     # Whether pixels were and will be read as bytes, in whatever number type they come.
     listed = not reset and getattr(estimator, "_listed", False)
     if listed and hasattr(X, "columns"):
@@ -44,23 +50,28 @@ def find_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
     if images is None:
         source = _array_source(estimator, _as_array(X), reset, min_samples)
         if not _to_be_resized(estimator, source, reset, listed):
-            _check_finite(source)
+            _check_finite(source, getattr(estimator, "feature_names_in_", None))
             _check_shape(estimator, source, reset)
             if source.is_image and not reset:
                 estimator._scaling.check(source, type(estimator).__name__)
             if reset:
                 estimator._listed = False
             return source
-        images = list(source.array.reshape(len(source), *source.sample_shape))
+        images = source.array
+        if not isinstance(images, OnDisk):
+            images = list(images.reshape(len(source), *source.sample_shape))
+        channels = "last" if source.channel_axis == 2 else "first"
         n_features = math.prod(source.sample_shape)
     if reset:
         size = estimator.image_size
-        size = (typical_size(images, largest_size) if isinstance(size, str) else size,) * 2
+        size = (
+            typical_size(images, largest_size, channels) if isinstance(size, str) else size,
+        ) * 2
         _check_feature_names(estimator, X, reset=True)
         estimator.n_features_in_, estimator._listed = n_features, True
     else:
         size = _shape_of_fit(estimator)[:2]
-    return ListedImages(estimator, images, size, reset, min_samples)
+    return ListedImages(estimator, images, size, reset, min_samples, channels)
 
 
 @dataclass
@@ -72,6 +83,7 @@ class ListedImages:
     size: tuple  # (height, width) that they get
     reset: bool
     min_samples: int
+    channels: str  # of arrays
 
     def content(self, by_content=False):
         """Return what tells the images from others; None if they have to be decoded for that.
@@ -91,11 +103,14 @@ class ListedImages:
             self.images,
             height,
             width,
+            channels=self.channels,
             n_jobs=estimator.n_jobs,
             folder=estimator.cache,
             verbose=estimator.verbose,
         )
         rows, n_images = np.flatnonzero(places["block"] >= 0), len(self.images)
+        if not n_images:
+            raise ValueError("X lists no images: it is empty.")
         needed = self.min_samples if self.min_samples > 1 else 0  # transform can do without any
         if n_images < needed:
             raise ValueError(
@@ -134,7 +149,8 @@ def identified(found, hash_files):
 
 def taken(X, indices):
     """Return the samples of these indices, of whatever X is."""
-    return X[indices] if isinstance(X, torch.Tensor) else _safe_indexing(X, indices)
+    X = recognized(X)
+    return X[indices] if isinstance(X, torch.Tensor | OnDisk) else _safe_indexing(X, indices)
 
 
 def needs_images(estimator, source):
@@ -156,29 +172,138 @@ def needs_color(estimator, source):
     )
 
 
+def recognized(X):
+    """Return X, on disk as it is there; raise where it is one sample, or no collection of them."""
+    if is_pillow(X) or isinstance(X, bytes | bytearray | memoryview) or hasattr(X, "seek"):
+        raise ValueError("X is one image. Give a list of images: [image].")
+    if isinstance(X, Mapping) and not isinstance(X, Sequence) and not hasattr(X, "dtypes"):
+        names = list(X)
+        if {"bytes", "path", "image", "img"} & set(names) and not any(
+            isinstance(value, list | tuple | np.ndarray | torch.Tensor) and len(value) > 4
+            for value in X.values()
+        ):
+            raise ValueError("X is one sample, a dict. Give a list of samples: [sample].")
+        raise ValueError(
+            f"X is a dict with the keys {names[:10]}. Give the column with the samples: "
+            f"X[{names[0] if names else 'name'!r}]."
+        )
+    if isinstance(X, tuple) and len(X) == 2 and is_image(X[0]) and isinstance(X[1], Number):
+        raise ValueError(
+            "X is one pair of image and label. Give a list of pairs: [(image, label)]."
+        )
+    if hasattr(X, "dataset") and hasattr(X, "batch_size"):
+        raise ValueError(
+            "X is a DataLoader, which gives batches. Give its data set: X.dataset. fit makes "
+            "batches itself."
+        )
+    if isinstance(X, torch.utils.data.IterableDataset):
+        raise ValueError(
+            "X is an iterable data set. Give one with __len__ and __getitem__, or list(X)."
+        )
+    sized = hasattr(X, "__len__") and hasattr(X, "__getitem__")
+    iterates = isinstance(X, Iterable) and not hasattr(X, "__array__") and not issparse(X)
+    if iterates and not sized and not hasattr(X, "columns"):
+        kind = type(X).__name__
+        raise ValueError(f"X is of type {kind}, whose items have no number. Give a list: list(X).")
+    shape = getattr(X, "shape", ())
+    in_memory = isinstance(X, np.ndarray | torch.Tensor) or hasattr(X, "columns") or issparse(X)
+    if sized and not in_memory and isinstance(shape, tuple) and len(shape) > 2:
+        return X if isinstance(X, OnDisk) else OnDisk(X)
+    return X
+
+
+def _check_one_image(estimator, X, reset):
+    """Raise where an array (a, b, c) is one image, which would be taken for gray ones."""
+    shape, seen = tuple(X.shape), None if reset else getattr(estimator, "image_shape_", None)
+    one = min(shape[:2]) > 4 and shape[2] in (3, 4)  # or gray images of 3 pixels side by side
+    one |= shape[0] == 3 and min(shape[1:]) > 4
+    if seen is not None:
+        if shape[1:] == seen[:2] and (seen[2] == 1 or getattr(estimator, "needs_color", False)):
+            return
+        one |= shape in (seen, (seen[2], *seen[:2]))
+    if one:
+        raise ValueError(
+            f"X has shape {shape}, as one image has. Give a list of images, [image], or an array "
+            "(n, height, width, channels), where gray images have one channel."
+        )
+
+
 def _array_source(estimator, X, reset, min_samples):
     """Check an array, and return the source of its samples."""
     check = {
         "ensure_all_finite": False,  # done later, with the sample's number
         "ensure_min_samples": min_samples,
     }
-    ndim = len(X.shape)
+    ndim, channels = len(X.shape), images_of(estimator).channels
     if ndim > 4:
         raise ValueError(
             f"X has {ndim} dimensions, shape {X.shape}. Images have 3 or 4: (n, h, w), "
             "(n, h, w, c) or (n, c, h, w); rows have 2."
         )
     if ndim > 2:
-        X = check_array(X, allow_nd=True, estimator=estimator, input_name="X", **check)
+        if ndim == 3:
+            _check_one_image(estimator, X, reset)
+        if not isinstance(X, OnDisk):
+            X = check_array(X, allow_nd=True, estimator=estimator, input_name="X", **check)
         if 0 in X.shape:
             raise ValueError(f"X has shape {X.shape}: its images hold no pixels.")
         if reset:
             _check_feature_names(estimator, X, reset=True)  # forget those of an earlier fit
-        return ArraySource(X, X.shape[1:], channel_axis(X.shape[1:]))
-    X = validate_data(estimator, X, reset=reset, **check)
+        seen = None if reset else getattr(estimator, "image_shape_", None)
+        return ArraySource(X, X.shape[1:], _axis_like(X.shape[1:], channels, seen))
+    if not reset and getattr(estimator, "image_shape_", None) and estimator.image_shape is None:
+        raise ValueError(
+            f"X holds rows, of shape {tuple(X.shape)}, but {type(estimator).__name__} was fitted "
+            f"on images of (height, width, channels) = {estimator.image_shape_}. Pass images, or "
+            "set image_shape to say how a row holds one. If X is one image, pass a list: [image]."
+        )
+    frame = hasattr(X, "columns")
+    if frame and any(np.asarray(X[name][:1]).dtype.kind in "mM" for name in X.columns):
+        raise _column_error(X)  # dates would become numbers beside others
+    try:
+        rows = validate_data(estimator, X, reset=reset, **check)
+        rows = rows.astype(np.float64) if rows.dtype == object else rows
+    except (TypeError, ValueError) as error:
+        raise _column_error(X, error) from error
+    X = rows
+    if X.dtype.kind in "mM":
+        raise ValueError(f"X holds dates, of type {X.dtype}. Encode them as numbers.")
     if estimator.image_shape is not None:
-        return _flattened_images(X, tuple(estimator.image_shape))
+        return _flattened_images(X, tuple(estimator.image_shape), channels)
     return ArraySource(X, X.shape[1:])
+
+
+def _axis_like(shape, channels, seen):
+    """Return the axis of the channels in images, which look like those in fit if that tells it."""
+    if channels == "auto" and seen is not None and len(shape) == 3:
+        last, first = tuple(shape) == tuple(seen), tuple(shape) == (seen[2], *seen[:2])
+        if last != first:
+            return 2 if last else 0
+    return channel_axis(shape, channels)
+
+
+def _column_error(X, error=None):
+    """Return the error that names the column of a table that holds no numbers, or the error."""
+    if issparse(X) or len(getattr(X, "shape", ())) != 2:
+        return error
+    names = X.columns if hasattr(X, "columns") else range(X.shape[1])
+    for name in names:
+        column = np.asarray(X[name] if hasattr(X, "columns") else X[:, name])
+        first = next((value for value in column.tolist() if not is_missing(value)), None)
+        if column.dtype.kind in "mM" or isinstance(first, date | timedelta):
+            kind, remedy = "dates", "Encode them as numbers, such as days since the first of them"
+        elif isinstance(first, str) and first.lower().endswith(SUFFIXES):
+            kind = "paths of images"
+            remedy = (
+                "Give them to an estimator of their own: ColumnTransformer([('images', "
+                f"{'SimCLRTransformer()'}, [{name!r}]), ('numbers', ..., [...])])"
+            )
+        elif isinstance(first, str | bytes):
+            kind, remedy = "text", "Encode categories as numbers, such as with OneHotEncoder"
+        else:
+            continue
+        return ValueError(f"Column {name!r} of X holds {kind}, such as {first!r}. {remedy}.")
+    return error
 
 
 def _to_be_resized(estimator, source, reset, listed):
@@ -195,7 +320,9 @@ def _to_be_resized(estimator, source, reset, listed):
             f"Images of 1 or 3 channels can be resized to image_size. Those of X have "
             f"{source.shape[0]}, of type {source.array.dtype}. Resize them before."
         )
-    if source.array.dtype.kind == "f" and np.isnan(source.array.min()):
+    if source.array.dtype.kind == "f" and any(
+        np.isnan(source.array[part]).any() for part in source.parts()
+    ):
         raise ValueError(
             "Input X contains NaN. Its images are read one by one, as bytes, which cannot be NaN. "
             "Put numbers there; inpaint takes holes as its mask, too."
@@ -226,7 +353,7 @@ def _fitted_on_rows(estimator):
     )
 
 
-def _flattened_images(X, image_shape):
+def _flattened_images(X, image_shape, channels):
     """Return the source of images that lie in rows."""
     if len(image_shape) not in (2, 3) or not all(
         isinstance(side, Integral) and side > 0 for side in image_shape
@@ -240,7 +367,11 @@ def _flattened_images(X, image_shape):
             f"image_shape={image_shape} needs {math.prod(image_shape)} columns, X has {X.shape[1]}."
             " Give the shape that the images in its rows have."
         )
-    return ArraySource(X, image_shape, channel_axis(image_shape))
+    try:
+        axis = channel_axis(image_shape, channels)
+    except AmbiguousLayout:
+        axis = 2  # what is said outright is obeyed
+    return ArraySource(X, image_shape, axis)
 
 
 def _check_shape(estimator, source, reset):
@@ -283,6 +414,10 @@ def _as_array(X):
         return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
     if issparse(X) or hasattr(X, "columns"):  # scikit-learn reads data frames and column names
         return X
+    if isinstance(X, OnDisk):
+        return X
+    if hasattr(X, "__getitem__") and not hasattr(X, "__array__") and not isinstance(X, Sequence):
+        return rows_of(X)  # a data set
     if isinstance(X, list | tuple):
         X = [_as_array(x) if isinstance(x, torch.Tensor) else x for x in X]
         _check_one_scale(X)
@@ -327,7 +462,7 @@ def _check_one_scale(images):
         )
 
 
-def _check_finite(source):
+def _check_finite(source, names=None):
     """Raise a ValueError that names the first sample with NaN or infinity."""
     if source.array.dtype.kind != "f" or get_config()["assume_finite"]:
         return
@@ -337,10 +472,17 @@ def _check_finite(source):
         if not finite.all():
             bad = np.flatnonzero(~finite.reshape(len(chunk), -1).all(axis=1))
             kind = "NaN" if np.isnan(chunk[bad[0]]).any() else "infinity"
+            column = "" if source.is_image else _column_of(names, ~finite[bad[0]])
             raise ValueError(
-                f"Input X contains {kind}: sample {part.start + bad[0]} is the first of them. "
-                "Impute or remove such samples."
+                f"Input X contains {kind}: sample {part.start + bad[0]} is the first of them"
+                f"{column}. Impute or remove such samples."
             )
+
+
+def _column_of(names, wrong):
+    """Return in which column of a row the first wrong value is, as text."""
+    i = int(wrong.argmax())
+    return f", in column {i if names is None else repr(names[i])}"
 
 
 def holds_nan(source):

@@ -17,6 +17,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from scipy.sparse import issparse
 
 from sklearn_ssl.cache import KINDS, ImageStore, file_key, pixels_at
+from sklearn_ssl.data.on_disk import OnDisk
 from sklearn_ssl.data.pixel_range import (
     check_levels,
     drawn_pixels,
@@ -105,7 +106,7 @@ def listed_images(X, expected=False):
     X may be a list, an array, a column or a data set. Where images are ``expected``, missing
     values are taken for missing images.
     """
-    if isinstance(X, Mapping | str | bytes | PathLike) or issparse(X):
+    if isinstance(X, Mapping | str | bytes | PathLike | OnDisk) or issparse(X):
         return None
     column = X
     if hasattr(X, "columns"):
@@ -116,11 +117,14 @@ def listed_images(X, expected=False):
         if len(getattr(column, "shape", ())) != 1:
             return None
     elif not isinstance(column, list | tuple):
-        is_set = hasattr(column, "__len__") and hasattr(column, "__getitem__") and len(column)
-        return column if is_set and not _is_row(_fetched(column, 0)) else None
+        is_set = hasattr(column, "__len__") and hasattr(column, "__getitem__")
+        if not is_set or not len(column):
+            return None
+        first = _fetched(column, 0)
+        return None if not isinstance(first, UnreadableImage) and _is_row(first) else column
     first = next((item for item in column if not is_missing(item)), None)
     if first is None:
-        return list(column) if expected and len(column) else None
+        return list(column) if expected else None
     if isinstance(first, np.ndarray | torch.Tensor) and isinstance(X, list | tuple):
         equal = len({getattr(item, "shape", None) for item in X}) == 1
         if equal and not expected:
@@ -144,12 +148,25 @@ def _holds_image(item):
     return is_image(item) or isinstance(item, Mapping)
 
 
-def typical_size(images, largest):
+def rows_of(data_set):
+    """Return the rows of numbers that a data set gives, alone or first in a pair, as an array."""
+    items = [data_set[i] for i in range(len(data_set))]  # not until IndexError, which may not come
+    pairs = all(isinstance(item, tuple) for item in items)
+    rows = [np.asarray(item[0] if pairs else item) for item in items]
+    if rows and not rows[0].ndim:
+        raise ValueError(
+            "The first item of X is, or begins with, a number. Items are images, rows of numbers "
+            "or dicts with an image. In pairs, (image, label), the image comes first."
+        )
+    return np.stack(rows)
+
+
+def typical_size(images, largest, channels):
     """Return a size for images: the median of their shorter sides, in steps of 32 pixels."""
     sides = []
     for row in np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).astype(int).tolist():
         with contextlib.suppress(UnreadableImage):  # named when all are read
-            sides.append(shorter_side(_fetched(images, row)))
+            sides.append(shorter_side(_fetched(images, row), channels))
     size = min(largest, int(np.median(sides))) if sides else largest
     return size if size < 32 else size - size % 32
 
@@ -179,7 +196,7 @@ def told_apart(images, by_content):
     return parts
 
 
-def read_images(images, height, width, *, n_jobs, folder, verbose):
+def read_images(images, height, width, *, channels="auto", n_jobs, folder, verbose):
     """Decode images that cover height and width; return blocks, places, and what went wrong.
 
     A place's block is -1 where an image could not be read; why says a dict by row.
@@ -200,7 +217,7 @@ def read_images(images, height, width, *, n_jobs, folder, verbose):
             # Asked for by one thread: data sets may read one file.
             items = [_fetched(images, row) for row in rows]
             parts = (items[i : i + TASK] for i in range(0, len(items), TASK))
-            decoded = parallel(delayed(_decoded)(part, height, width) for part in parts)
+            decoded = parallel(delayed(_decoded)(part, height, width, channels) for part in parts)
             for row, result in zip(rows, chain.from_iterable(decoded), strict=True):
                 if isinstance(result, UnreadableImage):
                     bad[row] = str(result)
@@ -269,12 +286,12 @@ def _fetched(images, row):
         return reason
 
 
-def _decoded(items, height, width):
+def _decoded(items, height, width, channels):
     """Return each image as bytes, or the reason why it cannot be read."""
     results = []
     for item in items:
         try:
-            results.append(read_image(item, height, width))
+            results.append(read_image(item, height, width, channels))
         except UnreadableImage as reason:
             # Without the frames that hold the file.
             results.append(UnreadableImage(str(reason)))
@@ -315,7 +332,9 @@ def _is_list(images):
 
 
 def _is_row(item):
-    """Tell whether the first item of something is a row of numbers, or a number."""
+    """Tell whether the first item of a data set is a row of numbers, alone or first in a pair."""
     if isinstance(item, list | tuple) and len(item):
-        return isinstance(item[0], Number)
+        if isinstance(item, list) and all(isinstance(value, Number) for value in item):
+            return True
+        item = item[0]
     return isinstance(item, Number) or getattr(item, "ndim", 2) < 2

@@ -224,7 +224,7 @@ def test_what_is_no_image_is_explained(tmp_path, photo, monkeypatch):
     (tmp_path / "page.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     os.mkfifo(tmp_path / "pipe")
     assert reason(tmp_path / "nothing.jpg") == "no such file"
-    assert reason(str(tmp_path / "folder")) == "a folder"
+    assert reason(str(tmp_path / "folder")).startswith("a folder; sklearn_ssl.image_paths(")
     assert "symbolic links" in reason(tmp_path / "a")
     assert reason(tmp_path / "empty.jpg") == "empty, it has 0 bytes"
     assert reason(tmp_path / "text.jpg") == "not an image, or of a format that is not read"

@@ -31,7 +31,7 @@ ARROWS = {
     "cache": {"locking"},
     "reading": {"cache", "data", "decoding"},
     "sources": {"cache", "data", "reading"},
-    "inputs": {"_sklearn", "data", "decoding", "reading", "sources", "telling"},
+    "inputs": {"_sklearn", "data", "decoding", "folders", "reading", "sources", "telling"},
     "folders": set(),
     "saving": {"data", "sources", "views"},
     "exporting": {"engine", "saving"},

@@ -18,7 +18,7 @@ WHITE = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
 # Channels have ranges of their own where one of them takes less than this share of the common one.
 OWN_RANGE = 1 / 16
 # Images are on another scale than those in fit if their values are so many times the range, or all
-# have less than this share of the amplitude of the brightest, or of all but the 5 % faintest in fit.
+# have less than this share of the amplitude of bright ones, or of all but the 5 % faintest in fit.
 LARGEST, FAINTEST, FAINTER, FEW = 3, 1 / 12, 0.25, 0.05
 MANY = 10  # from so many images on this is certain
 
@@ -65,8 +65,9 @@ def tell_of_outliers(name, pixels, low, high, black, white):
     share = np.mean((pixels >= black) & (pixels <= white))
     tell(
         f"{name} holds values from {low:g} to {high:g}, of which {share:.2%} lie from {black:g} to "
-        f"{white:g}. Values outside, such as hot pixels or nodata values, are clipped to this range. "
-        "If they are meant, set input=Images(value_range=(low, high)); if not, replace them in X."
+        f"{white:g}. Values outside, such as hot pixels or nodata values, are clipped to this "
+        "range. If they are meant, set input=Images(value_range=(low, high)); if not, replace them "
+        "in X."
     )
 
 
@@ -155,7 +156,7 @@ def check_levels(typical, lows, highs, offset, scale, dtype, name):
     )
     if 0 <= low <= high <= 1 and white == 255:
         text += ", with X * 255"
-    elif np.min(offset) == 0 and white <= 1 and 0 <= low and 1 < high <= 255:
+    elif np.min(offset) == 0 and white <= 1 and low >= 0 and 1 < high <= 255:
         text += ", with X / 255"
     if certain:
         raise ValueError(f"{text}, or fit on images like these.")
