@@ -185,12 +185,15 @@ if hasattr(os, "register_at_fork"):
 def isolated(device):
     """Leave the process as it was: random states, default dtype, grad and inference modes.
 
+    Inside, dtype, inference mode and NumPy's handling of floating-point errors are the defaults.
+
     Other threads wait, as those of joblib's threading backend; a thread that waits for another
     one's fit inside of its own, as a callback could, would wait for ever.
     """
     devices = [device] if device.type == "cuda" else []
     # Leaving inference mode turns gradients on as well, where the caller had turned them off.
-    with _alone, torch.random.fork_rng(devices), torch.inference_mode(False):
+    numpy_errors = np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
+    with _alone, torch.random.fork_rng(devices), torch.inference_mode(False), numpy_errors:
         dtype = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)
         try:

@@ -63,7 +63,7 @@ ARROWS = {
         *("methods", "model_selection", "probes", "views"),
     },
     "neighbors": set(),
-    "metrics": {"engine", "metrics", "neighbors"},
+    "metrics": {"embedding", "engine", "metrics", "neighbors"},
     "model_selection": set(),
     "probes": {"_sklearn", "engine", "neighbors", "telling"},
     "__init__": {"comparison", "fine_tuning", "folders", "loading", "methods", "probes"},
