@@ -174,7 +174,12 @@ def compare(
                         flush=True,
                     )
     table = [row for n in numbers for row in _compared(rows, n, transductive)]
-    return Comparison(table, transductive=transductive, metric=metric)
+    chance = None
+    if metric == "accuracy":
+        chance = np.mean(
+            [np.unique(y[test], return_counts=True)[1].max() / len(test) for _, test in folds]
+        )
+    return Comparison(table, transductive=transductive, metric=metric, chance_level=chance)
 
 
 class Comparison:
@@ -199,6 +204,9 @@ class Comparison:
     metric : str, default="accuracy"
         Name of the scores.
 
+    chance_level : float, default=None
+        Accuracy of always predicting the most frequent class; None for other metrics.
+
     Attributes
     ----------
     ax_ : matplotlib Axes
@@ -208,10 +216,11 @@ class Comparison:
         Its figure.
     """
 
-    def __init__(self, rows, *, transductive, metric="accuracy"):
+    def __init__(self, rows, *, transductive, metric="accuracy", chance_level=None):
         self.rows = rows
         self.transductive = transductive
         self.metric = metric
+        self.chance_level = chance_level
 
     def __str__(self):
         """Return the table, and what it says, as text."""
@@ -234,7 +243,7 @@ class Comparison:
         ]
         if any(map(_mark, self.rows)):
             lines.append(f"~ {NOISE_NOTE} (corrected resampled t-test, p > {1 - CONFIDENCE:.2f}).")
-        if any(row["within_noise"] is None for row in self.rows):
+        if any(np.isnan(row["std"]) for row in self.rows):
             lines.append("One fold: the spread of scores and differences is unknown.")
         if any(_is_short(row) for row in self.rows):
             lines.append("Available: labels of the smallest class in a training part.")
@@ -298,6 +307,11 @@ class Comparison:
                 ax.barh(place, mean, xerr=known, color=style["color"], height=0.7)
                 text = _with_std(f"{mean[0]:.3f}", std[0]) + _mark(rows[0])
                 ax.text(1.02, place, text, va="center", transform=ax.get_yaxis_transform())
+        chance, line = self.chance_level, ax.axhline if several else ax.axvline
+        low, high = ax.get_ylim() if several else ax.get_xlim()
+        has_chance = bool(chance is not None and low < chance < high)
+        if has_chance:
+            line(chance, color="black", linewidth=0.8, label="chance level")
         if several:
             ax.set_xticks(x, [_labels(row).replace(" ", "\n", 1) for row in rows])
             ax.set(xlabel="labels per class", ylabel=self.metric)
@@ -307,8 +321,9 @@ class Comparison:
         else:
             ax.set_yticks(range(len(names)), names)
             ax.invert_yaxis()
-            spread = "" if rows[0]["within_noise"] is None else ", mean and std over folds"
-            ax.set_xlabel(self.metric + spread + f"\n~ {NOISE_NOTE}" * marked)
+            spread = "" if np.isnan(std).any() else ", mean and std over folds"
+            notes = f"\n~ {NOISE_NOTE}" * marked + "\nline: chance level" * has_chance
+            ax.set_xlabel(self.metric + spread + notes)
         return self
 
 
@@ -575,7 +590,7 @@ def _within_noise(difference, ratio):
 def _mark(row):
     """Return the mark of a difference within noise; the best baseline has none."""
     is_best = row["is_baseline"] and row["difference"] == row["difference_std"] == 0
-    return " ~" if row["within_noise"] and not is_best else ""
+    return " ~" if row.get("within_noise") and not is_best else ""
 
 
 def _with_std(text, std):
@@ -585,7 +600,7 @@ def _with_std(text, std):
 
 def _is_short(row):
     """Return whether a class has fewer labels than asked for."""
-    return row["labels"] is not None and row["labels_used"] < row["labels"]
+    return row["labels"] is not None and row.get("labels_used", np.inf) < row["labels"]
 
 
 def _labels(row):

@@ -26,7 +26,12 @@ from sklearn_ssl import (
     compare,
     comparison,
 )
-from sklearn_ssl.inspection import EmbeddingDisplay, LabelEfficiencyDisplay, NeighborsDisplay
+from sklearn_ssl.inspection import (
+    EmbeddingDisplay,
+    LabelEfficiencyDisplay,
+    NeighborsDisplay,
+    TrainingDisplay,
+)
 from sklearn_ssl.metrics import rankme_scorer
 
 mpl.use("Agg")
@@ -171,6 +176,28 @@ def test_curves_show_noise_and_leave_room_for_the_legend():
     assert [text.get_text() for text in legend.get_texts()][-1] == comparison.NOISE_NOTE
     white = [points.get_facecolor().tolist() == [[1, 1, 1, 1]] for points in ax.collections]
     assert any(white)
+
+
+def test_the_chance_level_is_that_of_the_most_frequent_class():
+    y = (Y > 6).astype(int)
+    found = quick(
+        [PCA(5)], y=y, cv=[(np.arange(60), np.arange(60, 120)), (np.arange(60), np.arange(60, 80))]
+    )
+    expected = ((y[60:] == 0).mean() + (y[60:80] == 0).mean()) / 2
+    assert found.chance_level == pytest.approx(expected)
+    (line,) = (line for line in found.plot().ax_.lines if line.get_label() == "chance level")
+    np.testing.assert_allclose(line.get_xdata(), expected)
+    assert quick([PCA(5)], y=y, scoring="f1").chance_level is None
+
+
+def test_names_in_the_picture_of_a_training():
+    display = TrainingDisplay.from_estimator(shrunk(SimCLRTransformer).fit(IMAGES))
+    legend = [text.get_text() for text in display.axes_[0].get_legend().get_texts()]
+    assert legend == ["loss", "chance level"]
+    assert [ax.get_ylabel() for ax in display.figure_.axes[2:]] == [
+        "embedding_std",
+        "effective_rank",
+    ]
 
 
 def test_verbose_names_fold_and_labels(capsys):
