@@ -41,6 +41,7 @@ from sklearn_ssl.inputs import taken
 from sklearn_ssl.layers import wide
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.model_selection import UNLABELED
+from sklearn_ssl.parameters import suggesting
 from sklearn_ssl.probes import LinearProbe, probabilities
 from sklearn_ssl.views import ImageViews, RowViews
 
@@ -88,6 +89,7 @@ class ClassesObjective(Objective):
             return {"loss": loss + self.penalty / 2 * squares}
 
 
+@suggesting
 class FineTuneClassifier(ClassifierMixin, BaseEstimator):
     """Classify with a network that learned without labels first, and then from the few there are.
 

@@ -1,5 +1,7 @@
 """Cases of users: names and marks in compare, output as data frames, callbacks, parameters."""
 
+import inspect
+import pickle
 import re
 
 import matplotlib as mpl
@@ -7,9 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import sklearn
-from common import digits, shrunk
+import skorch.callbacks
+from common import METHODS, digits, shrunk
 from scipy.sparse import csr_array
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
@@ -17,15 +20,26 @@ from sklearn.metrics import f1_score, log_loss, make_scorer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from skorch.callbacks import (
+    BatchScoring,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    InputShapeSetter,
+    LRScheduler,
+)
 
 from sklearn_ssl import (
+    EncoderTransformer,
     FineTuneClassifier,
+    KNNProbe,
     LinearProbe,
     PatchKMeansTransformer,
     SimCLRTransformer,
     compare,
     comparison,
 )
+from sklearn_ssl.fingerprint import fingerprint
 from sklearn_ssl.inspection import (
     EmbeddingDisplay,
     LabelEfficiencyDisplay,
@@ -33,6 +47,7 @@ from sklearn_ssl.inspection import (
     TrainingDisplay,
 )
 from sklearn_ssl.metrics import rankme_scorer
+from sklearn_ssl.views import ImageViews
 
 mpl.use("Agg")
 IMAGES, Y = (part[:120] for part in digits())
@@ -318,3 +333,111 @@ def test_errors_of_numpy_that_raise_leave_a_fit_alone():
         found = shrunk(SimCLRTransformer).fit(tiny).transform(tiny)
         assert len(quick({"ours": shrunk(SimCLRTransformer)}, n_labels=1).rows) == 4
     np.testing.assert_array_equal(found, expected)
+
+
+class Recorded(skorch.callbacks.Callback):
+    """Records a score of its own."""
+
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record("valid_loss", 1.0)
+
+
+def quiet(callback, *given, **settings):
+    return callback(*given, sink=str, **settings)
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (EarlyStopping(), r"EarlyStopping\(monitor='valid_loss'\).*Set monitor='train_loss'"),
+        (EarlyStopping, "Set monitor='train_loss'"),
+        (("stop", EarlyStopping()), "Set monitor='train_loss'"),
+        (Checkpoint(), "Set monitor='train_loss_best'"),
+        (LRScheduler("ReduceLROnPlateau", monitor="valid_loss"), "Set monitor='train_loss'"),
+        (EpochScoring("accuracy"), "EpochScoring, which scores predictions of labels"),
+        (BatchScoring("accuracy", on_train=True), "BatchScoring, which scores predictions"),
+        (InputShapeSetter(), "shape of samples is set by fit"),
+    ],
+)
+def test_callbacks_that_need_validation_or_labels(callback, message):
+    """Before training, and before X is looked at."""
+    with pytest.raises(ValueError, match=message):
+        shrunk(SimCLRTransformer, callbacks=[callback]).fit("no samples")
+
+
+def test_callbacks_that_monitor_what_is_recorded():
+    for monitor, others in (("valid_loss", [Recorded()]), ("train_loss", []), ("lr", [])):
+        stop = quiet(EarlyStopping, monitor)
+        assert shrunk(SimCLRTransformer, callbacks=[*others, stop]).fit(ROWS).n_iter_ == 1
+    for callback in (
+        EarlyStopping("los"),
+        Checkpoint("los"),
+        LRScheduler("ReduceLROnPlateau", "los"),
+    ):
+        with pytest.raises(ValueError, match=r"one of \['los'\]. Recorded are .*'train_loss'"):
+            shrunk(SimCLRTransformer, callbacks=[callback]).fit(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("cls", "given", "meant"),
+    [
+        *((method, "epochs", "'max_epochs'") for method in METHODS),
+        (SimCLRTransformer, "learning_rate", "'lr'"),
+        (SimCLRTransformer, "temprature", "'temperature'"),
+        (SimCLRTransformer, "seed", "'random_state'"),
+        (SimCLRTransformer, "batchsize", "'batch_size'"),
+        (EncoderTransformer, "pretrained", "'weights'"),
+        (PatchKMeansTransformer, "n_clusters", "'n_centroids'"),
+        (LinearProbe, "c", "'C'"),
+        (KNNProbe, "neighbors", "'n_neighbors'"),
+        (ImageViews, "rotate", "'rotation'"),
+    ],
+)
+def test_a_mistyped_parameter_names_the_one_that_was_meant(cls, given, meant):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{given}'.*{meant}"):
+        cls(**{given: 1})
+
+
+def test_mistyped_parameters_of_fine_tuning_and_of_subclasses():
+    with pytest.raises(TypeError, match=r"'epochs'. Did you mean 'max_epochs'"):
+        FineTuneClassifier(SimCLRTransformer(), epochs=1)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'estimator'"):
+        FineTuneClassifier()
+
+    class Mine(SimCLRTransformer):
+        """One more parameter."""
+
+        sharpness: float = 1.0
+
+    class Own(SimCLRTransformer):
+        """An __init__ of its own."""
+
+        def __init__(self, *, width=3):
+            super().__init__(n_epochs=width)
+
+    with pytest.raises(TypeError, match=r"Mine.*'sharpnes'. Did you mean 'sharpness'"):
+        Mine(sharpnes=1)
+    with pytest.raises(TypeError, match=r"Own.*'n_epochs'. Did you mean 'max_epochs'"):
+        Own()
+    with pytest.raises(TypeError, match=r"Own.*'x'. The parameters are width"):
+        Own(x=3)
+
+
+def test_constructors_are_as_they_were():
+    model = pickle.loads(pickle.dumps(clone(SimCLRTransformer(lr=0.1))))
+    assert model.get_params()["lr"] == 0.1
+    signature = inspect.signature(SimCLRTransformer)
+    assert set(signature.parameters) == set(SimCLRTransformer().get_params())
+    assert {p.kind for p in signature.parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_code_of_the_user_in_a_wrapper_of_ours_counts():
+    def classes(value):
+        class Own(SimCLRTransformer):
+            def __init__(self, *, width=3):
+                self.width = width + value
+
+        return Own
+
+    assert fingerprint(classes(1)) != fingerprint(classes(2))
+    assert fingerprint(classes(1)) == fingerprint(classes(1))

@@ -15,6 +15,7 @@ PACKAGE = Path(sklearn_ssl.__file__).parent
 ARROWS = {
     "_sklearn": set(),
     "optimizers": set(),
+    "parameters": set(),
     "timing": set(),
     "defaults": set(),
     "engine": {"health", "microbatches", "optimizers", "telling", "timing"},
@@ -41,16 +42,16 @@ ARROWS = {
     "colors": set(),
     "folding": set(),
     "heap": set(),
-    "views": {"views"},
+    "views": {"parameters", "views"},
     "embedder": {"_sklearn", "defaults", "embedding", "engine", "folding", "inputs"},
     "base": {
         *("_sklearn", "backbones", "embedder", "embedding", "engine", "exporting", "fingerprint"),
         *("fitting", "health", "inputs", "memory", "optimizers", "saving", "telling"),
-        *("defaults", "timing"),
+        *("defaults", "parameters", "timing"),
     },
     "methods": {
         *("_sklearn", "backbones", "base", "colors", "embedder", "embedding", "engine", "inputs"),
-        *("layers", "sources", "telling", "views", "vision_transformers"),
+        *("layers", "parameters", "sources", "telling", "views", "vision_transformers"),
     },
     "discovery": {"base", "methods"},
     "inspection": {
@@ -60,12 +61,12 @@ ARROWS = {
     "comparison": {"base", "embedding", "inputs", "methods", "model_selection", "probes"},
     "fine_tuning": {
         *("_sklearn", "base", "embedder", "embedding", "engine", "heap", "inputs", "layers"),
-        *("methods", "model_selection", "probes", "views"),
+        *("methods", "model_selection", "parameters", "probes", "views"),
     },
     "neighbors": set(),
     "metrics": {"embedding", "engine", "metrics", "neighbors"},
     "model_selection": set(),
-    "probes": {"_sklearn", "engine", "neighbors", "telling"},
+    "probes": {"_sklearn", "engine", "neighbors", "parameters", "telling"},
     "__init__": {"comparison", "fine_tuning", "folders", "loading", "methods", "probes"},
 }
 

@@ -16,6 +16,7 @@ from sklearn_ssl.base import SSLTransformer, all_or_nothing
 from sklearn_ssl.embedder import Embedder
 from sklearn_ssl.embedding import embedding_batch
 from sklearn_ssl.engine import isolated, resolve_device, seed_torch
+from sklearn_ssl.parameters import suggesting
 from sklearn_ssl.sources import learn_scaling
 
 # Of the parameters of all methods, those that mean the same here.
@@ -23,6 +24,7 @@ SHARED = "backbone", "weights", "layer", "image_shape", "image_size", "on_error"
 SHARED += "n_jobs", "device", "precision", "random_state", "verbose"
 
 
+@suggesting
 @dataclass(kw_only=True, eq=False, repr=False)
 class EncoderTransformer(Embedder, BaseEstimator):
     """Embed samples with a network that is not trained here: a random one, or pretrained weights.
