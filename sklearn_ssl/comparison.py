@@ -3,13 +3,14 @@
 import functools
 import itertools
 import time
+import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
@@ -27,7 +28,7 @@ from sklearn_ssl.probes import LinearProbe
 N_COMPONENTS = 256  # of PCA, or as many as there can be
 NOISE = 1e-7  # share of the largest component's variance
 DRAWS = 5  # of some labels per class, in each fold
-CONFIDENCE = 0.95  # above which a difference is not noise
+NOISE_ERRORS = 2  # standard errors up to which a difference is within noise
 COLORS = ["C" + number for number in "012345689"]  # C7 is gray, as baselines are
 NOISE_NOTE = "within noise of the best baseline"
 HOLLOW = {"facecolor": "white", "s": 25, "zorder": 3}
@@ -103,9 +104,10 @@ def compare(
 
     Notes
     -----
-    A difference to the best baseline is within noise if it is not significant at the 5 % level by
-    the corrected resampled t-test over the folds, which takes into account that the training parts
-    of the folds overlap.
+    A difference to the best baseline is within noise if it is at most two standard errors. Those
+    are corrected for the overlap of the training parts (Nadeau & Bengio); the standard deviation
+    over the folds is taken to be at least one sample, for accuracy. With two or three folds they
+    are rough estimates themselves.
 
     References
     ----------
@@ -135,6 +137,7 @@ def compare(
     some_unlabeled = (y == UNLABELED).any()
     splitter = SemiSupervisedSplit(cv) if some_unlabeled else check_cv(cv, y, classifier=True)
     rows, folds = {}, list(splitter.split(X, y))
+    _check_scoring(scoring, y[np.unique(np.concatenate([test for _, test in folds]))])
     for fold, (train, test) in enumerate(folds, start=1):
         labeled = train[y[train] != UNLABELED]
         learned = np.arange(len(y)) if transductive else train
@@ -163,7 +166,8 @@ def compare(
                         "minutes": minutes,
                         "n_seen": n_seen,
                         "labels_used": used,
-                        "ratio": len(test) / len(labeled),
+                        "n_test": len(test),
+                        "n_train": len(labeled),
                     }
                 )
                 if verbose:
@@ -173,7 +177,7 @@ def compare(
                         f"fold {fold} of {len(folds)}, {number}: {name} {np.mean(scores):.3f}",
                         flush=True,
                     )
-    table = [row for n in numbers for row in _compared(rows, n, transductive)]
+    table = [row for n in numbers for row in _compared(rows, n, transductive, metric)]
     chance = None
     if metric == "accuracy":
         chance = np.mean(
@@ -194,8 +198,9 @@ class Comparison:
         "labels", their number per class, or None for all; "labels_used", the smallest number of
         labels of a class that the probe learned from; "scores", of each fold; "mean" and "std" of
         these; "difference" and "difference_std", mean and standard deviation over the folds of the
-        difference to the best baseline with as many labels; "within_noise", whether that is not
-        significant (see :func:`compare`); "minutes" of fit, the mean over the folds; and "note".
+        difference to the best baseline with as many labels; "within_noise", whether that is at
+        most two standard errors (see :func:`compare`); "minutes" of fit, the mean over the folds;
+        and "note".
         With one fold standard deviations are NaN, and "within_noise" is None.
 
     transductive : bool
@@ -242,7 +247,7 @@ class Comparison:
             for line in [head, *cells]
         ]
         if any(map(_mark, self.rows)):
-            lines.append(f"~ {NOISE_NOTE} (corrected resampled t-test, p > {1 - CONFIDENCE:.2f}).")
+            lines.append(f"~ {NOISE_NOTE}: at most {NOISE_ERRORS} corrected standard errors.")
         if any(np.isnan(row["std"]) for row in self.rows):
             lines.append("One fold: the spread of scores and differences is unknown.")
         if any(_is_short(row) for row in self.rows):
@@ -404,7 +409,21 @@ def _metric_name(probe, scoring):
         settings = ", ".join(f"{name}={value!r}" for name, value in scoring._kwargs.items())
         return sign + scoring._score_func.__name__ + (f"({settings})" if settings else "")
     scoring = scoring.func if isinstance(scoring, functools.partial) else scoring
-    return getattr(scoring, "__name__", type(scoring).__name__)
+    name = getattr(scoring, "__name__", type(scoring).__name__)
+    return "score" if name == "<lambda>" else name
+
+
+def _check_scoring(scoring, y):
+    """Raise where a metric is not one for these classes, before anything is trained."""
+    if not isinstance(scoring, str):
+        return
+    X = np.zeros((len(y), 1))
+    dummy = DummyClassifier().fit(X, y)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            check_scoring(dummy, scoring)(dummy, X, y)
+    except ValueError as error:
+        raise ValueError(f"scoring={scoring!r} cannot be used for this y: {error}") from error
 
 
 def _fitted(estimators, X, seed):
@@ -535,7 +554,7 @@ def _score(probe, scoring, embedded, y, judged, y_judged):
     return score
 
 
-def _compared(rows, n, transductive):
+def _compared(rows, n, transductive, metric):
     """Return the rows of the table with this number of labels, beside the best baseline."""
     rows = {name: row for (number, name), row in rows.items() if number == n}
     of_folds = {
@@ -565,7 +584,11 @@ def _compared(rows, n, transductive):
                 "std": np.nan if one_fold else float(scores.std()),
                 "difference": float(difference.mean()),
                 "difference_std": np.nan if one_fold else float(difference.std()),
-                "within_noise": _within_noise(difference, folds["ratio"].mean()),
+                "within_noise": _within_noise(
+                    difference,
+                    (folds["n_test"] / folds["n_train"]).mean(),
+                    1 / folds["n_test"].mean() if metric == "accuracy" else 0.0,
+                ),
                 "minutes": float(folds["minutes"].mean()),
                 "scores": scores,
                 "note": "; ".join(note for note, holds in notes.items() if holds),
@@ -574,17 +597,16 @@ def _compared(rows, n, transductive):
     return table
 
 
-def _within_noise(difference, ratio):
-    """Return whether the mean of differences over folds is not significant; None for one fold.
+def _within_noise(difference, ratio, least_std):
+    """Return whether the mean of differences over folds is within noise; None for one fold.
 
     ``ratio`` is the size of a test part as a share of the training part.
     """
     n = len(difference)
     if n == 1:
         return None
-    error = difference.std(ddof=1) * np.sqrt(1 / n + ratio)
-    limit = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error
-    return not abs(difference.mean()) > limit
+    error = max(difference.std(ddof=1), least_std) * np.sqrt(1 / n + ratio)
+    return not abs(difference.mean()) > NOISE_ERRORS * error
 
 
 def _mark(row):
