@@ -27,7 +27,7 @@ estimators = {
 }
 comparison = compare(estimators, digits.images, digits.target, **settings)
 print(comparison)
-comparison.plot().ax_.set_title("Digits, ten labels a class")
+comparison.plot().ax_.set_title("Digits, ten labels per class")
 
 # %%
 # Rows of a table: 30 numbers of each tumour.
@@ -36,10 +36,10 @@ table = load_breast_cancer()
 estimators = {"SimCLR": SimCLRTransformer(max_epochs=EPOCHS, random_state=0)}
 comparison = compare(estimators, table.data, table.target, **settings)
 print(comparison)
-comparison.plot().ax_.set_title("Breast cancer, ten labels a class")
+comparison.plot().ax_.set_title("Breast cancer, ten labels per class")
 
 # %%
-# A difference that is no larger than its standard deviation is none. On the digits learning
+# Differences to the best baseline that are marked with ~ are within noise. On the digits learning
 # helped, and patches, which take seconds, nearly as much. On the table take the rows as they are.
 
 plt.show()

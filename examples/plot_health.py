@@ -34,8 +34,8 @@ TrainingDisplay.from_estimator(too_fast).figure_.suptitle("Learning rate of 100"
 # %%
 # ``health_`` has the figures: here those of the last epoch, by the default learning rate and by
 # 100. An ``embedding_std`` near 0 would say that all images look alike to the network, an
-# ``effective_rank`` near 1 that they differ in one way alone. A loss at ``chance_loss`` is that of
-# one who guesses.
+# ``effective_rank`` near 1 that they differ in one way alone. A loss at ``chance_loss`` is at
+# chance level.
 
 for figure in ("embedding_std", "effective_rank", "train_loss", "chance_loss"):
     print(f"{figure:15} {simclr.health_[figure][-1]:8.3f} {too_fast.health_[figure][-1]:8.3f}")

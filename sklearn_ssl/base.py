@@ -33,6 +33,7 @@ from sklearn_ssl.embedder import Embedder, is_auto
 from sklearn_ssl.embedding import in_batches, moved, views_of
 from sklearn_ssl.engine import (
     Training,
+    check_callbacks,
     full_precision,
     gpu_freed,
     isolated,
@@ -46,6 +47,7 @@ from sklearn_ssl.health import symptoms, warn
 from sklearn_ssl.inputs import identified, needs_color, needs_images
 from sklearn_ssl.memory import Kept, folder_of, key_of
 from sklearn_ssl.optimizers import DEFAULTS
+from sklearn_ssl.parameters import suggesting
 from sklearn_ssl.saving import write_estimator
 from sklearn_ssl.telling import tell
 from sklearn_ssl.timing import Clock, seconds_of
@@ -370,7 +372,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     def __init_subclass__(cls, **kwargs):
         """Make the class a keyword-only dataclass, and add the shared parts to its docstring."""
         super().__init_subclass__(**kwargs)
-        dataclass(kw_only=True, eq=False, repr=False)(cls)
+        suggesting(dataclass(kw_only=True, eq=False, repr=False)(cls))
         if "{shared_parameters}" in (cls.__doc__ or ""):
             doc = inspect.cleandoc(SSLTransformer.__doc__)
             _, parameters, attributes = doc.split("----------\n")
@@ -466,6 +468,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         return self
 
     def _fit_on(self, device, X, y, n_epochs, *, resume, anneal):
+        check_callbacks(self.callbacks or [])
         resume = resume and self.__sklearn_is_fitted__()
         clock = Clock(math.inf if self.max_time is None else seconds_of(self.max_time))
         known = None if n_epochs == math.inf else n_epochs

@@ -5,7 +5,8 @@ import math
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
+from scipy.sparse import issparse
+from sklearn.utils import check_array, gen_batches
 from torch import nn
 
 from sklearn_ssl.engine import autocast
@@ -30,6 +31,29 @@ class Mirrored(nn.Module):
         """Return the features of images (n, c, h, w)."""
         # In one batch: an encoder that is called once can be folded, and is written once by ONNX.
         return self.encoder(torch.cat([images, images.flip(3)])).unflatten(0, (2, -1)).mean(dim=0)
+
+
+def transformed(transformer, X):
+    """Return the output of a fitted transformer as an array (n_samples, n_features).
+
+    Data frames, of ``set_output`` or ``set_config``, and sparse matrices are converted. Values may
+    be NaN.
+    """
+    output = transformer.transform(X)
+    output = output.toarray() if issparse(output) else output
+    try:
+        return check_array(
+            output,
+            order="C",  # as arrays have it: another one would change the rounding of products
+            ensure_all_finite=False,
+            ensure_min_samples=0,
+            force_writeable=True,
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{type(transformer).__name__}.transform must return an array of numbers of shape "
+            f"(n_samples, n_features): {error}"
+        ) from error
 
 
 def embedding_batch(source, device):

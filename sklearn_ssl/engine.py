@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, InputShapeSetter
+from skorch.callbacks.scoring import ScoringBase
+from skorch.exceptions import SkorchException
 from skorch.utils import TeeGenerator
 from torch import nn
 
@@ -185,12 +187,15 @@ if hasattr(os, "register_at_fork"):
 def isolated(device):
     """Leave the process as it was: random states, default dtype, grad and inference modes.
 
+    Inside, dtype, inference mode and NumPy's handling of floating-point errors are the defaults.
+
     Other threads wait, as those of joblib's threading backend; a thread that waits for another
     one's fit inside of its own, as a callback could, would wait for ever.
     """
     devices = [device] if device.type == "cuda" else []
     # Leaving inference mode turns gradients on as well, where the caller had turned them off.
-    with _alone, torch.random.fork_rng(devices), torch.inference_mode(False):
+    numpy_errors = np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
+    with _alone, torch.random.fork_rng(devices), torch.inference_mode(False), numpy_errors:
         dtype = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)
         try:
@@ -265,6 +270,37 @@ def learning_rate_factor(epochs_done, warmup_epochs, max_epochs, final=0.0):
         return 1.0
     progress = (epochs_done - warmup_epochs) / (max_epochs - warmup_epochs)
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def check_callbacks(callbacks):
+    """Raise for what is not a callback of skorch, or needs labels or validation samples."""
+    given = [callback[-1] if isinstance(callback, tuple) else callback for callback in callbacks]
+    for callback in given:
+        if not hasattr(callback, "on_epoch_end"):
+            raise TypeError(
+                f"callbacks holds {callback!r}, which is not a skorch callback. Give instances of "
+                "skorch.callbacks.Callback; scikit-learn's callbacks go into set_callbacks."
+            )
+    given = [callback() if isinstance(callback, type) else callback for callback in given]
+    only_skorch = all(type(callback).__module__.startswith("skorch.") for callback in given)
+    for callback in given:
+        name, monitor = type(callback).__name__, getattr(callback, "monitor", None)
+        if isinstance(callback, ScoringBase):
+            raise ValueError(
+                f"callbacks holds {name}, which scores predictions of labels; training without "
+                "labels has none. Monitor train_loss, or record a score of your own in "
+                "on_epoch_end of a callback."
+            )
+        if isinstance(callback, InputShapeSetter):
+            raise ValueError(
+                f"callbacks holds {name}, but the shape of samples is set by fit. Leave it out."
+            )
+        # Another callback may record what it likes, under any name.
+        if only_skorch and isinstance(monitor, str) and monitor.startswith("valid_"):
+            raise ValueError(
+                f"callbacks holds {name}(monitor={monitor!r}), but fit has no validation samples. "
+                f"Set monitor={monitor.replace('valid_', 'train_', 1)!r}."
+            )
 
 
 class SSLNet(NeuralNet):
@@ -625,6 +661,15 @@ class SSLNet(NeuralNet):
             if dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] == "RAISE_VARARGS":
                 raise StopTraining from None
             raise
+        except (KeyError, ValueError, SkorchException) as error:
+            if "not found in history" not in str(error):
+                raise
+            names = sorted(name for name in self.history[-1] if name != "batches")
+            monitors = [c.monitor for c in self.theirs() if hasattr(c, "monitor")]
+            raise ValueError(
+                f"A callback monitors what is not in the history: one of {monitors}. Recorded are "
+                f"{names}."
+            ) from error
 
 
 def may_run_out(device):
@@ -778,12 +823,6 @@ def train(
     on after each epoch, and in it after so many seconds; with such a ``state`` training goes on
     from there, to the same end.
     """
-    for callback in callbacks:
-        if not hasattr(callback[-1] if isinstance(callback, tuple) else callback, "on_epoch_end"):
-            raise TypeError(
-                f"callbacks holds {callback!r}, which is no skorch callback. Give instances of "
-                "skorch.callbacks.Callback; scikit-learn's callbacks go into set_callbacks."
-            )
     progress = Progress(unit)
     net = SSLNet(
         objective.to(training.device, memory_format=torch.channels_last),

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from sklearn_ssl._sklearn import Interval, StrOptions, _fit_context
 from sklearn_ssl.base import all_or_nothing, for_samples
 from sklearn_ssl.embedder import Embedder, is_auto
-from sklearn_ssl.embedding import views_of
+from sklearn_ssl.embedding import transformed, views_of
 from sklearn_ssl.engine import (
     Epoch,
     Objective,
@@ -41,6 +41,7 @@ from sklearn_ssl.inputs import taken
 from sklearn_ssl.layers import wide
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.model_selection import UNLABELED
+from sklearn_ssl.parameters import suggesting
 from sklearn_ssl.probes import LinearProbe, probabilities
 from sklearn_ssl.views import ImageViews, RowViews
 
@@ -88,6 +89,7 @@ class ClassesObjective(Objective):
             return {"loss": loss + self.penalty / 2 * squares}
 
 
+@suggesting
 class FineTuneClassifier(ClassifierMixin, BaseEstimator):
     """Classify with a network that learned without labels first, and then from the few there are.
 
@@ -344,7 +346,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
             could not be read are NaN.
         """
         check_is_fitted(self)
-        scores = self.transformer_.transform(X) @ self.coef_.T + self.intercept_
+        scores = transformed(self.transformer_, X) @ self.coef_.T + self.intercept_
         return scores if len(self.classes_) > 2 else scores[:, 1] - scores[:, 0]
 
     def predict_proba(self, X):

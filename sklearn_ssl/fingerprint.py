@@ -118,7 +118,8 @@ class _Content:
         if isinstance(value, types.FunctionType):
             # Not its __module__, which functools.wraps takes from another one.
             known = _version_of(value.__globals__.get("__name__"))
-            return [value.__qualname__, *known] if known else self._function(value)
+            wrapped = getattr(value, "__wrapped__", None)  # which may be the user's
+            return [value.__qualname__, *known, wrapped] if known else self._function(value)
         if isinstance(value, type):
             known = _version_of(value.__module__)
             return [value.__qualname__, *known] if known else self._class(value)

@@ -76,8 +76,8 @@ def _of_epoch(row, rows, near_chance):
     chance = row.get("chance_loss", -math.inf)
     if row["train_loss"] > near_chance * chance > 0:
         told["chance"] = (
-            f"Nothing was learned, or little: {at} the loss is {row['train_loss']:.4g}, and who "
-            f"guesses has {chance:.4g}. Try more epochs, another lr, or views that keep more of a "
+            f"Nothing was learned, or little: {at} the loss is {row['train_loss']:.4g}, chance "
+            f"level is {chance:.4g}. Try more epochs, another lr, or views that keep more of a "
             "sample; the samples may also hold nothing for this method to learn from."
         )
     skipped = row.get("skipped_steps", 0)

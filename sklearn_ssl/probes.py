@@ -18,6 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from sklearn_ssl._sklearn import Interval, StrOptions, _fit_context
 from sklearn_ssl.engine import full_precision, resolve_device
 from sklearn_ssl.neighbors import nearest, votes
+from sklearn_ssl.parameters import suggesting
 from sklearn_ssl.telling import tell
 
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # what C="auto" tries
@@ -25,6 +26,7 @@ FALLBACK = 1e-2  # where a class has a single sample, so that none can be held o
 FOLDS, HELD_OUT, MANY = 5, 0.2, 5000  # from so many samples on one part is held out once
 
 
+@suggesting
 class LinearProbe(ClassifierMixin, BaseEstimator):
     """Judge an embedding by a linear model: logistic regression on standardised features.
 
@@ -272,6 +274,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         return self.classes_[scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(int)]
 
 
+@suggesting
 class KNNProbe(ClassifierMixin, BaseEstimator):
     """Judge an embedding by votes of the most similar training samples.
 

@@ -497,7 +497,7 @@ def test_early_stopping_ends_fit(images):
 
 @pytest.mark.parametrize("callback", [3, ("name", 3), ProgressBar()])
 def test_callbacks_that_are_none_of_skorch(images, callback):
-    with pytest.raises(TypeError, match=r"no skorch callback.*set_callbacks"):
+    with pytest.raises(TypeError, match=r"not a skorch callback.*set_callbacks"):
         simclr(callbacks=[callback]).fit(images)
 
 

@@ -15,6 +15,7 @@ PACKAGE = Path(sklearn_ssl.__file__).parent
 ARROWS = {
     "_sklearn": set(),
     "optimizers": set(),
+    "parameters": set(),
     "timing": set(),
     "data": {"data", "telling"},
     "defaults": set(),
@@ -42,16 +43,16 @@ ARROWS = {
     "colors": set(),
     "folding": set(),
     "heap": set(),
-    "views": {"views"},
+    "views": {"parameters", "views"},
     "embedder": {"_sklearn", "defaults", "embedding", "engine", "folding", "inputs"},
     "base": {
         *("_sklearn", "backbones", "embedder", "embedding", "engine", "exporting", "fingerprint"),
         *("fitting", "health", "inputs", "memory", "optimizers", "saving", "telling"),
-        *("data", "defaults", "timing"),
+        *("data", "defaults", "parameters", "timing"),
     },
     "methods": {
         *("_sklearn", "backbones", "base", "colors", "data", "embedder", "embedding", "engine"),
-        *("inputs", "layers", "sources", "telling", "views", "vision_transformers"),
+        *("inputs", "layers", "parameters", "sources", "telling", "views", "vision_transformers"),
     },
     "discovery": {"base", "methods"},
     "inspection": {
@@ -61,12 +62,12 @@ ARROWS = {
     "comparison": {"base", "embedding", "inputs", "methods", "model_selection", "probes"},
     "fine_tuning": {
         *("_sklearn", "base", "embedder", "embedding", "engine", "heap", "inputs", "layers"),
-        *("methods", "model_selection", "probes", "views"),
+        *("methods", "model_selection", "parameters", "probes", "views"),
     },
     "neighbors": set(),
-    "metrics": {"engine", "metrics", "neighbors"},
+    "metrics": {"embedding", "engine", "metrics", "neighbors"},
     "model_selection": set(),
-    "probes": {"_sklearn", "engine", "neighbors", "telling"},
+    "probes": {"_sklearn", "engine", "neighbors", "parameters", "telling"},
     "__init__": {"comparison", "data", "fine_tuning", "folders", "loading", "methods", "probes"},
 }
 

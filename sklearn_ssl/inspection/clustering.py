@@ -8,6 +8,8 @@ from sklearn.model_selection import check_cv, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_ssl.embedding import transformed
+
 
 class ClusteringDisplay:
     """Curves of a clustering in training: whether it settles, and finds classes, and how many.
@@ -147,7 +149,7 @@ class ClusteringDisplay:
             scores, nmi = [], []
             for k in curves["n_clusters"].tolist():
                 model = clone(estimator).set_params(n_clusters=k).fit(X)
-                scores.append(cross_val_score(probe, model.transform(X), y, cv=cv))
+                scores.append(cross_val_score(probe, transformed(model, X), y, cv=cv))
                 nmi.append(normalized_mutual_info_score(y, model.labels_))
             curves["scores"], curves["scores_std"] = np.mean(scores, axis=1), np.std(scores, axis=1)
             curves["nmi_n_clusters"] = np.array(nmi)

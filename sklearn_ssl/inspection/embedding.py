@@ -6,6 +6,7 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
 
+from sklearn_ssl.embedding import transformed
 from sklearn_ssl.inputs import taken
 from sklearn_ssl.inspection.pictures import chosen, pictures_of
 
@@ -99,7 +100,7 @@ class EmbeddingDisplay:
         some = chosen(X, n_samples, rng)
         X, y = taken(X, some), None if y is None else np.asarray(y)[some]
         pictures = pictures_of(X, estimator) if hasattr(estimator, "image_shape_") else None
-        return cls._mapped(estimator.transform(X), pictures, y, method, rng).plot(ax)
+        return cls._mapped(transformed(estimator, X), pictures, y, method, rng).plot(ax)
 
     @classmethod
     def from_embeddings(
@@ -152,8 +153,8 @@ class EmbeddingDisplay:
         embedding = check_array(embedding, dtype=[np.float32, np.float64], ensure_min_samples=3)
         seed = rng.randint(np.iinfo(np.int32).max)
         # t-SNE would take long over distances in all dimensions.
-        values = StandardScaler().fit_transform(embedding)
-        values = PCA(min(50, *values.shape), random_state=seed).fit_transform(values)
+        values = transformed(StandardScaler().fit(embedding), embedding)
+        values = transformed(PCA(min(50, *values.shape), random_state=seed).fit(values), values)
         if method == "umap":
             try:
                 from umap import UMAP
@@ -161,10 +162,10 @@ class EmbeddingDisplay:
                 raise ImportError(
                     'method="umap" needs umap-learn: pip install umap-learn.'
                 ) from error
-            positions = UMAP(random_state=seed).fit_transform(values)
+            positions = UMAP(random_state=seed).fit(values).embedding_
         elif method == "tsne":
             perplexity = min(30, (len(values) - 1) / 3)
-            positions = TSNE(perplexity=perplexity, random_state=seed).fit_transform(values)
+            positions = TSNE(perplexity=perplexity, random_state=seed).fit(values).embedding_
         else:
             positions = values[:, :2]
         return cls(positions=positions, y=y, pictures=pictures, title=names[method])

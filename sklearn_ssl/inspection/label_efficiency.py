@@ -1,10 +1,10 @@
-"""Accuracy over the number of labels."""
+"""Scores over the number of labels."""
 
 from sklearn_ssl.comparison import compare
 
 
 class LabelEfficiencyDisplay:
-    """Curves of accuracy over the number of labels, of estimators and of what needs no training.
+    """Curves of a score over the number of labels per class, of estimators and of baselines.
 
     Use it to see how many labels learning without labels saves: where the curve of an estimator
     reaches what raw values need ten times as many for.
@@ -59,7 +59,7 @@ class LabelEfficiencyDisplay:
             Classes, -1 for samples without a label.
 
         n_labels : sequence of int, default=(1, 10, 100)
-            Numbers of labels a class.
+            Numbers of labels per class.
 
         cv : int, cross-validation generator or iterable, default=5
             The folds. An int is the number of stratified folds.
@@ -68,7 +68,7 @@ class LabelEfficiencyDisplay:
             What judges an embedding. None is :class:`~sklearn_ssl.LinearProbe`.
 
         scoring : str or callable, default=None
-            How the probe is judged. None is accuracy.
+            How the probe is judged. None is the probe's own score, accuracy.
 
         transductive : bool, default=False
             Whether estimators learn from the test part as well, without labels.

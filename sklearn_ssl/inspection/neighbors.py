@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
+from sklearn_ssl.embedding import transformed
 from sklearn_ssl.inputs import taken
 from sklearn_ssl.inspection.pictures import (
     RIGHT,
@@ -96,7 +97,7 @@ class NeighborsDisplay:
             The display, with what was found as attributes.
         """
         settings = {"queries": queries, "n_neighbors": n_neighbors, "random_state": random_state}
-        return cls._found(estimator.transform(X), X, y, estimator, **settings).plot(ax)
+        return cls._found(transformed(estimator, X), X, y, estimator, **settings).plot(ax)
 
     @classmethod
     def from_embeddings(

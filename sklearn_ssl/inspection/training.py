@@ -7,9 +7,9 @@ from sklearn.utils.validation import check_is_fitted
 class TrainingDisplay:
     """Curves of a training by epoch: loss, learning rate, and whether the embedding is healthy.
 
-    Use it to see whether training had settled, and where it went wrong: a loss at that of one who
-    guesses, an embedding whose samples are all the same (spread near 0), or that uses few of its
-    dimensions (effective rank near 1).
+    Use it to see whether training had settled, and where it went wrong: a loss at chance level, an
+    embedding whose samples are all the same (``embedding_std`` near 0), or that uses few of its
+    dimensions (``effective_rank`` near 1).
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ class TrainingDisplay:
         Their figure.
 
     lines_ : list of matplotlib Line2D
-        The curves: loss, the loss of one who guesses if there is such, learning rate, spread and
-        effective rank.
+        The curves: loss, chance level if the method has one, learning rate, ``embedding_std`` and
+        ``effective_rank``.
 
     Examples
     --------
@@ -98,18 +98,18 @@ class TrainingDisplay:
         self.lines_ += axes[0].plot(epochs, self.loss, ".-", label="loss")
         chance = self.health.get("chance_loss")
         if chance is not None and np.isfinite(chance).any():
-            self.lines_ += axes[0].plot(epochs, chance, "--", color="gray", label="who guesses")
+            self.lines_ += axes[0].plot(epochs, chance, "--", color="gray", label="chance level")
             axes[0].legend(fontsize="small")
         axes[0].set(title="Loss")
         self.lines_ += axes[1].plot(epochs, self.lr, ".-")
         axes[1].set(title="Learning rate", ylim=(0, None))
         self.lines_ += axes[2].plot(epochs, self.health["embedding_std"], ".-", color="C0")
         axes[2].set(title="Embedding", ylim=(0, 1.05))
-        axes[2].set_ylabel("spread", color="C0")
+        axes[2].set_ylabel("embedding_std", color="C0")
         ranks = axes[2].twinx()
         self.lines_ += ranks.plot(epochs, self.health["effective_rank"], ".-", color="C1")
         ranks.set(ylim=(0, None))
-        ranks.set_ylabel("effective rank", color="C1")
+        ranks.set_ylabel("effective_rank", color="C1")
         for axis in axes:
             axis.set_xlabel("epoch")
             axis.locator_params(axis="x", integer=True)

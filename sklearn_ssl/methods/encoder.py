@@ -17,6 +17,7 @@ from sklearn_ssl.data import images_of
 from sklearn_ssl.embedder import Embedder
 from sklearn_ssl.embedding import embedding_batch
 from sklearn_ssl.engine import isolated, resolve_device, seed_torch
+from sklearn_ssl.parameters import suggesting
 from sklearn_ssl.sources import learn_scaling
 
 # Of the parameters of all methods, those that mean the same here.
@@ -24,6 +25,7 @@ SHARED = "backbone", "weights", "layer", "input", "image_shape", "image_size", "
 SHARED += "n_jobs", "device", "precision", "random_state", "verbose"
 
 
+@suggesting
 @dataclass(kw_only=True, eq=False, repr=False)
 class EncoderTransformer(Embedder, BaseEstimator):
     """Embed samples with a network that is not trained here: a random one, or pretrained weights.

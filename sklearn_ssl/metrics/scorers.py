@@ -2,6 +2,7 @@
 
 import torch
 
+from sklearn_ssl.embedding import transformed
 from sklearn_ssl.engine import isolated, resolve_device, seed_torch
 from sklearn_ssl.metrics.geometry import alignment, rankme, uniformity
 
@@ -41,7 +42,7 @@ def rankme_scorer(estimator, X, y=None):
     >>> search.fit(load_digits().images[:100]).best_params_["temperature"] in (0.1, 0.5)
     True
     """
-    return rankme(estimator.transform(X))
+    return rankme(transformed(estimator, X))
 
 
 def alignment_uniformity_scorer(estimator, X, y=None):

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+from sklearn_ssl.parameters import suggesting
 from sklearn_ssl.views.image import ImageViews
 
 
+@suggesting
 @dataclass(frozen=True)
 class CombinedViews:
     """The views of several recipes, one after the other.

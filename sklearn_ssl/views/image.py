@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import affine_grid, embedding_bag, grid_sample
 
+from sklearn_ssl.parameters import suggesting
+
 # Rec. 601 luma, the weights of torchvision's and Pillow's conversion to gray.
 LUMA = (0.299, 0.587, 0.114)
 # RGB to luma and two axes of colour, the plane in which hues are turned.
@@ -22,6 +24,7 @@ CROP_TRIES = 10
 ERASE_ASPECT = (0.3, 3.3)
 
 
+@suggesting
 @dataclass(frozen=True)
 class ImageViews:
     """Random views of each image: crop, flip, rotate, change colours, blur, solarise, erase.

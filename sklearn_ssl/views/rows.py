@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
+from sklearn_ssl.parameters import suggesting
 
+
+@suggesting
 @dataclass(frozen=True)
 class RowViews:
     """Each row as it is, and copies in which a random share of the features is replaced.
