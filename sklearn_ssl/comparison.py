@@ -15,14 +15,15 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.utils import check_random_state, column_or_1d, get_tags
+from sklearn.utils import check_random_state, get_tags
 from torch import nn
 
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.embedding import transformed
 from sklearn_ssl.inputs import taken
+from sklearn_ssl.labels import labels_of
 from sklearn_ssl.methods.encoder import EncoderTransformer
-from sklearn_ssl.model_selection import UNLABELED, SemiSupervisedSplit
+from sklearn_ssl.model_selection import SemiSupervisedSplit
 from sklearn_ssl.probes import LinearProbe
 
 N_COMPONENTS = 256  # of PCA, or as many as there can be
@@ -45,6 +46,7 @@ def compare(
     scoring=None,
     n_labels=None,
     transductive=False,
+    unlabeled="auto",
     random_state=None,
     verbose=0,
 ):
@@ -69,8 +71,8 @@ def compare(
         Samples, as the estimators take them.
 
     y : array-like of shape (n_samples,)
-        Classes. Samples with -1 have no label: all estimators learn from them, and nothing is
-        judged on them.
+        Classes, and -1, or what ``unlabeled`` is, for samples without a label: all estimators learn
+        from them, and nothing is judged on them.
 
     cv : int, cross-validation generator or iterable, default=5
         The folds. An int is the number of stratified folds.
@@ -89,6 +91,11 @@ def compare(
 
     transductive : bool, default=False
         Whether estimators learn from the test part as well, without labels. The table says so.
+
+    unlabeled : object, default="auto"
+        What y has for samples without a label. "auto" is -1, scikit-learn's convention, unless -1
+        and 1 are all that y holds, which are two classes then. Missing values, None, NaN and NA,
+        count as unlabeled as well. None says that all samples have a label.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the labels that are drawn, of the probe and of random encoders; that of an estimator
@@ -125,7 +132,11 @@ def compare(
     ['patches', 'raw values', 'PCA']
     """
     estimators = _named(estimators)
-    y = column_or_1d(y)
+    has_label, known = labels_of(y, unlabeled)
+    if not len(known):
+        raise ValueError("compare needs samples with a label. All of y is unlabeled.")
+    y = np.full(len(has_label), known[0])  # of samples without a label it is not used
+    y[has_label] = known
     rng = check_random_state(random_state)
     seed = rng.randint(np.iinfo(np.int32).max)
     probe = LinearProbe(random_state=seed) if probe is None else probe
@@ -134,12 +145,16 @@ def compare(
     metric = _metric_name(probe, scoring)
     check_scoring(probe, scoring)
     numbers = [None] if n_labels is None else _checked_numbers(n_labels)
-    some_unlabeled = (y == UNLABELED).any()
-    splitter = SemiSupervisedSplit(cv) if some_unlabeled else check_cv(cv, y, classifier=True)
-    rows, folds = {}, list(splitter.split(X, y))
+    splitter, given = check_cv(cv, y, classifier=True), y
+    if not has_label.all():
+        splitter, given = (
+            SemiSupervisedSplit(cv),
+            np.where(has_label, np.unique(y, return_inverse=True)[1] + 2, -1),
+        )
+    rows, folds = {}, list(splitter.split(X, given))
     _check_scoring(scoring, y[np.unique(np.concatenate([test for _, test in folds]))])
     for fold, (train, test) in enumerate(folds, start=1):
-        labeled = train[y[train] != UNLABELED]
+        labeled = train[has_label[train]]
         learned = np.arange(len(y)) if transductive else train
         parts = learned, labeled, test
         to_learn, to_probe, to_judge = (taken(X, part) for part in parts)

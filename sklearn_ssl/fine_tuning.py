@@ -9,15 +9,15 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import (
     assert_all_finite,
     check_consistent_length,
     check_random_state,
-    column_or_1d,
     get_tags,
 )
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -38,9 +38,14 @@ from sklearn_ssl.engine import (
 )
 from sklearn_ssl.heap import kept_heap
 from sklearn_ssl.inputs import taken
+from sklearn_ssl.labels import (
+    PartlyLabeledClassifier,
+    check_some,
+    labels_of,
+    with_unlabeled,
+)
 from sklearn_ssl.layers import wide
 from sklearn_ssl.methods.encoder import EncoderTransformer
-from sklearn_ssl.model_selection import UNLABELED
 from sklearn_ssl.parameters import suggesting
 from sklearn_ssl.probes import LinearProbe, probabilities
 from sklearn_ssl.views import ImageViews, RowViews
@@ -57,7 +62,7 @@ VIEWS = {"image": FLIPS, "rows": RowViews(n_views=1)}  # of rows the first view 
 class ClassesObjective(Objective):
     """Cross entropy of a linear classifier on an encoder, and the penalty of LinearProbe."""
 
-    def __init__(self, encoder, coef, intercept, scale, penalty, codes):
+    def __init__(self, encoder, coef, intercept, scale, penalty, codes, weights):
         super().__init__(encoder)
         n_classes, n_features = coef.shape
         self.classify = nn.Linear(n_features, n_classes)
@@ -65,6 +70,7 @@ class ClassesObjective(Objective):
             self.classify.weight.copy_(torch.from_numpy(coef))
             self.classify.bias.copy_(torch.from_numpy(intercept))
         self.register_buffer("scale", torch.from_numpy(scale).float())  # of the features before
+        self.register_buffer("weights", torch.from_numpy(weights).float())  # mean 1 over samples
         self.penalty = penalty
         self.codes = codes
 
@@ -84,13 +90,15 @@ class ClassesObjective(Objective):
         """Return the mean loss over all views of a batch."""
         scores = self.classify(torch.cat([self.encoder(view) for view in views]))
         with full_precision(scores.device):
-            loss = cross_entropy(wide(scores), codes.repeat(len(views)))
+            codes = codes.repeat(len(views))
+            losses = cross_entropy(wide(scores), codes, reduction="none")
+            loss = (self.weights[codes] * losses).mean()
             squares = (self.classify.weight * self.scale).square().sum()
             return {"loss": loss + self.penalty / 2 * squares}
 
 
 @suggesting
-class FineTuneClassifier(ClassifierMixin, BaseEstimator):
+class FineTuneClassifier(PartlyLabeledClassifier, BaseEstimator):
     """Classify with a network that learned without labels first, and then from the few there are.
 
     Use it where a linear model on a frozen embedding (:class:`~sklearn_ssl.LinearProbe`) is not
@@ -126,8 +134,14 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         others, and rows, as they are.
 
     unlabeled : object, default="auto"
-        What y has for samples without a label. "auto" is -1, scikit-learn's convention, but not
-        where all of y is -1 or 1, which are two classes then. None says that all have a label.
+        What y has for samples without a label, which serve pretraining alone, and are left out in
+        ``score``. "auto" is -1, scikit-learn's convention, unless y holds -1 and 1 alone, which are
+        two classes then. Missing values, None, NaN and NA, count as unlabeled as well. None says
+        that all samples have a label.
+
+    class_weight : dict or "balanced", default=None
+        Weights of the classes in the loss, as in LogisticRegression: "balanced" gives all classes
+        the same total weight.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the order of samples and of views. An int makes fit reproducible if the estimator
@@ -196,6 +210,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "views": [StrOptions({"auto"}), callable],
         "unlabeled": "no_validation",
+        "class_weight": [dict, StrOptions({"balanced"}), None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -210,6 +225,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         weight_decay=1e-4,
         views="auto",
         unlabeled="auto",
+        class_weight=None,
         random_state=None,
         verbose=0,
     ):
@@ -220,6 +236,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         self.weight_decay = weight_decay
         self.views = views
         self.unlabeled = unlabeled
+        self.class_weight = class_weight
         self.random_state = random_state
         self.verbose = verbose
 
@@ -248,30 +265,29 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
                 "FineTuneClassifier trains a network, so its estimator has to be one of "
                 f"sklearn_ssl that has one, or that in a FrozenEstimator. Got {pretrained!r}."
             )
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(X, y)
+        has_label, y = labels_of(y, self.unlabeled)
+        check_consistent_length(X, has_label)
+        check_some(has_label, self.unlabeled, "FineTuneClassifier")
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
-        unlabeled = self.unlabeled
-        if is_auto(unlabeled):
-            two_classes = ((y == 1) | (y == -1)).all() and (y == 1).any()
-            unlabeled = None if two_classes else UNLABELED
-        has_label = np.ones(len(y), bool) if unlabeled is None else y != unlabeled
-        if not has_label.any():
-            raise ValueError(f"All of y is {unlabeled!r}: there is no label to learn from.")
-        _check_classes(np.unique(y[has_label]))  # before minutes of pretraining
+        _check_classes(np.unique(y))  # before minutes of pretraining
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         if not frozen:
             pretrained = clone(pretrained).fit(X)
         check_is_fitted(pretrained)
-        X, y = (X, y) if has_label.all() else (taken(X, np.flatnonzero(has_label)), y[has_label])
+        X = X if has_label.all() else taken(X, np.flatnonzero(has_label))
         source, device = pretrained._read_again(X)
         readable = source.aligned(np.zeros(len(source), np.int8)) == 0
         classes, codes = np.unique(y[readable], return_inverse=True)
         _check_classes(classes)
+        class_weight = self.class_weight
+        if isinstance(class_weight, dict):
+            class_weight = {
+                i: class_weight.get(label, 1) for i, label in enumerate(classes.tolist())
+            }
         with gpu_freed(device):
             objective, self.history_ = self._trained(
-                pretrained, source, device, readable, codes, seed
+                pretrained, source, device, readable, codes, class_weight, seed
             )
         self.classes_, self.max_epochs_ = classes, len(self.history_)
         self.loss_curve_ = [row["train_loss"] for row in self.history_]
@@ -282,11 +298,18 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
             self.feature_names_in_ = pretrained.feature_names_in_
         return self
 
-    def _trained(self, pretrained, source, device, readable, codes, seed):
+    def _trained(self, pretrained, source, device, readable, codes, class_weight, seed):
         """Return the objective after training, and the records of its epochs."""
         embedding = pretrained._embedding(source, device)[readable]
-        start = LinearProbe(random_state=seed, device=pretrained.device).fit(embedding, codes)
-        coef, intercept, penalty = start.coef_, start.intercept_, 1 / (start.C_ * len(codes))
+        weights = compute_class_weight(class_weight, classes=np.unique(codes), y=codes)
+        start = LinearProbe(
+            random_state=seed,
+            device=pretrained.device,
+            class_weight=dict(enumerate(weights)),
+            unlabeled=None,
+        ).fit(embedding, codes)
+        total = weights[codes].sum()
+        coef, intercept, penalty = start.coef_, start.intercept_, 1 / (start.C_ * total)
         if len(coef) == 1:  # the scores of the second class, of two, whose squares are twice these
             coef, intercept = (np.concatenate([-w, w]) / 2 for w in (coef, intercept))
             penalty *= 2
@@ -317,7 +340,8 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         with isolated(device), kept_heap(device.type == "cpu"):
             encoder = copy.deepcopy(pretrained.encoder_)
             linear = coef, intercept, embedding.std(axis=0), penalty
-            objective = ClassesObjective(encoder, *linear, torch.from_numpy(codes))
+            weights = weights * len(codes) / total
+            objective = ClassesObjective(encoder, *linear, torch.from_numpy(codes), weights)
             rows, _ = train(
                 objective,
                 source.near(device, self.verbose),
@@ -381,12 +405,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         scores = self.decision_function(X)
         told = self.classes_[scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(int)]
         unreadable = np.isnan(scores.reshape(len(scores), -1)[:, 0])
-        if unreadable.any():
-            words = told.dtype.kind in "OUS"
-            told = told.astype(object if words else np.promote_types(told.dtype, np.int8))
-            usual = self.unlabeled is None or is_auto(self.unlabeled)
-            told[unreadable] = UNLABELED if usual else self.unlabeled
-        return told
+        return with_unlabeled(told, unreadable, self.unlabeled)
 
     def __sklearn_tags__(self):
         """Return scikit-learn's tags: samples as the estimator takes them."""

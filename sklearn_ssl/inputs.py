@@ -174,6 +174,8 @@ def needs_color(estimator, source):
 
 def recognized(X):
     """Return X, on disk as it is there; raise where it is one sample, or no collection of them."""
+    if issparse(X):  # which scikit-learn refuses
+        return X
     if is_pillow(X) or isinstance(X, bytes | bytearray | memoryview) or hasattr(X, "seek"):
         raise ValueError("X is one image. Give a list of images: [image].")
     if isinstance(X, Mapping) and not isinstance(X, Sequence) and not hasattr(X, "dtypes"):
@@ -201,12 +203,12 @@ def recognized(X):
             "X is an iterable data set. Give one with __len__ and __getitem__, or list(X)."
         )
     sized = hasattr(X, "__len__") and hasattr(X, "__getitem__")
-    iterates = isinstance(X, Iterable) and not hasattr(X, "__array__") and not issparse(X)
+    iterates = isinstance(X, Iterable) and not hasattr(X, "__array__")
     if iterates and not sized and not hasattr(X, "columns"):
         kind = type(X).__name__
         raise ValueError(f"X is of type {kind}, whose items have no number. Give a list: list(X).")
     shape = getattr(X, "shape", ())
-    in_memory = isinstance(X, np.ndarray | torch.Tensor) or hasattr(X, "columns") or issparse(X)
+    in_memory = isinstance(X, np.ndarray | torch.Tensor) or hasattr(X, "columns")
     if sized and not in_memory and isinstance(shape, tuple) and len(shape) > 2:
         return X if isinstance(X, OnDisk) else OnDisk(X)
     return X

@@ -5,6 +5,8 @@ import torch
 from sklearn.utils import gen_batches
 from torch.nn.functional import normalize
 
+from sklearn_ssl.engine import full_precision
+
 BLOCK_BYTES = 2**27  # of similarities in memory at once
 
 
@@ -46,7 +48,15 @@ def votes(codes, similarity, n_classes, temperature):
 
 def _blocks(X, gallery, device):
     """Give slices of X, their rows and those of a gallery of length one, and their cosines."""
-    gallery = normalize(torch.from_numpy(np.asarray(gallery, np.float32)).to(device))
+    device = torch.device(device)
+    gallery = normalize(_on(gallery, device))
     for rows in gen_batches(len(X), max(1, BLOCK_BYTES // (4 * len(gallery)))):
-        block = normalize(torch.from_numpy(np.asarray(X[rows], np.float32)).to(device))
-        yield rows, block, gallery, block @ gallery.T
+        block = normalize(_on(X[rows], device))
+        with full_precision(device):  # whatever the caller's autocast is
+            similarity = block @ gallery.T
+        yield rows, block, gallery, similarity
+
+
+def _on(X, device):
+    """Return an embedding on a device, of which torch shares memory that is writable alone."""
+    return torch.from_numpy(np.require(X, np.float32, ["C", "W"])).to(device)

@@ -46,7 +46,7 @@ def test_groups_stay_together():
 
 
 def test_nothing_with_a_label_is_refused():
-    with pytest.raises(ValueError, match=r"All of y is -1\."):
+    with pytest.raises(ValueError, match=r"All of y is unlabeled, which is -1"):
         next(SemiSupervisedSplit().split(X, np.full(len(X), -1)))
 
 
@@ -57,8 +57,9 @@ def test_probes_leave_out_what_has_no_label(probe):
     assert left_out.classes_.tolist() == list(range(10))
     alone = clone(probe).fit(X[has_label], FEW[has_label])
     np.testing.assert_allclose(left_out.predict_proba(X), alone.predict_proba(X), atol=1e-6)
-    assert -1 in clone(probe).fit(X, FEW).classes_
-    with pytest.raises(ValueError, match="All of y is unlabeled=-1"):
+    assert -1 not in clone(probe).fit(X, FEW).classes_
+    assert -1 in clone(probe).set_params(unlabeled=None).fit(X, FEW).classes_
+    with pytest.raises(ValueError, match="All of y is unlabeled, which is -1"):
         leaves_out.fit(X, np.full(len(X), -1))
 
 

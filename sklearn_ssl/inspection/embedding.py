@@ -9,6 +9,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn_ssl.embedding import transformed
 from sklearn_ssl.inputs import taken
 from sklearn_ssl.inspection.pictures import chosen, pictures_of
+from sklearn_ssl.labels import as_labels, codes_of, readable_rows
 
 N_CLASSES = 20  # that have a colour of their own
 
@@ -26,7 +27,7 @@ class EmbeddingDisplay:
         Places in the map.
 
     y : ndarray of shape (n_samples,), default=None
-        Classes.
+        Classes. Samples without a label, -1, None or NaN, are gray.
 
     pictures : ndarray of shape (n_samples, height, width, n_channels), default=None
         The images, from 0 to 1.
@@ -98,7 +99,7 @@ class EmbeddingDisplay:
         """
         rng = check_random_state(random_state)
         some = chosen(X, n_samples, rng)
-        X, y = taken(X, some), None if y is None else np.asarray(y)[some]
+        X, y = taken(X, some), None if y is None else as_labels(y)[some]
         pictures = pictures_of(X, estimator) if hasattr(estimator, "image_shape_") else None
         return cls._mapped(transformed(estimator, X), pictures, y, method, rng).plot(ax)
 
@@ -140,7 +141,7 @@ class EmbeddingDisplay:
         """
         rng = check_random_state(random_state)
         some = chosen(embedding, n_samples, rng)
-        embedding, y = np.asarray(embedding)[some], None if y is None else np.asarray(y)[some]
+        embedding, y = np.asarray(embedding)[some], None if y is None else as_labels(y)[some]
         pictures = None if images is None else pictures_of(taken(images, some))
         return cls._mapped(embedding, pictures, y, method, rng).plot(ax)
 
@@ -150,7 +151,13 @@ class EmbeddingDisplay:
         names = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
         if method not in names:
             raise ValueError(f'method must be "pca", "tsne" or "umap". Got {method!r} instead.')
-        embedding = check_array(embedding, dtype=[np.float32, np.float64], ensure_min_samples=3)
+        readable = readable_rows(embedding)
+        embedding = check_array(
+            embedding[readable], dtype=[np.float32, np.float64], ensure_min_samples=3
+        )
+        if pictures is not None and len(pictures) == len(readable):  # else without unreadable ones
+            pictures = pictures[readable]
+        y = y if y is None else y[readable]
         seed = rng.randint(np.iinfo(np.int32).max)
         # t-SNE would take long over distances in all dimensions.
         values = transformed(StandardScaler().fit(embedding), embedding)
@@ -196,7 +203,10 @@ class EmbeddingDisplay:
         if self.y is None:
             ax.scatter(x, y, s=6, color="gray", alpha=0.6)
         else:
-            classes, codes = np.unique(self.y, return_inverse=True)
+            classes, codes = codes_of(self.y)
+            if (codes < 0).any():
+                unlabeled = codes < 0
+                ax.scatter(x[unlabeled], y[unlabeled], s=6, color="lightgray", label="unlabeled")
             colors = plt.get_cmap("tab10" if len(classes) <= 10 else "tab20")
             for code, name in enumerate(classes):
                 of_class = codes == code

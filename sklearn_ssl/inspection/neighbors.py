@@ -7,12 +7,14 @@ from sklearn_ssl.embedding import transformed
 from sklearn_ssl.inputs import taken
 from sklearn_ssl.inspection.pictures import (
     RIGHT,
+    UNKNOWN,
     WRONG,
     chosen,
     grid_of_axes,
     pictures_of,
     show,
 )
+from sklearn_ssl.labels import codes_of, readable_rows
 from sklearn_ssl.neighbors import nearest
 
 
@@ -34,6 +36,9 @@ class NeighborsDisplay:
 
     right : ndarray of shape (n_queries, n_neighbors), bool, default=None
         Whether neighbours are of the same class. None where there are no labels.
+
+    labeled : ndarray of shape (n_queries, n_neighbors), bool, default=None
+        Whether query and neighbour both have a label; others get a gray frame. None is all.
 
     Attributes
     ----------
@@ -57,10 +62,11 @@ class NeighborsDisplay:
     (2, 3)
     """
 
-    def __init__(self, *, images, similarity, right=None):
+    def __init__(self, *, images, similarity, right=None, labeled=None):
         self.images = images
         self.similarity = similarity
         self.right = right
+        self.labeled = labeled
 
     @classmethod
     def from_estimator(
@@ -139,7 +145,9 @@ class NeighborsDisplay:
     @classmethod
     def _found(cls, embedding, images, y, estimator, *, queries, n_neighbors, random_state):
         """Return a display of the neighbours in an embedding."""
-        embedding = check_array(embedding, dtype=[np.float32, np.float64], ensure_min_samples=2)
+        embedding = check_array(
+            embedding, dtype=[np.float32, np.float64], ensure_all_finite=False, ensure_min_samples=2
+        )
         n = len(embedding)
         if len(images) != n or (y is not None and len(y) != n):
             raise ValueError(
@@ -147,23 +155,31 @@ class NeighborsDisplay:
                 + (f", and {len(y)} labels. " if y is not None else ". ")
                 + "Pass them for the same samples, in the same order."
             )
+        places = np.flatnonzero(readable_rows(embedding))  # not those of unreadable images
+        embedding = check_array(embedding[places], ensure_min_samples=2)
         if np.ndim(queries) == 0:
             asking = chosen(embedding, queries, check_random_state(random_state))
         else:
-            asking = np.asarray(queries)
-        k = min(n_neighbors, n - 1)
+            unreadable = np.setdiff1d(np.arange(n)[np.asarray(queries)], places)
+            if len(unreadable):
+                raise ValueError(f"Image {unreadable[0]} of queries could not be read.")
+            asking = np.searchsorted(places, np.arange(n)[np.asarray(queries)])
+        k = min(n_neighbors, len(places) - 1)
         found, similarity = nearest(embedding[asking], embedding, k + 1)
         # All but the sample itself, which may stand behind its equals, or not be there at all.
         order = np.argsort(found == asking[:, None], axis=1, kind="stable")[:, :k]
         found, similarity = (np.take_along_axis(a, order, axis=1) for a in (found, similarity))
+        asking, found = places[asking], places[found]
         shown = np.concatenate([asking[:, None], found], axis=1)
         pictures = pictures_of(taken(images, shown.ravel()), estimator)
-        right = None
+        right = labeled = None
         if y is not None:
-            y = np.asarray(y)
-            right = y[found] == y[asking][:, None]
+            _, codes = codes_of(y)
+            right = codes[found] == codes[asking][:, None]
+            labeled = (codes[found] >= 0) & (codes[asking] >= 0)[:, None]
+            right &= labeled
         pictures = pictures.reshape(*shown.shape, *pictures.shape[1:])
-        return cls(images=pictures, similarity=similarity, right=right)
+        return cls(images=pictures, similarity=similarity, right=right, labeled=labeled)
 
     def plot(self, ax=None):
         """Draw a row for each image: the image, then its neighbours.
@@ -185,6 +201,8 @@ class NeighborsDisplay:
                 frame = None
                 if j and self.right is not None:
                     frame = RIGHT if self.right[i, j - 1] else WRONG
+                    if self.labeled is not None and not self.labeled[i, j - 1]:
+                        frame = UNKNOWN
                 show(axis, picture, frame)
         self.axes_[0, 0].set_title("image", fontsize="small")
         self.axes_[0, 1].set_title("most similar", fontsize="small", loc="left")

@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.sources import learn_scaling
 
-RIGHT, WRONG = "tab:green", "tab:red"
+RIGHT, WRONG, UNKNOWN = "tab:green", "tab:red", "lightgray"
 
 
 def pictures_of(X, estimator=None):

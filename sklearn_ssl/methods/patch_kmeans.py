@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ssl._sklearn import Interval, _fit_context
 from sklearn_ssl.base import SSLTransformer, all_or_nothing
 from sklearn_ssl.data import images_of
+from sklearn_ssl.decompositions import symmetric_eigh
 from sklearn_ssl.embedding import embedding_batch, in_batches
 from sklearn_ssl.engine import resolve_device
 from sklearn_ssl.inputs import find_samples, needs_images
@@ -328,7 +329,7 @@ def normalised(patches):
 def whitening(patches, epsilon):
     """Return the symmetric matrix (ZCA) that makes patches uncorrelated, of variances near one."""
     centered = patches - patches.mean(axis=0)
-    variances, axes = np.linalg.eigh((centered.T @ centered).astype(np.float64) / len(patches))
+    variances, axes = symmetric_eigh((centered.T @ centered).astype(np.float64) / len(patches))
     variances = variances.clip(0)  # rounding leaves some below
     return ((axes / np.sqrt(variances + epsilon)) @ axes.T).astype(np.float32)
 

@@ -5,6 +5,8 @@ import torch
 from sklearn.utils import check_array, gen_batches
 from torch.nn.functional import normalize
 
+from sklearn_ssl.decompositions import symmetric_eigh
+from sklearn_ssl.engine import full_precision
 from sklearn_ssl.neighbors import BLOCK_BYTES
 
 FIRST, LAST = 11, 100  # ranks that the slope of alpha_req is taken over
@@ -39,7 +41,13 @@ def rankme(X):
     >>> round(rankme(np.eye(4)), 3)
     4.0
     """
-    singular = torch.linalg.svdvals(torch.from_numpy(_checked(X))).double()
+    X = torch.from_numpy(_checked(X))
+    try:
+        singular = torch.linalg.svdvals(X).double()
+    except RuntimeError:  # it did not converge
+        X = X.double()
+        products = X.T @ X if X.shape[1] < len(X) else X @ X.T
+        singular = symmetric_eigh(products)[0].clamp_min(0).sqrt()
     total = singular.sum()
     if total == 0:
         raise ValueError("X has rank 0: all values are 0.")
@@ -206,7 +214,9 @@ def uniformity(X, *, t=2):
     n, total = len(z), 0.0
     for rows in gen_batches(n, max(1, BLOCK_BYTES // (z.itemsize * n))):
         others = z[rows.start :]  # each pair once
-        closeness = (z[rows] @ others.T).sub_(1).mul_(2 * t).exp_().triu_(diagonal=1)
+        with full_precision(z.device):  # whatever the caller's autocast is
+            closeness = z[rows] @ others.T
+        closeness = closeness.sub_(1).mul_(2 * t).exp_().triu_(diagonal=1)
         total += closeness.sum(dtype=torch.float64).item()
     if total == 0:  # beyond float32: t is large
         return -float("inf")
@@ -215,7 +225,8 @@ def uniformity(X, *, t=2):
 
 def _checked(X):
     """Return an embedding as a float32 or float64 array of two samples or more."""
-    return check_array(X, dtype=[np.float64, np.float32], ensure_min_samples=2, copy=False)
+    X = check_array(X, dtype=[np.float64, np.float32], ensure_min_samples=2, copy=False)
+    return np.require(X, requirements=["C", "W"])  # whose memory torch shares
 
 
 def _check_positive(name, value):
@@ -229,4 +240,4 @@ def _variances(X):
     z = z - z.mean(dim=0)
     n, d = z.shape
     products = z.T @ z if d < n else z @ z.T  # which have the same eigenvalues but for zeros
-    return torch.linalg.eigvalsh(products / n).flip(0)[: min(n - 1, d)].clamp_min(0)
+    return symmetric_eigh(products / n)[0].flip(0)[: min(n - 1, d)].clamp_min(0)

@@ -1,8 +1,9 @@
 """What is found among the most similar samples: recall, average precision, votes of neighbours."""
 
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array, check_consistent_length
 
+from sklearn_ssl.labels import labels_of
 from sklearn_ssl.neighbors import blocks_of_similarities, nearest, votes
 
 
@@ -15,7 +16,7 @@ def recall_at_k(X, y, X_gallery=None, y_gallery=None, *, k=1):
         Embedding of the samples that ask. Similarity is the cosine.
 
     y : array-like of shape (n_samples,)
-        Their classes.
+        Their classes. Samples without a label, -1, None or NaN, are left out, in the gallery too.
 
     X_gallery : array-like of shape (n_gallery, n_features), default=None
         Embedding of the samples among which they look. With None they look among each other, where
@@ -62,7 +63,7 @@ def knn_accuracy(X, y, X_gallery=None, y_gallery=None, *, n_neighbors=20, temper
         Embedding of the samples that ask.
 
     y : array-like of shape (n_samples,)
-        Their classes.
+        Their classes. Samples without a label, -1, None or NaN, are left out, in the gallery too.
 
     X_gallery : array-like of shape (n_gallery, n_features), default=None
         Embedding of the samples that vote. With None samples vote for each other, and none for
@@ -197,16 +198,21 @@ def _checked(X, y, X_gallery, y_gallery):
             "Pass y with X, and X_gallery and y_gallery together, or none of the two to look "
             "among the samples themselves."
         )
-    X = check_array(X, dtype=[np.float32, np.float64], ensure_min_samples=1 + same)
-    y = column_or_1d(y)
-    check_consistent_length(X, y)
+    X, y = _labeled(X, y, 1 + same)
     if same:
         return X, y, X, y, same
-    X_gallery = check_array(X_gallery, dtype=[np.float32, np.float64])
-    y_gallery = column_or_1d(y_gallery)
-    check_consistent_length(X_gallery, y_gallery)
+    X_gallery, y_gallery = _labeled(X_gallery, y_gallery, 1)
     if X.shape[1] != X_gallery.shape[1]:
         raise ValueError(
             f"X has {X.shape[1]} features and X_gallery {X_gallery.shape[1]}. Embed both alike."
         )
     return X, y, X_gallery, y_gallery, same
+
+
+def _labeled(X, y, n_needed):
+    """Return an embedding and classes of the samples that have a label."""
+    has_label, y = labels_of(y)
+    check_consistent_length(X, has_label)
+    if not has_label.all():
+        X = np.asarray(X)[has_label]
+    return check_array(X, dtype=[np.float32, np.float64], ensure_min_samples=n_needed), y

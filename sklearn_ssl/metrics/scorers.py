@@ -4,6 +4,7 @@ import torch
 
 from sklearn_ssl.embedding import transformed
 from sklearn_ssl.engine import isolated, resolve_device, seed_torch
+from sklearn_ssl.labels import readable_rows
 from sklearn_ssl.metrics.geometry import alignment, rankme, uniformity
 
 
@@ -42,7 +43,8 @@ def rankme_scorer(estimator, X, y=None):
     >>> search.fit(load_digits().images[:100]).best_params_["temperature"] in (0.1, 0.5)
     True
     """
-    return rankme(transformed(estimator, X))
+    embedding = transformed(estimator, X)
+    return rankme(embedding[readable_rows(embedding)])
 
 
 def alignment_uniformity_scorer(estimator, X, y=None):
@@ -94,4 +96,6 @@ def alignment_uniformity_scorer(estimator, X, y=None):
     with isolated(device):
         seed_torch(device, estimator._seed)
         first, second = estimator._map(X, "encoder_", embedded).swapaxes(0, 1)
+    readable = readable_rows(first)
+    first, second = first[readable], second[readable]
     return -(alignment(first, second) + uniformity(first))

@@ -1,0 +1,38 @@
+"""Eigenvalues of symmetric matrices, also where LAPACK's fastest routine does not converge."""
+
+import numpy as np
+import scipy.linalg
+import torch
+
+# LAPACK's routines for it: divide and conquer, relatively robust ones, and the plain QR iteration.
+DRIVERS = "evd", "evr", "ev"
+
+
+def symmetric_eigh(matrix):
+    """Return eigenvalues, from the smallest on, and eigenvectors in columns, (d,) and (d, d).
+
+    In float64, of a tensor on any device or an array; tensors on the CPU or arrays.
+    """
+    given = torch.as_tensor(matrix).double()
+    try:
+        values, vectors = torch.linalg.eigh(given)
+        if torch.isfinite(values).all():
+            values, vectors = values.cpu(), vectors.cpu()
+            return (
+                (values, vectors) if torch.is_tensor(matrix) else (values.numpy(), vectors.numpy())
+            )
+    except RuntimeError:  # torch's LinAlgError
+        pass
+    plain = given.cpu().numpy()
+    for driver in DRIVERS:
+        try:
+            found = scipy.linalg.eigh(plain, driver=driver)
+            return tuple(map(torch.from_numpy, found)) if torch.is_tensor(matrix) else found
+        except np.linalg.LinAlgError:
+            continue
+    # Singular vectors of a symmetric matrix are its eigenvectors.
+    vectors, values, other = np.linalg.svd(plain)
+    values = values * np.sign((vectors * other.T).sum(axis=0))
+    order = np.argsort(values)
+    found = values[order], vectors[:, order]
+    return tuple(map(torch.from_numpy, found)) if torch.is_tensor(matrix) else found
