@@ -129,6 +129,7 @@ class Fit:
                     self.scaling.mean,
                     self.scaling.std,
                     weights=estimator.weights,
+                    normalization=images_of(estimator).normalization,
                 )
             n_features = count_features(encoder, source.shape)
             self.training = estimator._resolve_training(
@@ -186,6 +187,7 @@ class Fit:
             "_n_samples": training.n_samples,
             "_kept_as": self.kept and self.kept.inputs,
             "_seen": self.seen,
+            "_published": objective.encoder.published,
         } | self.estimator._fitted(objective, self.source)
 
     def _finished(self, rows):
