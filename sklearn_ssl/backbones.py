@@ -697,9 +697,12 @@ def _cut(model, layer):
         ) from error
     names = sorted({node.rsplit(".", i)[0] for node in nodes for i in range(node.count(".") + 1)})
     if layer not in names:
-        near = difflib.get_close_matches(layer, names, n=5, cutoff=0.2)
+        near = difflib.get_close_matches(layer.lower(), names, n=5, cutoff=0.4)
+        outer = [name for name, _ in model.named_children() if name in names]
         raise ValueError(
-            f"layer={layer!r} is no layer of the backbone. Near names: {', '.join(near)}."
+            f"layer={layer!r} is no layer of the backbone."
+            + (f" Near names: {', '.join(near)}." if near else "")
+            + f" Its outer layers are {', '.join(outer)}."
         )
     channels_last = isinstance(model, SwinTransformer) and layer.startswith(("features", "norm"))
     return Cut(create_feature_extractor(model, {layer: "features"}), channels_last)

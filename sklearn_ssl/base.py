@@ -127,8 +127,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         :class:`~sklearn_ssl.views.CombinedViews`, torchvision's transforms in a
         :class:`~sklearn_ssl.views.PerSampleViews`, or any callable that turns a float batch,
         (n, c, h, w) with values in [0, 1] or standardised rows (n, n_features), into a list of
-        batches. It is reproducible if it draws from torch's default generator. "auto" is the
-        method's own recipe, ``default_views``, with blur for images above 32 pixels alone and
+        batches. It is reproducible if it draws from torch's default generator. Views of images have
+        values in [0, 1] too, or are bytes: without Normalize, as the encoder normalizes. "auto" is
+        the method's own recipe, ``default_views``, with blur for images above 32 pixels alone and
         changes of colour for colour images alone. On the CPU, where ``backbone`` is "auto" too,
         views of images from 24 pixels on have half their sides, which gives several times as many
         steps in the same time, unless the method makes images or cuts them into tiles.
@@ -818,6 +819,18 @@ def share_right(told):
 
 def for_samples(views, source):
     """Return a view recipe, checked, with all filled in that the samples decide."""
+    if isinstance(views, type):
+        raise ValueError(
+            f"views={views.__name__} is a class. Give an object: views={views.__name__}(...)."
+        )
+    origins = [views, *type(views).__mro__]
+    if any(str(getattr(o, "__module__", "")).startswith("torchvision.") for o in origins):
+        name = getattr(views, "__name__", type(views).__name__)
+        raise ValueError(
+            f"views={name} of torchvision is a transform of single images. Give it to "
+            f"sklearn_ssl.views.PerSampleViews, which calls it for each image: "
+            f"views=PerSampleViews({name}{'' if name != type(views).__name__ else '(...)'})."
+        )
     kind = source.kind
     if getattr(views, "kind", kind) != kind:
         raise ValueError(

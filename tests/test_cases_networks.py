@@ -13,11 +13,13 @@ import torch
 from common import shrunk
 from safetensors.torch import save_file
 from torch import nn
-from torchvision import models
+from torchvision import models, transforms
+from torchvision.transforms import v2
 
 import sklearn_ssl
-from sklearn_ssl import EncoderTransformer, Images, SimCLRTransformer
+from sklearn_ssl import EncoderTransformer, FineTuneClassifier, Images, SimCLRTransformer
 from sklearn_ssl.backbones import make_backbone
+from sklearn_ssl.views import CombinedViews, ImageViews, PerSampleViews, RowViews
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
@@ -446,3 +448,132 @@ def test_outputs_that_are_no_features(case, X):
     for estimator in (EncoderTransformer, SimCLRTransformer):
         with pytest.raises(ValueError, match=message):
             estimator(backbone=Net(to)).fit(X)
+
+
+def two(function):
+    """Views that are a function of the batch, twice."""
+    return lambda batch: [function(batch), function(batch)]
+
+
+def per_sample(*steps):
+    return PerSampleViews(v2.Compose([v2.RandomHorizontalFlip(), *steps]))
+
+
+def fitted(X, views):
+    return shrunk(SimCLRTransformer, views=views, mirror=False, batch_size=8).fit(X)
+
+
+@pytest.mark.parametrize("kind", ["image", "rows"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_views_of_other_float_types(kind, dtype, X):
+    X = X if kind == "image" else X.reshape(len(X), -1)[:, :30]
+    expected = fitted(X, two(lambda b: b.to(dtype).float())).transform(X)
+    weight = torch.ones((), requires_grad=True)
+    for views in (two(lambda b: b.to(dtype)), two(lambda b: (b * weight).to(dtype))):
+        np.testing.assert_array_equal(fitted(X, views).transform(X), expected)
+
+
+def test_views_of_bytes(X):
+    """They are exact here, as X holds bytes."""
+    expected = fitted(X, two(lambda b: b)).transform(X)
+    given = fitted(X, two(lambda b: (b * 255).round().byte())).transform(X)
+    np.testing.assert_allclose(given, expected, atol=1e-4)
+    fitted(X, per_sample(v2.ToDtype(torch.uint8, scale=True)))
+
+
+NORMALIZE = v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+OUT_OF_RANGE = {
+    "Normalize": (per_sample(NORMALIZE), r"in \[0, 1\].* values from -\d.*Leave out Normalize"),
+    "sometimes": (per_sample(v2.RandomApply([NORMALIZE], p=0.2)), r"must have values in \[0, 1\]"),
+    "to -1..1": (two(lambda b: b * 2 - 1), r"values from -\d.* to \d.*Leave out Normalize"),
+    "centered": (two(lambda b: b - 0.5), r"must have values in \[0, 1\]"),
+    "255": (two(lambda b: b * 255), r"values from .* to \d{2,3}. .*by 255"),
+    "nan": (two(lambda b: b / 0 * 0), r"Views must be finite.* hold NaN or infinite"),
+    "one is": (lambda b: [b, torch.where(b > b.mean(), b, torch.inf)], "Views must be finite"),
+    "divided twice": (two(lambda b: b / 255), "next to no contrast left.*do not divide"),
+    "unscaled bytes": (per_sample(v2.ToDtype(torch.uint8)), "contrast left.*with scale=True"),
+    "combined": (CombinedViews((ImageViews(n_views=1), per_sample(NORMALIZE))), "Leave out Norm"),
+}
+
+
+@pytest.mark.parametrize("case", OUT_OF_RANGE)
+def test_views_out_of_range(case, photos):
+    views, message = OUT_OF_RANGE[case]
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        fitted(photos[:64], views)
+
+
+def test_views_may_add_noise(X):
+    fitted(X, two(lambda b: b + 0.1 * torch.randn_like(b)))
+    rows = X.reshape(len(X), -1)[:, :30]
+    fitted(rows, two(lambda b: 5 * b))
+    with pytest.raises(ValueError, match="Views must be finite"):
+        fitted(rows, two(lambda b: b.sqrt()))
+
+
+def test_views_of_fine_tuning(photos):
+    X, y = photos[:40], np.arange(40) % 2
+    pretrained = EncoderTransformer(random_state=0, device="cpu").fit(X)
+
+    def tune(views):
+        return FineTuneClassifier(pretrained, views=views, max_epochs=1, random_state=0).fit(X, y)
+
+    with pytest.raises(ValueError, match=r"(?s)Leave out Normalize"):
+        tune(per_sample(NORMALIZE))
+    with pytest.raises(ValueError, match="views=Compose of torchvision"):
+        tune(v2.Compose([v2.RandomHorizontalFlip()]))
+    with pytest.raises(ValueError, match=r"The backbone fails on samples of shape \(2, 32, 32\)"):
+        tune(lambda b: [b[:, :2]])
+    expected = tune(two(lambda b: b)).predict_proba(X)
+    np.testing.assert_array_equal(tune(two(lambda b: b.double())).predict_proba(X), expected)
+
+
+NO_VIEWS = {
+    "a tensor": (lambda b: torch.stack([b, b]), "into a list of tensors.*It returned a Tensor"),
+    "a generator": (lambda b: (b for _ in range(2)), "It returned a generator"),
+    "a dict": (lambda b: {"a": b}, "It returned a dict"),
+    "none": (lambda b: None, "It returned a NoneType"),
+    "empty": (lambda b: [], "It returned none"),
+    "samples left out": (lambda b: [b, b[:3]], r"View 1 has the shape \(3, 3, 32, 32\)"),
+    "other axes": (lambda b: [b, b.flatten(1)], r"View 1 has the shape \(8, 3072\)"),
+    "a number": (lambda b: [b.mean(), b], r"View 0 has the shape \(\)"),
+    "arrays": (lambda b: [b.numpy(), b.numpy()], "View 0 is a ndarray"),
+    "elsewhere": (lambda b: [b, b.to("meta")], "View 1 is on meta"),
+    "integers": (two(lambda b: (b * 255).int()), "View 0 is of torch.int32"),
+    "sparse": (two(lambda b: b.to_sparse()), "View 0 is nested or sparse"),
+    "torchvision": (
+        v2.Compose([v2.RandomHorizontalFlip()]),
+        r"views=Compose of torchvision is a transform .*PerSampleViews\(Compose\(...\)\)",
+    ),
+    "torchvision, old": (transforms.RandomHorizontalFlip(), r"PerSampleViews\(RandomHorizontalFl"),
+    "a function": (v2.functional.horizontal_flip, r"PerSampleViews\(horizontal_flip\)"),
+    "a class": (ImageViews, r"views=ImageViews is a class. Give an object: views=ImageViews\("),
+    "another class": (RowViews, "views=RowViews is a class"),
+    "to tensor": (
+        PerSampleViews(transforms.ToTensor()),
+        r"failed on an image.*Leave out .*ToTensor",
+    ),
+    "to Pillow": (PerSampleViews(transforms.ToPILImage()), "must return a tensor. It returned"),
+}
+
+
+@pytest.mark.parametrize("case", NO_VIEWS)
+def test_callables_that_make_no_views(case, X):
+    views, message = NO_VIEWS[case]
+    with pytest.raises(ValueError, match=message):
+        fitted(X, views)
+
+
+def test_layers_that_are_not_there_have_near_names(X):
+    for backbone, layer, message in [
+        ("resnet18", "fc9", r"no layer.*Near names: .*fc"),
+        ("resnet18", "layer9.0", r"Near names: .*layer\d.0"),
+        ("resnet18", "encoder", r"Its outer layers are conv1, bn1, relu, maxpool, layer1, layer2"),
+        ("small_convnet", "Stage2", r"Near names: .*stage2"),
+        ("small_convnet", "zzz", r"stage1, stage2"),
+        ("small_vit", "blocks.1", r"encoder"),
+        ("mlp", "layer", r"Its outer layers are 0, 1, 2"),
+    ]:
+        samples = X.reshape(len(X), -1) if backbone == "mlp" else X
+        with pytest.raises(ValueError, match=f"layer='{layer}'.*{message}"):
+            EncoderTransformer(backbone=backbone, layer=layer, device="cpu").fit(samples)
