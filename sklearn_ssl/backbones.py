@@ -453,9 +453,10 @@ def _from_factory(factory, in_shape):
     try:
         model = factory(in_shape)
     except Exception as error:
+        reason = str(error).partition("\n")[0]
         raise ValueError(
             f"backbone={name} failed when it was called with the shape of a sample, {in_shape}: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {reason}"
         ) from error
     if not isinstance(model, nn.Module):
         raise TypeError(f"backbone={name} must return a torch.nn.Module. It returned {model!r}.")

@@ -104,9 +104,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         hold the ``state_dict`` in a dict, next to other entries, and under a prefix, as
         "module.encoder_q." of MoCo, the names of timm's vision transformers, and another classifier
         or none. Of several networks that fit, a teacher or averaged weights come before the others.
-        Weights of a torchvision model keep the published stem, for small images too, and images are
-        normalized with the constants of torchvision's weights; see ``normalization`` of
-        :class:`~sklearn_ssl.Images`.
+        Of a file of ``save`` it takes the backbone's weights; :func:`sklearn_ssl.load` gives the
+        estimator itself. Weights of a torchvision model keep the published stem, for small images
+        too, and images are normalized with the constants of torchvision's weights; see
+        ``normalization`` of :class:`~sklearn_ssl.Images`.
 
     layer : str, default=None
         Name of the backbone's layer whose output is the embedding, such as "stage2" of

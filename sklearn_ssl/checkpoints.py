@@ -119,13 +119,13 @@ class Match:
         else:
             text += f", under the prefix {self.prefix!r}" if self.prefix else ""
             if self.missing:
-                text += f". {len(self.missing)} are missing: {_some(self.missing)}"
+                text += f". Missing ({len(self.missing)}): {_some(self.missing)}"
             if self.misshapen:
-                shapes = (f"{k} ({a}, not {b})" for k, (a, b) in self.misshapen.items())
-                text += f". {len(self.misshapen)} have another shape: {_some(shapes, quoted=False)}"
+                shapes = [f"{k} {a}, not {b}" for k, (a, b) in self.misshapen.items()]
+                text += f". Of another shape ({len(shapes)}): {_some(shapes, quoted=False)}"
             if self.deeper:
                 text += (
-                    f". {len(self.deeper)} are of layers that the backbone does not have: "
+                    f". Of layers that the backbone does not have ({len(self.deeper)}): "
                     f"{_some(self.deeper)}"
                 )
             if any("pos_embed" in k for k in self.misshapen):
@@ -276,4 +276,5 @@ def _resize_positions(tensors, own):
 def _some(names, quoted=True):
     """Return some names as text."""
     names = [repr(name) if quoted else name for name in names]
-    return ", ".join(names[:MANY]) + (", ..." if len(names) > MANY else "")
+    more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+    return ", ".join(names[:MANY]) + more
