@@ -2,20 +2,38 @@
 
 import contextlib
 import copy
+import dataclasses
 import difflib
 import functools
+import inspect
 import math
+import os
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
+
+from sklearn_ssl.checkpoints import Checkpoint, read_checkpoint
 
 # Images with a shorter side up to this get a stem that keeps their resolution.
 SMALL_SIDE = 64
 IMAGENET_CLASSES = 1000
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of the channels
+INCEPTIONS = "googlenet", "inception_v3"
+# Entries of dicts and of outputs like them that are taken as the output of a backbone. Poolers come
+# last: many networks have one that was never trained.
+OUTPUTS = "last_hidden_state", "features", "pooler_output"
+MUST_RETURN = (
+    "The backbone must return a vector, a map or tokens for each sample: a floating-point tensor "
+    "of shape (n, d), (n, d, height, width) or (n, tokens, d)."
+)
+# First parameters of functions that build a network, but not from the shape of its samples.
+NOT_SHAPES = {"weights", "pretrained", "progress", "num_classes", "n_classes", "classes", "name"}
+NOT_SHAPES |= {"model_name", "model", "channels", "in_channels", "in_chans", "checkpoint", "config"}
 # Threads may share a fitted encoder, and the place where it keeps its map.
 _one_at_a_time = threading.RLock()
 
@@ -31,6 +49,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.in_shape = in_shape  # that of the samples that it was made for
+        self.published = None  # whether the stem of torchvision's model is as published
         self.seen_as = None  # a function of samples, whose result is normalised in their place
         self.kept = None  # the map, of whose layer ``find_map`` learns the name
         self.reads_map = False  # whether features are the map's mean, which ``find_map`` decides
@@ -61,16 +80,25 @@ class Encoder(nn.Module):
         if keep is not None:
             return self.backbone.tokens(samples, keep)
         if not dense and not self.reads_map:
-            return _pooled(self.backbone(samples))
+            return _pooled(self._output(samples))
         # All of it runs, not the part up to the map: what follows learns its statistics.
         with contextlib.nullcontext() if self.training else _one_at_a_time:
             self.kept.wanted = True
             try:
-                features = self.backbone(samples)
+                features = self._output(samples)
             finally:
                 maps, self.kept.wanted, self.kept.result = self.kept.result, False, None
         features = _pooled(maps if self.reads_map else features)
         return (features, as_map(maps)) if dense else features
+
+    def _output(self, samples):
+        """Return the tensor that the backbone gives for normalised samples."""
+        features = output_of(self.backbone(samples))
+        if features.dtype != samples.dtype:
+            narrow = torch.is_autocast_enabled(features.device.type)
+            if not narrow or features.dtype is torch.float64:
+                features = features.to(samples.dtype)
+        return features
 
     def find_map(self):
         """Find the last map, or tokens, that the backbone makes; return its shape, (d, h, w).
@@ -160,6 +188,43 @@ def as_map(features):
         return features
     n = n_patches(features)
     return features[:, -n:].transpose(1, 2).unflatten(2, (math.isqrt(n), -1))
+
+
+class UnfitOutput(ValueError):  # noqa: N818
+    """Raised for what a backbone returns that is no features."""
+
+
+def output_of(result):
+    """Return the tensor in what a backbone returns.
+
+    That is the first entry of a tuple or list, and of a dict, dataclass or ModelOutput the one of
+    ``OUTPUTS`` that it has first, or its only tensor.
+    """
+    got = result
+    if isinstance(result, tuple) and hasattr(result, "_asdict"):
+        result = result._asdict() if set(OUTPUTS) & set(result._fields) else result[0]
+    elif isinstance(result, tuple | list) and result:
+        result = result[0]
+    elif dataclasses.is_dataclass(result) and not isinstance(result, Mapping):
+        result = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
+    if isinstance(result, Mapping):
+        tensors = {k: v for k, v in result.items() if isinstance(v, torch.Tensor)}
+        names = [name for name in (*OUTPUTS, *tensors) if name in tensors]
+        if not names or (names[0] not in OUTPUTS and len(tensors) > 1):
+            raise UnfitOutput(
+                f"{MUST_RETURN} It returned a {type(got).__name__} with the entries "
+                f"{', '.join(map(repr, result))}, of which none is {' or '.join(OUTPUTS)}. Wrap it "
+                "in a module that returns one of them."
+            )
+        result = tensors[names[0]]
+    if not isinstance(result, torch.Tensor):
+        what = f"a {type(got).__name__}" + ("" if got is result else f" of {type(result).__name__}")
+        raise UnfitOutput(f"{MUST_RETURN} It returned {what}.")
+    if result.is_nested or result.layout is not torch.strided:
+        raise UnfitOutput(f"{MUST_RETURN} It returned a nested or sparse tensor.")
+    if not result.is_floating_point():
+        raise UnfitOutput(f"{MUST_RETURN} It returned a tensor of {result.dtype}.")
+    return result
 
 
 def _pooled(features):
@@ -293,44 +358,148 @@ def make_backbone(backbone, in_shape, *, weights=None, published=False):
     ``published`` keeps torchvision's networks as pretrained weights need them, for small images
     too.
     """
+    return _built(backbone, in_shape, weights, published)[0]
+
+
+def make_encoder(
+    backbone, in_shape, mean, std, *, weights=None, published=False, normalization="auto"
+):
+    """Build an encoder for samples of a shape (c, h, w) or (n_features,).
+
+    ``mean`` and ``std`` are those of the samples, ``normalization`` says what to take instead, as
+    in ``Images``.
+    """
+    model, constants, published = _built(backbone, in_shape, weights, published)
+    if not isinstance(normalization, str):
+        constants = normalization
+    elif normalization != "auto":
+        constants = IMAGENET if normalization == "imagenet" else None
+    if constants is not None and len(in_shape) == 3:
+        given = not isinstance(normalization, str)
+        mean, std = (_for_channels(values, in_shape[0], given) for values in constants)
+    encoder = Encoder(model, mean, std, in_shape).float().cpu()
+    encoder.published = published
+    return encoder
+
+
+def _for_channels(values, n_channels, given):
+    """Return a constant for each channel; of other channels than published, the mean over colors.
+
+    So an image of equal channels gives what gray in RGB gives. Raise where the user gave others.
+    """
+    values = np.atleast_1d(np.asarray(values, np.float64))
+    if given and len(values) not in (1, n_channels):
+        raise ValueError(
+            f"normalization of Images has values for {len(values)} channels, but the images of X "
+            f"have {n_channels}."
+        )
+    return values if len(values) == n_channels else np.full(n_channels, values.mean())
+
+
+def _built(backbone, in_shape, weights, published):
+    """Return a backbone, what its weights' images were normalized with, and its stem's kind.
+
+    The constants (mean, std) are None where they are not known. The last is whether the stem is as
+    published.
+    """
+    backbone = named(backbone)
     if isinstance(backbone, nn.Module):
         model = copy.deepcopy(backbone).float()
     elif not isinstance(backbone, str):
-        model = backbone(in_shape)
-        if not isinstance(model, nn.Module):
-            raise TypeError(
-                f"backbone={backbone!r} must return a torch.nn.Module. It returned {model!r}."
-            )
+        model = _from_factory(backbone, in_shape)
     elif backbone == "mlp":
         model = nn.Sequential(nn.Flatten(), *mlp(math.prod(in_shape)))
-    elif len(in_shape) == 1:
-        raise ValueError(
-            f"backbone={backbone!r} takes images, but X holds rows of {in_shape[0]} features. Set "
-            'image_shape if they are flattened images, else use backbone="mlp".'
-        )
-    elif ("vit" in backbone) and in_shape[1] != in_shape[2]:
-        raise ValueError(
-            f"backbone={backbone!r} needs square images, X holds images of {in_shape[1]} x "
-            f"{in_shape[2]} pixels. Crop them, or choose a convolutional backbone."
-        )
-    elif backbone in SMALL:
-        model = SMALL[backbone](*in_shape)
     else:
-        model = _torchvision_model(backbone, in_shape, weights, published)
-        weights = None
-    if weights is not None:
-        _load(model, _read(weights), weights)
+        _check_name(backbone, in_shape)
+        if backbone not in SMALL:
+            return _torchvision_model(backbone, in_shape, weights, published)
+        model = SMALL[backbone](*in_shape)
+    if weights is None:
+        return model, None, published
+    match = _checkpoint(weights).match(model)
+    match.load()
+    return model, match.constants(), published
+
+
+def named(backbone):
+    """Return the name of a torchvision model for the function that builds it, else what is given.
+
+    Called with the shape of a sample, these functions would take it for weights.
+    """
+    name = getattr(backbone, "__name__", None)
+    if isinstance(backbone, str | nn.Module) or not isinstance(name, str):
+        return backbone
+    from torchvision import models
+
+    known = name in models.list_models(module=models)
+    return name if known and models.get_model_builder(name) is backbone else backbone
+
+
+def _from_factory(factory, in_shape):
+    """Call a factory with the shape of a sample; return the module that it makes."""
+    name = getattr(factory, "__name__", repr(factory))
+    if not _takes_shape(factory):
+        is_class = isinstance(factory, type) and issubclass(factory, nn.Module)
+        raise TypeError(
+            (
+                f"backbone={name} is a class. Give an object, backbone={name}()"
+                if is_class
+                else f"backbone={name} is a function that does not take the shape of a sample as "
+                "its one argument. Give the module that it returns"
+            )
+            + ", or a function of the shape, (channels, height, width) or (n_features,): "
+            f"backbone=lambda shape: {'...' if name == '<lambda>' else name + '(...)'}."
+        )
+    try:
+        model = factory(in_shape)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"backbone={name} failed when it was called with the shape of a sample, {in_shape}: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"backbone={name} must return a torch.nn.Module. It returned {model!r}.")
     return model
 
 
-def make_encoder(backbone, in_shape, mean, std, *, weights=None, published=False):
-    """Build an encoder for samples of a shape (c, h, w) or (n_features,)."""
-    model = make_backbone(backbone, in_shape, weights=weights, published=published)
-    if weights is not None and (constants := _pretraining_constants(backbone, weights)):
-        mean, std = constants
-        if in_shape[0] != 3:  # as gray would have, in every channel
-            mean, std = ([sum(values) / 3] * in_shape[0] for values in (mean, std))
-    return Encoder(model, mean, std, in_shape).float().cpu()
+def _takes_shape(factory):
+    """Tell from its signature whether a callable takes the shape of a sample."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # not known
+        return True
+    given = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in parameters if p.default is p.empty and "VAR" not in p.kind.name]
+    if not given or not set(needed) <= {given[0]}:
+        return False
+    if "shape" in given[0].name:
+        return True
+    return bool(needed) and given[0].name not in NOT_SHAPES and not isinstance(factory, type)
+
+
+def _check_name(name, in_shape):
+    """Raise where there is no backbone of a name, or it does not take samples of a shape."""
+    from torchvision import models
+
+    known = [*models.list_models(module=models), *SMALL]
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), [*known, "mlp", "auto"], n=4, cutoff=0.4)
+        raise ValueError(
+            f"backbone={name!r} is unknown."
+            + (f" Near names: {', '.join(near)}." if near else "")
+            + f' Give "auto", one of {", ".join(SMALL)}, mlp, or a torchvision model\'s name.'
+        )
+    if len(in_shape) == 1:
+        raise ValueError(
+            f"backbone={name!r} takes images, but X holds rows of {in_shape[0]} features. Set "
+            'image_shape if they are flattened images, else use backbone="mlp".'
+        )
+    if "vit" in name and in_shape[1] != in_shape[2]:
+        raise ValueError(
+            f"backbone={name!r} needs square images, X holds images of {in_shape[1]} x "
+            f"{in_shape[2]} pixels. Crop them, or choose a convolutional backbone."
+        )
 
 
 def count_features(encoder, in_shape, of="X or its views"):
@@ -338,20 +507,28 @@ def count_features(encoder, in_shape, of="X or its views"):
 
     The error says what has this shape.
     """
+    shape = (2, *in_shape)
+    samples = torch.linspace(0, 1, math.prod(shape), device="cpu").reshape(shape)
     try:
         with torch.no_grad():
-            features = encoder.eval()(torch.zeros(2, *in_shape, device="cpu"))
+            features = encoder.eval()(samples)
+    except UnfitOutput:
+        raise
     except Exception as error:
         raise ValueError(
             f"The backbone fails on samples of shape {tuple(in_shape)}, (channels, height, width) "
             f"or (features,), such as {of} have. Choose one that takes this shape, or resize the "
             "images."
         ) from error
-    if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 2:
-        got = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features)
-        raise ValueError(
-            "The backbone must return a vector, a map or tokens for each sample. For 2 samples of "
-            f"shape {tuple(in_shape)} it gave {got} after pooling."
+    if features.ndim != 2 or len(features) != 2:
+        raise UnfitOutput(
+            f"{MUST_RETURN} For 2 samples of shape {tuple(in_shape)} it gave "
+            f"{tuple(features.shape)} after pooling."
+        )
+    if not features.isfinite().all():
+        raise UnfitOutput(
+            f"The backbone returns NaN or infinite values for samples of shape {tuple(in_shape)} "
+            "with values from 0 to 1. Check its weights, and what its forward divides by."
         )
     return features.shape[1]
 
@@ -366,37 +543,42 @@ def encoder_at(encoder, layer):
 
 
 def _torchvision_model(name, in_shape, weights, published=False):
-    """Build a torchvision classification model without its classifier, for any channel count."""
+    """Return what ``_built`` does, for a torchvision model without its classifier."""
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if name not in known:
-        near = difflib.get_close_matches(name, [*known, *SMALL, "mlp", "auto"], n=4, cutoff=0.4)
-        raise ValueError(
-            f"backbone={name!r} is unknown."
-            + (f" Near names: {', '.join(near)}." if near else "")
-            + f' Give "auto", one of {", ".join(SMALL)}, mlp, or a torchvision model\'s name.'
-        )
     small = min(in_shape[1:]) <= SMALL_SIDE and not published
     if weights is None:
-        return _headless(_published(name, in_shape, small), in_shape[0])
-    pretrained = models.get_model_weights(name)
+        return _headless(_published(name, in_shape, small), in_shape[0]), None, not small
+    pretrained, match = models.get_model_weights(name), None
     if weights in pretrained.__members__:
-        state = pretrained[weights].get_state_dict(progress=True)
+        chosen = pretrained[weights]
+        try:
+            checkpoint = Checkpoint(weights, chosen.get_state_dict(progress=True))
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"weights={weights!r} of {name} could not be downloaded from {chosen.url}: "
+                f"{error}. Download the file elsewhere, and give its path."
+            ) from error
     else:
-        state = _read(weights)
-        own = _headless(_published(name, in_shape, small), in_shape[0])
-        if _fits(own, state):  # saved from a backbone of ours, with its stem and channels
-            own.load_state_dict(state)
-            return own
+        chosen, checkpoint = pretrained.DEFAULT, _checkpoint(weights, pretrained.__members__)
+        stem_as_published = checkpoint.saved.get("fitted", {}).get("_published")
+        if (small or in_shape[0] != 3) and not stem_as_published:
+            own = _headless(_published(name, in_shape, small), in_shape[0])
+            match = checkpoint.match(own)
+            if match.is_exact:  # saved from a backbone of ours, with its stem and channels
+                match.load()
+                return own, match.constants(), not small
     model = _published(name, in_shape, small=False)
-    if name.startswith("vit_"):
-        from torchvision.models.vision_transformer import interpolate_embeddings
-
-        if "encoder.pos_embedding" in state:
-            state = interpolate_embeddings(in_shape[1], model.patch_size, state)
-    _load(model, state, weights)
-    return _headless(model, in_shape[0])
+    whole = checkpoint.match(model, _classifier(model))
+    if match is not None and not whole.fits and (match.fits or match.n_fit > whole.n_fit):
+        match.load()
+        return own, match.constants(), not small
+    whole.load()
+    transforms = chosen.transforms()
+    # With weights, torchvision's Inception networks undo ImageNet's constants and apply these.
+    halves = ([0.5] * 3, [0.5] * 3) if name in INCEPTIONS else None
+    constants = whole.constants() or halves or (transforms.mean, transforms.std)
+    return _headless(model, in_shape[0]), constants, True
 
 
 def _published(name, in_shape, small):
@@ -412,7 +594,7 @@ def _published(name, in_shape, small):
                 f"images of {side}. Resize them to {side // patch * patch or patch}."
             )
         settings["image_size"] = side
-    if name in ("googlenet", "inception_v3"):
+    if name in INCEPTIONS:
         settings.update(aux_logits=False, init_weights=True)
     # A small vision transformer is built anew from the settings of the large one.
     with torch.device("meta" if name.startswith("vit_") and small else "cpu"):
@@ -426,7 +608,7 @@ def _published(name, in_shape, small):
 
 def _headless(model, channels):
     """Let the features through, and any number of channels in."""
-    _remove_classifier(model)
+    model.set_submodule(_classifier(model), nn.Identity())
     _set_in_channels(model, channels)
     return model
 
@@ -459,14 +641,13 @@ def _small_stem(model, side):
     return model
 
 
-def _remove_classifier(model):
-    """Replace the layer that gives the class scores by one that lets the features through."""
-    name = [
+def _classifier(model):
+    """Return the name of the layer that gives the class scores."""
+    return [
         name
         for name, module in model.named_modules()
         if getattr(module, "out_features", getattr(module, "out_channels", 0)) == IMAGENET_CLASSES
     ][-1]
-    model.set_submodule(name, nn.Identity())
 
 
 def _set_in_channels(model, channels):
@@ -491,51 +672,16 @@ def _set_in_channels(model, channels):
     model.set_submodule(name, new)
 
 
-def _read(path):
-    """Read a state dict from a local file, .safetensors or torch's format."""
-    path = Path(path)
-    if not path.is_file():
+def _checkpoint(weights, names=()):
+    """Read weights from a file; ``names`` are those of the backbone's pretrained weights."""
+    if not os.path.exists(weights):
+        have = f"of this backbone, {', '.join(map(repr, names))}" if names else ""
         raise ValueError(
-            f"weights={str(path)!r} is neither a file nor the name of pretrained weights of this "
-            "backbone. Torchvision's are named like 'DEFAULT' or 'IMAGENET1K_V1'."
+            f"weights={os.fspath(weights)!r} is neither a file nor the name of pretrained weights "
+            + (have or "of this backbone. Only torchvision's models have such names")
+            + "."
         )
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _fits(model, state):
-    """Tell whether a state dict has just the tensors of a model."""
-    own = model.state_dict()
-    return own.keys() == state.keys() and all(own[k].shape == state[k].shape for k in own)
-
-
-def _load(model, state, weights):
-    """Give a model the weights of a state dict, which may have another classifier, or none."""
-    own = model.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-    wrong = [k for k in own if k not in fitting and own[k].shape[:1] != (IMAGENET_CLASSES,)]
-    if wrong:
-        raise ValueError(
-            f"weights={str(weights)!r} do not fit the backbone: {len(wrong)} of {len(own)} tensors "
-            f"are missing or of another shape, {wrong[0]!r} the first of them."
-        )
-    model.load_state_dict(own | fitting)
-
-
-def _pretraining_constants(backbone, weights):
-    """Channel means and deviations that torchvision's named weights were trained with, if any."""
-    from torchvision import models
-
-    if not isinstance(backbone, str) or backbone not in models.list_models(module=models):
-        return None
-    known = models.get_model_weights(backbone)
-    if weights not in known.__members__:
-        return None
-    transforms = known[weights].transforms()
-    return transforms.mean, transforms.std
+    return read_checkpoint(weights)
 
 
 def _cut(model, layer):
@@ -552,9 +698,12 @@ def _cut(model, layer):
         ) from error
     names = sorted({node.rsplit(".", i)[0] for node in nodes for i in range(node.count(".") + 1)})
     if layer not in names:
-        near = difflib.get_close_matches(layer, names, n=5, cutoff=0.2)
+        near = difflib.get_close_matches(layer.lower(), names, n=5, cutoff=0.4)
+        outer = [name for name, _ in model.named_children() if name in names]
         raise ValueError(
-            f"layer={layer!r} is no layer of the backbone. Near names: {', '.join(near)}."
+            f"layer={layer!r} is no layer of the backbone."
+            + (f" Near names: {', '.join(near)}." if near else "")
+            + f" Its outer layers are {', '.join(outer)}."
         )
     channels_last = isinstance(model, SwinTransformer) and layer.startswith(("features", "norm"))
     return Cut(create_feature_extractor(model, {layer: "features"}), channels_last)

@@ -26,7 +26,7 @@ from sklearn_ssl._sklearn import (
     StrOptions,
     _fit_context,
 )
-from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
+from sklearn_ssl.backbones import count_features, encoder_at, make_encoder, named
 from sklearn_ssl.data import Images
 from sklearn_ssl.defaults import default_for
 from sklearn_ssl.embedder import Embedder, is_auto
@@ -91,14 +91,25 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         ones, "small_multiscale_fine", or "small_multiscale" where ``views`` are given or the
         method fills in or colours images. Other names: "small_resnet", "small_resnet18",
         "small_vit", and every classification model of torchvision, as "resnet50" or "vit_b_16";
-        with images up to 64 pixels their stems keep the resolution. A callable gets the shape of a
-        sample, (channels, height, width) or (n_features,), and returns a module. A module is
-        copied. Maps and tokens are averaged to one vector.
+        with images up to 64 pixels their stems keep the resolution; torchvision's functions, as
+        ``torchvision.models.resnet50``, stand for their names. Any other callable gets the shape of
+        a sample, (channels, height, width) or (n_features,), and returns a module. A module is
+        copied. It returns a vector, a map (n, d, height, width) or tokens (n, tokens, d) for each
+        sample; the latter two are averaged to one vector. Of a tuple or list the first entry is
+        taken; of a dict, dataclass or ModelOutput ``last_hidden_state``, else ``features``, else
+        ``pooler_output``, else its only tensor.
 
     weights : str or path, default=None
-        Where training starts: a file with the backbone's ``state_dict`` (.safetensors, or
-        torch's format), or the name of torchvision's pretrained weights, such as "DEFAULT",
-        which torchvision downloads at first use. None starts from random weights.
+        Where training starts: a file of the backbone's weights, or the name of torchvision's
+        pretrained weights, such as "DEFAULT", which torchvision downloads at first use. None starts
+        from random weights. A file is of ``torch.save``, of safetensors, or of ``save``; it may
+        hold the ``state_dict`` in a dict, next to other entries, and under a prefix, as
+        "module.encoder_q." of MoCo, the names of timm's vision transformers, and another classifier
+        or none. Of several networks that fit, a teacher or averaged weights come before the others.
+        Of a file of ``save`` it takes the backbone's weights; :func:`sklearn_ssl.load` gives the
+        estimator itself. Weights of a torchvision model keep the published stem, for small images
+        too, and images are normalized with the constants of torchvision's weights; see
+        ``normalization`` of :class:`~sklearn_ssl.Images`.
 
     layer : str, default=None
         Name of the backbone's layer whose output is the embedding, such as "stage2" of
@@ -119,8 +130,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         :class:`~sklearn_ssl.views.CombinedViews`, torchvision's transforms in a
         :class:`~sklearn_ssl.views.PerSampleViews`, or any callable that turns a float batch,
         (n, c, h, w) with values in [0, 1] or standardised rows (n, n_features), into a list of
-        batches. It is reproducible if it draws from torch's default generator. "auto" is the
-        method's own recipe, ``default_views``, with blur for images above 32 pixels alone and
+        batches. It is reproducible if it draws from torch's default generator. Views of images have
+        values in [0, 1] too, or are bytes: without Normalize, as the encoder normalizes. "auto" is
+        the method's own recipe, ``default_views``, with blur for images above 32 pixels alone and
         changes of colour for colour images alone. On the CPU, where ``backbone`` is "auto" too,
         views of images from 24 pixels on have half their sides, which gives several times as many
         steps in the same time, unless the method makes images or cuts them into tiles.
@@ -261,7 +273,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     ----------
     encoder_ : torch.nn.Module
         The trained encoder, on the CPU and in evaluation mode: float images (n, c, h, w) in
-        [0, 1], or standardised rows, to features. See ``mirror`` for what ``transform`` adds.
+        [0, 1], or standardised rows, to features. Its ``mean`` and ``std`` are the constants that
+        it normalizes images with. See ``mirror`` for what ``transform`` adds.
 
     loss_curve_ : list of float
         Mean loss of each epoch.
@@ -565,7 +578,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     def _kept_backbone(self, *_):
         """Return the backbone of the fit before; raise where another one is asked for now."""
         kept = self.backbone_
-        same = self.backbone is kept or (isinstance(kept, str) and self.backbone == kept)
+        same = self.backbone is kept or (isinstance(kept, str) and named(self.backbone) == kept)
         if not same and not is_auto(self.backbone):
             raise ValueError(
                 f"Training goes on with backbone={kept!r} of the fit before, and not with "
@@ -760,7 +773,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             self._n_samples, cpu, self._seed, self.n_iter_, True, self.max_epochs_
         )
         with isolated(cpu), cpu:
-            for published in (False, True):  # pretrained networks keep their stems
+            kept = getattr(self, "_published", None)  # files of old versions do not say it
+            stems = (False, True) if kept is None else (kept,)
+            for published in stems:  # pretrained networks keep their stems
                 encoder = make_encoder(
                     self.backbone_,
                     shape,
@@ -775,7 +790,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                     objective.load_state_dict(weights)
                     break
                 except RuntimeError:
-                    if published or not isinstance(self.backbone_, str):
+                    if published == stems[-1] or not isinstance(self.backbone_, str):
                         raise
         self._objective, self._optimizer_state = objective.eval(), None
         self.encoder_ = encoder_at(objective.encoder, self.layer).eval()
@@ -808,6 +823,18 @@ def share_right(told):
 
 def for_samples(views, source):
     """Return a view recipe, checked, with all filled in that the samples decide."""
+    if isinstance(views, type):
+        raise ValueError(
+            f"views={views.__name__} is a class. Give an object: views={views.__name__}(...)."
+        )
+    origins = [views, *type(views).__mro__]
+    if any(str(getattr(o, "__module__", "")).startswith("torchvision.") for o in origins):
+        name = getattr(views, "__name__", type(views).__name__)
+        raise ValueError(
+            f"views={name} of torchvision is a transform of single images. Give it to "
+            f"sklearn_ssl.views.PerSampleViews, which calls it for each image: "
+            f"views=PerSampleViews({name}{'' if name != type(views).__name__ else '(...)'})."
+        )
     kind = source.kind
     if getattr(views, "kind", kind) != kind:
         raise ValueError(

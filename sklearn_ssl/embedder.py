@@ -10,6 +10,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ssl._sklearn import _check_feature_names_in
+from sklearn_ssl.backbones import named
 from sklearn_ssl.defaults import default_for
 from sklearn_ssl.embedding import Mirrored, embedding_batch, in_batches, moved
 from sklearn_ssl.engine import resolve_device
@@ -43,7 +44,7 @@ class Embedder(TransformerMixin):
     def _resolve_backbone(self, source, device):
         """Return the backbone, with "auto" resolved for the samples and the device."""
         if not is_auto(self.backbone):
-            return self.backbone
+            return named(self.backbone)
         if not source.is_image:
             return "mlp"
         given_views = not is_auto(getattr(self, "views", "auto"))

@@ -13,6 +13,11 @@ from sklearn_ssl.engine import autocast
 from sklearn_ssl.heap import kept_heap
 from sklearn_ssl.sources import one_behind
 
+# Views are tried with so many samples before training. Of those of images a small share of values
+# may be outside of [0, 1], as noise is and what interpolation overshoots, and none far out.
+TRIAL_SAMPLES = 64
+TOLERANCE, SHARE_OUTSIDE, FAR_OUT = 0.25, 0.01, 1.0
+SPREAD_LEFT = 0.01  # of the standard deviation, else they were scaled down
 # Embedding takes batches of about this many pixels, and at most this many samples.
 EMBEDDING_PIXELS = 2**20
 EMBEDDING_BATCH = {"cpu": 256, "cuda": 1024}
@@ -95,15 +100,71 @@ def _computed(function, source, scale, device, parts, beside):
 
 
 def views_of(views, scale, batch):
-    """Return the views of a batch, which are checked to hold every sample."""
-    made = views(scale(batch))
-    if not isinstance(made, list | tuple) or not all(
-        isinstance(view, torch.Tensor) and len(view) == len(batch) for view in made
-    ):
+    """Return the views of a batch, float32 tensors that are checked to hold every sample."""
+    samples = scale(batch)
+    made = views(samples)
+    problem = None
+    if not isinstance(made, list | tuple):
+        problem = f"It returned a {type(made).__name__}"
+    elif not made:
+        problem = "It returned none"
+    for i, view in enumerate(made if problem is None else ()):
+        place = f"View {i}"
+        if not isinstance(view, torch.Tensor):
+            problem = f"{place} is a {type(view).__name__}"
+        elif view.is_nested or view.layout is not torch.strided:
+            problem = f"{place} is nested or sparse"
+        elif view.ndim != samples.ndim or len(view) != len(samples):
+            problem = f"{place} has the shape {tuple(view.shape)}"
+        elif view.device != samples.device:
+            problem = f"{place} is on {view.device}"
+        elif not view.is_floating_point() and (view.dtype is not torch.uint8 or view.ndim != 4):
+            problem = f"{place} is of {view.dtype}"
+        if problem:
+            break
+    if problem:
         raise ValueError(
-            f"views={views!r} must turn a batch into a list of tensors, each with a view of "
-            f"all of its {len(batch)} samples."
+            f"views={views!r} must turn a batch into a list of tensors, each with a view of all of "
+            f"its {len(samples)} samples: floats, as the batch of shape {tuple(samples.shape)} on "
+            f"{samples.device} that it gets. {problem}."
         )
+    return [_floats(view) for view in made]
+
+
+def _floats(view):
+    """Return a view in float32, and bytes from 0 to 1, without the graph that made it."""
+    return view.detach() / 255 if view.dtype is torch.uint8 else view.detach().float()
+
+
+def check_views(views, scale, batch):
+    """Return the views of a batch; raise where their values cannot be right.
+
+    Once, before training: it waits for the device.
+    """
+    spread = scale(batch).std().item()
+    made = views_of(views, scale, batch)
+    for view in made:
+        low, high = (extreme.item() for extreme in view.aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(
+                f"Views must be finite. Those of {views!r} hold NaN or infinite values."
+            )
+        if view.ndim != 4:
+            continue
+        below, above = (view < -TOLERANCE).float().mean(), (view > 1 + TOLERANCE).float().mean()
+        if low < -FAR_OUT or high > 1 + FAR_OUT or max(below, above) > SHARE_OUTSIDE:
+            raise ValueError(
+                "Views must have values in [0, 1], like the images that they are made of, but have "
+                f"values from {low:.3g} to {high:.3g}. Leave out Normalize, since the encoder "
+                "normalizes; divide values up to 255 by 255; clamp what noise adds. They are those "
+                f"of {views!r}."
+            )
+        if view.std().item() < SPREAD_LEFT * spread:
+            raise ValueError(
+                f"Views have next to no contrast left, with values from {low:.3g} to {high:.3g}. "
+                "Views are made of images with values in [0, 1]: do not divide these by 255, and "
+                f"convert them to bytes with scale=True only. They are those of {views!r}."
+            )
     return made
 
 

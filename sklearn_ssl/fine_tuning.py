@@ -24,9 +24,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sklearn_ssl._sklearn import Interval, StrOptions, _fit_context
+from sklearn_ssl.backbones import count_features
 from sklearn_ssl.base import all_or_nothing, for_samples
 from sklearn_ssl.embedder import Embedder, is_auto
-from sklearn_ssl.embedding import transformed, views_of
+from sklearn_ssl.embedding import TRIAL_SAMPLES, check_views, transformed, views_of
 from sklearn_ssl.engine import (
     Epoch,
     Objective,
@@ -318,9 +319,8 @@ class FineTuneClassifier(PartlyLabeledClassifier, BaseEstimator):
             views = VIEWS[source.kind]
             if source.is_image and not pretrained._mirrors():
                 views = replace(views, flip=0.0)
-        make_views = functools.partial(
-            views_of, for_samples(views, source), pretrained._scaling.on(device)
-        )
+        views, scale = for_samples(views, source), pretrained._scaling.on(device)
+        make_views = functools.partial(views_of, views, scale)
         n_batches, max_epochs = math.ceil(len(source) / self.batch_size), self.max_epochs
         if is_auto(max_epochs):
             max_epochs = max(FEWEST_EPOCHS, math.ceil(N_STEPS / n_batches))
@@ -339,6 +339,10 @@ class FineTuneClassifier(PartlyLabeledClassifier, BaseEstimator):
         )
         with isolated(device), kept_heap(device.type == "cpu"):
             encoder = copy.deepcopy(pretrained.encoder_)
+            few = source.batch(slice(TRIAL_SAMPLES), device)
+            for shape in {view.shape[1:] for view in check_views(views, scale, few)}:
+                if shape != source.shape:
+                    count_features(encoder, shape)
             linear = coef, intercept, embedding.std(axis=0), penalty
             weights = weights * len(codes) / total
             objective = ClassesObjective(encoder, *linear, torch.from_numpy(codes), weights)

@@ -11,7 +11,7 @@ import torch
 
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
 from sklearn_ssl.data import images_of
-from sklearn_ssl.embedding import in_batches, views_of
+from sklearn_ssl.embedding import TRIAL_SAMPLES, check_views, in_batches, views_of
 from sklearn_ssl.engine import (
     StopTraining,
     epochs_within,
@@ -63,7 +63,8 @@ class Fit:
             near, scale = source.near(device, estimator.verbose), self.scaling.on(device)
             make_views = functools.partial(views_of, self.views, scale)
             embed = functools.partial(_embed, near, scale, device)
-            for shape in {view.shape[1:] for view in make_views(near.batch(slice(2), device))}:
+            few = near.batch(slice(TRIAL_SAMPLES), device)
+            for shape in {view.shape[1:] for view in check_views(self.views, scale, few)}:
                 if shape != source.shape:
                     count_features(self.objective.encoder, shape)
             self._plan(near, make_views, embed, n_epochs)
@@ -129,6 +130,7 @@ class Fit:
                     self.scaling.mean,
                     self.scaling.std,
                     weights=estimator.weights,
+                    normalization=images_of(estimator).normalization,
                 )
             n_features = count_features(encoder, source.shape)
             self.training = estimator._resolve_training(
@@ -186,6 +188,7 @@ class Fit:
             "_n_samples": training.n_samples,
             "_kept_as": self.kept and self.kept.inputs,
             "_seen": self.seen,
+            "_published": objective.encoder.published,
         } | self.estimator._fitted(objective, self.source)
 
     def _finished(self, rows):

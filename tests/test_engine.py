@@ -566,7 +566,7 @@ def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
         ({"temperature": -1.0}, "'temperature' .* Got -1.0"),
         ({"precision": "int8"}, "'precision' .* Got 'int8'"),
         ({"views": lambda batch: batch}, "must turn a batch into a list of tensors"),
-        ({"views": lambda batch: [batch, batch[:3]]}, "a view of all of its 50 samples"),
+        ({"views": lambda batch: [batch, batch[:3]]}, "a view of all of its 64 samples"),
         ({"views": lambda batch: [batch]}, "the view recipe gave 1"),
     ],
 )

@@ -97,7 +97,7 @@ def test_its_loss_is_cross_entropy_of_all_views():
     rng = np.random.default_rng(0)
     coef, intercept = rng.normal(size=(5, 3)), rng.normal(size=5)
     scale = rng.random(3)
-    objective = fine_tuning.ClassesObjective(encoder, coef, intercept, scale, 0.3, None)
+    objective = fine_tuning.ClassesObjective(encoder, coef, intercept, scale, 0.3, None, np.ones(5))
     views = [torch.randn(6, 4), torch.randn(6, 4)]
     codes = torch.tensor([0, 1, 2, 3, 4, 0])
     expected = sum(
@@ -142,7 +142,7 @@ def test_labels_may_be_words(pretrained):
 @pytest.mark.parametrize(
     ("y", "match"),
     [
-        (np.full(300, -1), "All of y is -1"),
+        (np.full(300, -1), "All of y is unlabeled, which is -1"),
         (np.where(Y == 0, 3, -1), r"1 class: \[3\]"),
         (Y[:-1], "inconsistent numbers of samples"),
         (np.linspace(0, 1, 300), "Unknown label type"),
@@ -157,7 +157,7 @@ def test_labels_that_teach_nothing(pretrained, y, match):
 
 def test_labels_are_checked_before_pretraining(monkeypatch):
     monkeypatch.setattr(fitting, "train", None)
-    with pytest.raises(ValueError, match="All of y is -1"):
+    with pytest.raises(ValueError, match="All of y is unlabeled, which is -1"):
         FineTuneClassifier(SimCLRTransformer()).fit(IMAGES, np.full(300, -1))
     with pytest.raises(ValueError, match=r"1 class: \[3\]"):
         FineTuneClassifier(SimCLRTransformer()).fit(IMAGES, np.where(Y == 0, 3, -1))

@@ -247,7 +247,7 @@ class Spoiled:
         self.steps, self.times, self.seen = steps, times, 0
 
     def __call__(self, batch):
-        self.seen += len(batch) == 40  # not where two samples are looked at
+        self.seen += len(batch) == 40  # not where views are tried
         factor = math.inf if self.seen in self.steps else 1.0
         return [batch * factor, batch + 0.1 * torch.rand_like(batch)]
 

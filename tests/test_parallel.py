@@ -106,7 +106,7 @@ def noisy(batch):
         (linear, noisy),
         (
             lambda shape: nn.Sequential(nn.Flatten(), nn.Linear(64, 8)),
-            lambda batch: [batch, -batch],
+            lambda batch: [batch, 1 - batch],
         ),
     ],
     ids=["functions", "lambdas"],

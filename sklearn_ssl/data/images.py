@@ -33,8 +33,11 @@ class Images:
         Mean and standard deviation of the channels, for pixels scaled to [0, 1], with which the
         encoder normalizes its input. "data" takes those of X in fit, "imagenet" the constants of
         most published weights, (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225); a tuple
-        (mean, std) is used as it is. "auto" is "data", and with ``weights`` of a torchvision
-        backbone the constants that these weights were trained with.
+        (mean, std) is used as it is. "auto" is "data", but with ``weights`` the constants that they
+        were trained with: those in the file for an estimator's or an ``encoder_``'s, and
+        torchvision's for its models, unless the file has another stem or number of channels. For
+        other than 3 channels, constants of 3 become their mean. What was taken is in
+        ``encoder_.mean`` and ``encoder_.std``.
 
     Examples
     --------

@@ -39,10 +39,12 @@ class EncoderTransformer(Embedder, BaseEstimator):
         The network, as in :class:`~sklearn_ssl.SimCLRTransformer`; "auto" is the same one.
 
     weights : str or path, default=None
-        A file with the backbone's ``state_dict`` (.safetensors, or torch's format), or the name of
-        torchvision's pretrained weights, such as "DEFAULT", which torchvision downloads at first
-        use. With None weights are random, and the means and variances of batch norms are those of
-        the samples in fit; a module that is given stays as it is.
+        A file of the backbone's weights, or the name of torchvision's pretrained weights, such as
+        "DEFAULT", which torchvision downloads at first use, as in
+        :class:`~sklearn_ssl.SimCLRTransformer`, where it says which files are read. Images are
+        normalized with the constants of torchvision's weights for its models; see ``normalization``
+        of :class:`~sklearn_ssl.Images`. With None weights are random, and the means and variances
+        of batch norms are those of the samples in fit; a module that is given stays as it is.
 
     layer : str, default=None
         Name of the backbone's layer whose output is the embedding. None is the last one before the
@@ -90,7 +92,8 @@ class EncoderTransformer(Embedder, BaseEstimator):
     Attributes
     ----------
     encoder_ : torch.nn.Module
-        The encoder, on the CPU and in evaluation mode.
+        The encoder, on the CPU and in evaluation mode. Its ``mean`` and ``std`` are the constants
+        that it normalizes images from 0 to 1 with.
 
     backbone_ : object
         The backbone, with "auto" resolved.
@@ -165,7 +168,13 @@ class EncoderTransformer(Embedder, BaseEstimator):
         scaling = self._scaling.mean, self._scaling.std
         with isolated(device), torch.device("cpu"):
             seed_torch(device, seed)
-            encoder = make_encoder(self.backbone_, source.shape, *scaling, weights=self.weights)
+            encoder = make_encoder(
+                self.backbone_,
+                source.shape,
+                *scaling,
+                weights=self.weights,
+                normalization=images_of(self).normalization,
+            )
             count_features(encoder, source.shape)
             self.encoder_ = encoder_at(encoder, self.layer).eval()
             self._n_features_out = count_features(self.encoder_, source.shape)

@@ -2,7 +2,7 @@
 
 import torch
 
-from sklearn_ssl.embedding import transformed
+from sklearn_ssl.embedding import transformed, views_of
 from sklearn_ssl.engine import isolated, resolve_device, seed_torch
 from sklearn_ssl.labels import readable_rows
 from sklearn_ssl.metrics.geometry import alignment, rankme, uniformity
@@ -84,7 +84,7 @@ def alignment_uniformity_scorer(estimator, X, y=None):
     """
 
     def embedded(encoder, samples):
-        views = estimator.views_(samples)
+        views = views_of(estimator.views_, lambda batch: batch, samples)
         if len(views) < 2:
             raise ValueError(
                 "alignment_uniformity_scorer compares two views; those of "

@@ -18,7 +18,8 @@ class PerSampleViews:
     ----------
     transform : callable
         Turns a float image, a tensor of shape (c, h, w) with values in [0, 1], into a view of it,
-        a tensor of one shape for all images. It is reproducible if it draws from torch's default
+        a tensor of one shape for all images, float with values in [0, 1] or bytes: without
+        Normalize, since the encoder normalizes. It is reproducible if it draws from torch's default
         generator, as torchvision's transforms do.
 
     n_views : int, default=2
@@ -49,9 +50,19 @@ class PerSampleViews:
     def __call__(self, images):
         """Return the views of a batch of images."""
         return [
-            self._stack([self.transform(image.clone()) for image in images])  # it may change it
+            self._stack([self._transformed(image.clone()) for image in images])  # it may change it
             for _ in range(self.n_views)
         ]
+
+    def _transformed(self, image):
+        try:
+            return self.transform(image)
+        except Exception as error:
+            raise ValueError(
+                f"transform={self.transform!r} failed on an image, a float tensor of shape "
+                f"{tuple(image.shape)} with values in [0, 1]. Leave out what takes Pillow images, "
+                f"such as ToTensor. {type(error).__name__}: {error}"
+            ) from error
 
     def _stack(self, views):
         wrong = next((v for v in views if not isinstance(v, torch.Tensor)), None)
