@@ -32,11 +32,11 @@ from sklearn_ssl.embedder import Embedder, is_auto
 from sklearn_ssl.embedding import in_batches, moved, views_of
 from sklearn_ssl.engine import (
     Training,
-    full_precision,
     gpu_freed,
     isolated,
     resolve_device,
     seed_torch,
+    torch_defaults,
 )
 from sklearn_ssl.exporting import write_onnx
 from sklearn_ssl.fingerprint import NoContent, fingerprint
@@ -548,8 +548,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         except (RuntimeError, ValueError, TypeError):
             return False
         shape = (2, *self._sample_shape())
-        samples = torch.linspace(0, 1, math.prod(shape)).reshape(shape)
-        with torch.inference_mode():
+        with torch_defaults(torch.device("cpu")), torch.inference_mode():
+            samples = torch.linspace(0, 1, math.prod(shape), device="cpu").reshape(shape)
             return torch.equal(copied.encoder_(samples), self.encoder_(samples))
 
     def _kept_backbone(self, *_):
@@ -652,7 +652,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         order = np.random.default_rng(self._seed).permutation(len(source))
         batches = np.array_split(order, max(1, round(len(order) / self.batch_size_)))
         total = 0.0
-        with isolated(device), torch.no_grad(), full_precision(device):
+        with isolated(device), torch.no_grad():
             # A copy of the shell: what an objective notes of these samples goes with it.
             objective = moved(copy.copy(self._objective), device)
             scale = self._scaling.on(device)
@@ -749,7 +749,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         training = self._resolve_training(
             self._n_samples, cpu, self._seed, self.n_iter_, True, self.max_epochs_
         )
-        with isolated(cpu), cpu:
+        with isolated(cpu):
             for published in (False, True):  # pretrained networks keep their stems
                 encoder = make_encoder(
                     self.backbone_,

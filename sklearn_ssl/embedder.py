@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ssl._sklearn import _check_feature_names_in
 from sklearn_ssl.defaults import default_for
 from sklearn_ssl.embedding import Mirrored, embedding_batch, in_batches, moved
-from sklearn_ssl.engine import resolve_device
+from sklearn_ssl.engine import resolve_device, torch_defaults
 from sklearn_ssl.folding import folded
 from sklearn_ssl.inputs import find_samples
 
@@ -89,7 +89,8 @@ class Embedder(TransformerMixin):
         encoder, scale = self._embedder(), self._scaling.on(device)
         if len(source) > FOLDING_BATCHES * embedding_batch(source, device):
             few = source.batch(slice(2))
-            encoder = folded(encoder, self._scaling.on(few.device)(few))
+            with torch_defaults(few.device):
+                encoder = folded(encoder, self._scaling.on(few.device)(few))
         encoder, dtype = moved(encoder, device), torch.float32
         if self.backbone_ == "mlp" and device.type == "cpu":
             # A product of float32 matrices rounds a row by where it stands in them.

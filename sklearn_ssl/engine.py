@@ -20,6 +20,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.utils import TeeGenerator
 from torch import nn
+from torch.overrides import _pop_mode_temporarily
 
 from sklearn_ssl.health import spread, symptoms, warn
 from sklearn_ssl.microbatches import micro_batches, needs_whole_batches
@@ -167,36 +168,67 @@ class StopTraining(Exception):  # noqa: N818
     """Raised inside the loop to end training after the current epoch."""
 
 
-# torch's random states and default dtype belong to the process, and a fit takes all its cores.
+# torch's random states belong to the process, and a fit takes all its cores.
 _alone = threading.RLock()
+# The default dtype belongs to the process as well: the first of those that need float32 sets it,
+# and the last one sets it back.
+_dtype_lock, _n_users, _dtype_before = threading.Lock(), 0, None
 
 
-def _forget_owner():
-    """Begin anew in a forked process, which has not the thread that may hold the lock."""
-    global _alone
-    _alone = threading.RLock()
+def _after_fork():
+    """Begin anew in a forked process, which has not the threads that may hold a lock."""
+    global _alone, _dtype_lock
+    _alone, _dtype_lock = threading.RLock(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_owner)
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextlib.contextmanager
+def torch_defaults(device):
+    """Context in which the caller's default dtype, default device and autocast have no effect.
+
+    All that computes with a network or draws random numbers runs in it.
+    """
+    global _n_users, _dtype_before
+    with contextlib.ExitStack() as stack:
+        for kind in {"cpu", device.type}:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        while torch.get_default_device().type != "cpu":
+            # Not covered by another one: with a mode of any kind, transformers round differently.
+            stack.enter_context(_pop_mode_temporarily())
+        with _dtype_lock:
+            _n_users += 1
+            if _n_users == 1:
+                _dtype_before = torch.get_default_dtype()
+                torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            with _dtype_lock:
+                _n_users -= 1
+                if _n_users == 0:
+                    torch.set_default_dtype(_dtype_before)
 
 
 @contextlib.contextmanager
 def isolated(device):
-    """Leave the process as it was: random states, default dtype, grad and inference modes.
+    """Leave the process as it was: random states, ``torch_defaults``, grad and inference modes.
 
     Other threads wait, as those of joblib's threading backend; a thread that waits for another
     one's fit inside of its own, as a callback could, would wait for ever.
     """
     devices = [device] if device.type == "cuda" else []
     # Leaving inference mode turns gradients on as well, where the caller had turned them off.
-    with _alone, torch.random.fork_rng(devices), torch.inference_mode(False):
-        dtype = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float32)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(dtype)
+    with (
+        _alone,
+        torch.random.fork_rng(devices),
+        torch.inference_mode(False),
+        torch_defaults(device),
+    ):
+        yield
 
 
 @contextlib.contextmanager

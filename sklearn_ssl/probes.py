@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sklearn_ssl._sklearn import Interval, StrOptions, _fit_context
-from sklearn_ssl.engine import full_precision, resolve_device
+from sklearn_ssl.engine import resolve_device, torch_defaults
 from sklearn_ssl.neighbors import nearest, votes
 from sklearn_ssl.telling import tell
 
@@ -142,10 +142,11 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         scale[scale <= 10 * np.finfo(X.dtype).eps * np.abs(mean)] = np.inf
         Z = torch.from_numpy(((X - mean) / scale).astype(X.dtype)).to(device)
         codes = torch.from_numpy(codes).to(device)
-        Z, axes = _uncorrelated(Z)
+        with torch_defaults(device):
+            Z, axes = _uncorrelated(Z)
         # Between two steps of torch's threads those of BLAS would wait for the cores, and they for
         # them: 27 times the seconds, on two cores.
-        with threadpool_limits(1, user_api="blas"):
+        with torch_defaults(device), threadpool_limits(1, user_api="blas"):
             C, scores = self._chosen(Z, codes, len(classes))
             weights, n_iter = self._minimised(Z, codes, len(classes), C)
         full = weights[:, :-1] @ axes.double().cpu().numpy()
@@ -208,7 +209,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
             return loss.item(), (weights.grad.double().cpu().numpy() * steps).ravel()
 
         flat = np.zeros(math.prod(shape)) if start is None else (start / steps).ravel()
-        with full_precision(Z.device), torch.enable_grad():
+        with torch.enable_grad():
             found = minimize(
                 loss_and_gradient,
                 flat,

@@ -155,14 +155,15 @@ class EncoderTransformer(Embedder, BaseEstimator):
         self._scaling = learn_scaling(source)
         self.backbone_ = self._resolve_backbone(source, device)
         scaling = self._scaling.mean, self._scaling.std
-        with isolated(device), torch.device("cpu"):
-            seed_torch(device, seed)
-            encoder = make_encoder(self.backbone_, source.shape, *scaling, weights=self.weights)
-            count_features(encoder, source.shape)
-            self.encoder_ = encoder_at(encoder, self.layer).eval()
-            self._n_features_out = count_features(self.encoder_, source.shape)
-        if self.weights is None and not isinstance(self.backbone, nn.Module):
-            self._measure(source, device)
+        with isolated(device):
+            with torch.device("cpu"):
+                seed_torch(device, seed)
+                encoder = make_encoder(self.backbone_, source.shape, *scaling, weights=self.weights)
+                count_features(encoder, source.shape)
+                self.encoder_ = encoder_at(encoder, self.layer).eval()
+                self._n_features_out = count_features(self.encoder_, source.shape)
+            if self.weights is None and not isinstance(self.backbone, nn.Module):
+                self._measure(source, device)
         return self
 
     def _measure(self, source, device):

@@ -468,5 +468,5 @@ def change_colors(images, recipe):
 @functools.cache
 def _color_axes(device):
     """Return YIQ and its inverse on a device, made once: making them waits for the device."""
-    to_yiq = torch.tensor(YIQ, dtype=torch.float32)
+    to_yiq = torch.tensor(YIQ, dtype=torch.float32, device="cpu")
     return to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)

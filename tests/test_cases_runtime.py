@@ -1,0 +1,128 @@
+"""Fits and embeddings that do not depend on the process: its defaults, forks, links and layouts."""
+
+import contextlib
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_ssl import (
+    EncoderTransformer,
+    FineTuneClassifier,
+    InpaintingTransformer,
+    JigsawTransformer,
+    MAETransformer,
+    SimCLRTransformer,
+)
+from sklearn_ssl.engine import torch_defaults
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+        assert torch.get_default_dtype() == dtype
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextlib.contextmanager
+def default_device(device):
+    torch.set_default_device(device)
+    try:
+        yield
+        assert torch.get_default_device() == torch.device(device)
+    finally:
+        torch.set_default_device(None)
+
+
+CALLERS = {
+    "float64": lambda: default_dtype(torch.float64),
+    "bfloat16": lambda: default_dtype(torch.bfloat16),
+    "device": lambda: default_device("meta"),  # stands for a GPU
+    "device context": lambda: torch.device("meta"),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+}
+each_caller = pytest.mark.parametrize("caller", CALLERS.values(), ids=CALLERS.keys())
+
+
+@pytest.fixture(scope="module")
+def photos16():
+    return np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+
+
+@each_caller
+def test_fits_and_memory_are_the_same_in_every_context(caller, images, tmp_path):
+    def fitted():
+        return SimCLRTransformer(max_epochs=1, random_state=0, memory=tmp_path).fit(images)
+
+    plain = SimCLRTransformer(max_epochs=1, random_state=0).fit(images)
+    with caller():
+        made = fitted().transform(images), fitted().transform(images), plain.score(images)
+    expected = plain.transform(images)
+    for embedding in (*made[:2], fitted().transform(images)):
+        np.testing.assert_array_equal(embedding, expected)
+    assert made[2] == plain.score(images)
+
+
+@each_caller
+def test_what_uses_a_network_is_the_same_in_every_context(caller, photos16):
+    short = {"max_epochs": 1, "random_state": 0}
+    mae, jigsaw, inpainting = (
+        method(**short).fit(photos16)
+        for method in (MAETransformer, JigsawTransformer, InpaintingTransformer)
+    )
+    mae_vit = MAETransformer(backbone="small_vit", **short).fit(photos16)
+
+    def results():
+        return [
+            mae.score_pretext(photos16),
+            mae.reconstruct(photos16, random_state=0),
+            mae_vit.transform(photos16),
+            jigsaw.score_pretext(photos16),
+            inpainting.inpaint(photos16),
+            inpainting.score_pretext(photos16),
+            EncoderTransformer(random_state=0).fit_transform(photos16),
+            # So many batches that batch norms are folded.
+            jigsaw.transform(np.concatenate(50 * [photos16]))[:2],
+        ]
+
+    with caller():
+        found = results()
+    for got, expected in zip(found, results(), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@each_caller
+def test_fine_tuning_is_the_same_in_every_context(caller, images):
+    y = np.arange(len(images)) % 2
+
+    def proba():
+        simclr = SimCLRTransformer(max_epochs=1, random_state=0)
+        classifier = FineTuneClassifier(simclr, max_epochs=1, random_state=0)
+        return classifier.fit(images, y).predict_proba(images)
+
+    with caller():
+        found = proba()
+    np.testing.assert_array_equal(found, proba())
+
+
+def test_threads_share_the_change_of_the_default_dtype():
+    entered, leave, cpu = threading.Event(), threading.Event(), torch.device("cpu")
+
+    def other():
+        with torch_defaults(cpu):
+            entered.set()
+            leave.wait(10)
+
+    with default_dtype(torch.float64):
+        thread = threading.Thread(target=other)
+        with torch_defaults(cpu):
+            thread.start()
+            entered.wait(10)
+        assert torch.get_default_dtype() == torch.float32  # the other thread needs it
+        leave.set()
+        thread.join()
+        assert torch.get_default_dtype() == torch.float64
