@@ -117,6 +117,8 @@ def own_gpu():
 
 def resolve_device(device):
     """Turn a device parameter into a torch.device that is there."""
+    global _computed
+    _computed = True  # by who asked for the device
     if str(device) == "auto":
         device = f"cuda:{own_gpu()}" if torch.cuda.is_available() else "cpu"
     try:
@@ -170,15 +172,22 @@ class StopTraining(Exception):  # noqa: N818
 
 # torch's random states belong to the process, and a fit takes all its cores.
 _alone = threading.RLock()
+_computed = False  # whether anything was, in this process or the ones it was forked from
 # The default dtype belongs to the process as well: the first of those that need float32 sets it,
 # and the last one sets it back.
 _dtype_lock, _n_users, _dtype_before = threading.Lock(), 0, None
 
 
 def _after_fork():
-    """Begin anew in a forked process, which has not the threads that may hold a lock."""
+    """Begin anew in a forked process, which lacks the threads of its parent.
+
+    They may hold a lock, and those of OpenMP would be waited for forever by what computes in
+    several threads, if the parent has done so.
+    """
     global _alone, _dtype_lock
     _alone, _dtype_lock = threading.RLock(), threading.Lock()
+    if _computed:
+        torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
@@ -191,7 +200,8 @@ def torch_defaults(device):
 
     All that computes with a network or draws random numbers runs in it.
     """
-    global _n_users, _dtype_before
+    global _computed, _n_users, _dtype_before
+    _computed = True
     with contextlib.ExitStack() as stack:
         for kind in {"cpu", device.type}:
             if torch.is_autocast_enabled(kind):

@@ -1,6 +1,8 @@
 """Fits and embeddings that do not depend on the process: its defaults, forks, links and layouts."""
 
 import contextlib
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -126,3 +128,33 @@ def test_threads_share_the_change_of_the_default_dtype():
         leave.set()
         thread.join()
         assert torch.get_default_dtype() == torch.float64
+
+
+FORK = """
+import multiprocessing, sys, torch, sklearn_ssl
+from sklearn.datasets import load_digits
+torch.set_num_threads(2)
+images, path = load_digits().images, sys.argv[2]
+def fit(): return sklearn_ssl.SimCLRTransformer(max_epochs=1, random_state=0).fit(images[:200])
+if sys.argv[1] == "save":
+    fit().save(path)
+    sys.exit()
+model = fit() if sys.argv[1] == "fit" else sklearn_ssl.load(path)
+def work():
+    model.transform(images)
+    fit()
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join(60)
+if child.is_alive():
+    child.kill()
+    sys.exit("It hangs.")
+assert torch.get_num_threads() == 2
+sys.exit(child.exitcode)
+"""
+
+
+def test_forked_processes_do_not_wait_for_threads_of_their_parent(tmp_path):
+    for what in "save", "load", "fit":
+        command = [sys.executable, "-c", FORK, what, tmp_path / "digits.safetensors"]
+        subprocess.run(command, check=True, timeout=120)
