@@ -672,15 +672,18 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         return self._results(X, "_objective", function)[1]
 
     def has_seen(self, X):
-        """Tell which samples fit has learned from, to the bit.
+        """Report which samples fit has learned from.
 
         An encoder that is used frozen is judged too well on samples that it learned from:
-        :func:`~sklearn_ssl.compare` tells of them.
+        :func:`~sklearn_ssl.compare` reports them.
+
+        Samples match if their values are equal as float32, whatever their layout, number type and
+        byte order are. Images of files match by their decoded and resized pixels.
 
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, in the same number type.
+            Samples as in fit.
 
         Returns
         -------

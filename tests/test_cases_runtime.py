@@ -1,6 +1,7 @@
 """Fits and embeddings that do not depend on the process: its defaults, forks, links and layouts."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -8,6 +9,8 @@ import threading
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from sklearn.frozen import FrozenEstimator
 
 from sklearn_ssl import (
     EncoderTransformer,
@@ -16,6 +19,7 @@ from sklearn_ssl import (
     JigsawTransformer,
     MAETransformer,
     SimCLRTransformer,
+    compare,
 )
 from sklearn_ssl.engine import torch_defaults
 
@@ -134,8 +138,8 @@ FORK = """
 import multiprocessing, sys, torch, sklearn_ssl
 from sklearn.datasets import load_digits
 torch.set_num_threads(2)
-images, path = load_digits().images, sys.argv[2]
-def fit(): return sklearn_ssl.SimCLRTransformer(max_epochs=1, random_state=0).fit(images[:200])
+images, path = load_digits().images[:100], sys.argv[2]
+def fit(): return sklearn_ssl.SimCLRTransformer(max_epochs=1, random_state=0).fit(images)
 if sys.argv[1] == "save":
     fit().save(path)
     sys.exit()
@@ -157,4 +161,52 @@ sys.exit(child.exitcode)
 def test_forked_processes_do_not_wait_for_threads_of_their_parent(tmp_path):
     for what in "save", "load", "fit":
         command = [sys.executable, "-c", FORK, what, tmp_path / "digits.safetensors"]
-        subprocess.run(command, check=True, timeout=120)
+        subprocess.run(
+            command, check=True, timeout=120, env=os.environ | {"OMP_WAIT_POLICY": "passive"}
+        )
+
+
+LAYOUTS = {
+    "channels first": lambda X: X.transpose(0, 3, 1, 2),
+    "float64": lambda X: X.astype(np.float64),
+    "float32": lambda X: X.astype(np.float32),
+    "int16, other byte order": lambda X: X.astype(np.dtype(np.int16).newbyteorder()),
+    "negative strides": lambda X: X[::-1].copy()[::-1],
+    "tensor": torch.from_numpy,
+}
+
+
+@pytest.mark.parametrize("change", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_samples_are_recognised_in_any_layout_and_number_type(change, photos16):
+    fitted = SimCLRTransformer(max_epochs=1, random_state=0).fit(photos16[:12])
+    assert fitted.has_seen(change(photos16)).tolist() == [True] * 12 + [False] * 12
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", ">f4", ">f8"])
+def test_samples_of_floats_are_recognised_in_any_number_type(dtype, images):
+    X = np.float32(images / 7) - 1
+    X[:, 0] = 0.0
+    fitted = SimCLRTransformer(max_epochs=1, random_state=0).fit(X[:50])
+    given = X[:100].astype(dtype)
+    given[:, 0] = -0.0
+    assert fitted.has_seen(given).tolist() == [True] * 50 + [False] * 50
+    flat = fitted.set_params(image_shape=(8, 8)).has_seen(given.reshape(100, -1))
+    assert flat.tolist() == [True] * 50 + [False] * 50
+    given[:, 3, 3] += 0.01
+    assert not fitted.has_seen(given).any()
+
+
+def test_comparisons_note_samples_in_another_layout(photos16):
+    fitted = SimCLRTransformer(max_epochs=1, random_state=0).fit(photos16)
+    other = photos16.transpose(0, 3, 1, 2).astype(np.float32)
+    y = np.arange(len(other)) % 2
+    result = compare({"frozen": FrozenEstimator(fitted)}, other, y, cv=2)
+    assert "learned from 24 of the test samples" in str(result)
+
+
+def test_images_of_files_are_recognised_as_arrays(photos16, tmp_path):
+    for i, photo in enumerate(photos16):
+        Image.fromarray(photo).save(tmp_path / f"{i:02}.png")
+    fitted = SimCLRTransformer(max_epochs=1, random_state=0, image_size=16)
+    fitted.fit([tmp_path / f"{i:02}.png" for i in range(12)])
+    assert fitted.has_seen(photos16).tolist() == [True] * 12 + [False] * 12
