@@ -145,18 +145,18 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     cache : str or path, default=None
         Folder in which decoded images of files are kept, resized, for other calls, estimators and
         processes, which may share it: a pipeline reads files twice, to train and to embed, and a
-        cross-validation does so for each fold. A file is read again if its size or time of change
-        is another. Nothing is removed from the folder. With None, decoded images are kept during a
-        call: 1 GB in memory, and what is more in a temporary file, in the folder that TMPDIR says.
+        cross-validation does so for each fold. A file is read again if its size, time of change or
+        inode is another. Nothing is removed from the folder. With None, decoded images are kept
+        during a call: 1 GB in memory, and the rest in a temporary file, in the folder TMPDIR.
 
     memory : str, path or joblib.Memory, default=None
         Folder in which fits are kept, for this and other processes. A fit of equal samples, by
         equal parameters and versions, is read back instead of repeated, to the bit; others that
         want the same one at the same time wait for it. A fit that was interrupted, even killed,
         goes on from its last checkpoint, and embeddings of a kept fit are kept as well. Samples
-        are told apart by their values, files by path, size and time of change, modules by their
-        weights and code, code by itself and what it refers to; torch's global settings, as its
-        number of threads, do not count. With ``random_state=None`` the fit that comes first
+        are told apart by their values, files by path, size, time of change and inode, modules by
+        their weights and code, code by itself and what it refers to; torch's global settings, as
+        its number of threads, do not count. With ``random_state=None`` the fit that comes first
         stays. Callbacks of a fit that is read back are not called. ``clear()`` and
         ``reduce_size(bytes_limit=...)`` of a :class:`joblib.Memory` of the same folder remove
         what is kept.

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from sklearn_ssl import (
     MAETransformer,
     SimCLRTransformer,
     compare,
+    image_paths,
 )
 from sklearn_ssl.engine import torch_defaults
 
@@ -210,3 +212,60 @@ def test_images_of_files_are_recognised_as_arrays(photos16, tmp_path):
     fitted = SimCLRTransformer(max_epochs=1, random_state=0, image_size=16)
     fitted.fit([tmp_path / f"{i:02}.png" for i in range(12)])
     assert fitted.has_seen(photos16).tolist() == [True] * 12 + [False] * 12
+
+
+def saved(path, gray=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8), gray).save(path)
+
+
+def test_links_to_folders_are_classes_and_circles_end(tmp_path):
+    saved(tmp_path / "cat" / "tame" / "1.png")
+    saved(tmp_path / "elsewhere" / "2.png")
+    root = tmp_path / "root"
+    root.mkdir()
+    for name, target in {"cat": "cat", "alias": "cat", "zebra": "cat", "far": "elsewhere"}.items():
+        (root / name).symlink_to(tmp_path / target)
+    (tmp_path / "cat" / "again").symlink_to(tmp_path / "cat" / "tame")  # in a class, as well
+    (tmp_path / "cat" / "circle").symlink_to(root)
+    (tmp_path / "elsewhere" / "self").symlink_to(tmp_path / "elsewhere")
+    paths, labels = image_paths(root)
+    assert labels.tolist() == ["alias", "alias", "cat", "cat", "far", "zebra", "zebra"]
+    names = [Path(path).relative_to(root).as_posix() for path in paths]
+    assert names[:2] == ["alias/again/1.png", "alias/tame/1.png"]
+
+
+def test_folders_are_bytes_or_begin_at_home(tmp_path, monkeypatch):
+    saved(tmp_path / "photos" / "cat" / "1.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    expected = [str(tmp_path / "photos" / "cat" / "1.png")]
+    for folder in "~/photos", Path("~/photos"), os.fsencode(tmp_path / "photos"), b"~/photos":
+        paths, labels = image_paths(folder)
+        assert paths.tolist() == expected
+        assert labels.tolist() == ["cat"]
+    with pytest.raises(ValueError, match=r"no folder.*none"):
+        image_paths(b"~/none")
+
+
+@pytest.mark.parametrize("switch", ["link", "rename"])
+def test_caches_notice_that_a_folder_was_switched(switch, tmp_path):
+    for version, gray in ("v1", 40), ("v2", 200):
+        saved(tmp_path / version / "1.bmp", gray)
+        saved(tmp_path / version / "2.bmp", 250)
+        for name in "1.bmp", "2.bmp":
+            os.utime(tmp_path / version / name, (0, 0))
+    current = tmp_path / "current"
+
+    def choose(version):
+        if switch == "link":
+            current.unlink(missing_ok=True)
+            current.symlink_to(tmp_path / version)
+        else:
+            if current.exists():
+                current.rename(tmp_path / "gone")
+            (tmp_path / version).rename(current)
+        encoder = EncoderTransformer(random_state=0, cache=tmp_path / "cache", image_size=8)
+        return encoder.fit([current / "1.bmp", current / "2.bmp"])._scaling.mean
+
+    assert (choose("v1") != choose("v2")).all()
