@@ -15,6 +15,7 @@ from sklearn_ssl.embedding import Mirrored, embedding_batch, in_batches, moved
 from sklearn_ssl.engine import resolve_device, torch_defaults
 from sklearn_ssl.folding import folded
 from sklearn_ssl.inputs import find_samples
+from sklearn_ssl.recipes import TakesRecipes
 
 # What image_size="auto" is at most: training on larger images takes hours on a processor.
 LARGEST_SIZE = {"cpu": 64, "cuda": 224}
@@ -22,7 +23,7 @@ LARGEST_SIZE = {"cpu": 64, "cuda": 224}
 FOLDING_BATCHES = 4
 
 
-class Embedder(TransformerMixin):
+class Embedder(TakesRecipes, TransformerMixin):
     """Base of the estimators that have an ``encoder_``, and ``transform`` samples with it."""
 
     def _find(self, X, **check):

@@ -42,6 +42,7 @@ from sklearn_ssl.layers import wide
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.model_selection import UNLABELED
 from sklearn_ssl.probes import LinearProbe, probabilities
+from sklearn_ssl.recipes import TakesRecipes
 from sklearn_ssl.views import ImageViews, RowViews
 
 N_STEPS, FEWEST_EPOCHS = 300, 5  # of max_epochs="auto"
@@ -88,7 +89,7 @@ class ClassesObjective(Objective):
             return {"loss": loss + self.penalty / 2 * squares}
 
 
-class FineTuneClassifier(ClassifierMixin, BaseEstimator):
+class FineTuneClassifier(TakesRecipes, ClassifierMixin, BaseEstimator):
     """Classify with a network that learned without labels first, and then from the few there are.
 
     Use it where a linear model on a frozen embedding (:class:`~sklearn_ssl.LinearProbe`) is not

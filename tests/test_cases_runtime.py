@@ -2,16 +2,22 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
 from sklearn_ssl import (
     EncoderTransformer,
@@ -24,6 +30,8 @@ from sklearn_ssl import (
     image_paths,
 )
 from sklearn_ssl.engine import torch_defaults
+from sklearn_ssl.recipes import Recipe, TakesRecipes
+from sklearn_ssl.views import ImageViews, RowViews
 
 
 @contextlib.contextmanager
@@ -269,3 +277,75 @@ def test_caches_notice_that_a_folder_was_switched(switch, tmp_path):
         return encoder.fit([current / "1.bmp", current / "2.bmp"])._scaling.mean
 
     assert (choose("v1") != choose("v2")).all()
+
+
+def test_parameters_of_views_are_set_without_changing_shared_recipes():
+    shared = ImageViews(flip=0.25)
+    first = SimCLRTransformer(views=shared)
+    second = FineTuneClassifier(clone(first).set_params(views=shared), views=shared)
+    first.set_params(views__flip=0.5, views__crop_area=(0.3, 0.4), lr=0.01)
+    second.set_params(estimator__views__flip=0.75, views__n_views=1)
+    assert shared == ImageViews(flip=0.25)
+    assert first.views == ImageViews(flip=0.5, crop_area=(0.3, 0.4))
+    assert first.get_params()["views__flip"] == 0.5
+    assert "views__flip" not in first.get_params(deep=False)
+    assert second.estimator.views.flip == 0.75
+    assert second.views == ImageViews(flip=0.25, n_views=1)
+    # The recipe comes first, in whatever order they are given.
+    first.set_params(views__corruption=0.1, views=RowViews())
+    assert first.views == RowViews(corruption=0.1)
+    copied = clone(first)
+    assert copied.views == first.views
+    assert "corruption=0.1" in repr(copied)
+
+
+def test_searches_go_over_parameters_of_views(images):
+    simclr = SimCLRTransformer(views=ImageViews(), max_epochs=1, random_state=0)
+    pipeline = make_pipeline(simclr, LogisticRegression(max_iter=10, tol=1))
+    grid = {"simclrtransformer__views__flip": [0.0, 1.0]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise")
+    search.fit(images[:60], np.arange(60) % 2)
+    best = search.best_estimator_[0]
+    assert best.views_.flip == best.views.flip == search.best_params_[next(iter(grid))]
+    assert simclr.views == ImageViews()
+
+
+def test_other_recipes_are_parameters_as_well():
+    @dataclass(frozen=True)
+    class Inner(Recipe):
+        scale: float = 1.0
+
+    @dataclass(frozen=True)
+    class Outer(Recipe):
+        inner: Inner = Inner()
+        side: int = 3
+
+    class Reader(TakesRecipes, BaseEstimator):
+        def __init__(self, source=Outer(), other="auto"):  # noqa: B008
+            self.source = source
+            self.other = other
+
+    reader = Reader().set_params(source__inner__scale=2.0, source__side=4)
+    assert reader.source == Outer(Inner(2.0), 4)
+    assert Reader().source == Outer()
+    assert reader.get_params()["source__inner__scale"] == 2.0
+    with pytest.raises(ValueError, match=re.escape("other='auto' has no parameter 'side'")):
+        reader.set_params(other__side=1)
+
+
+@pytest.mark.parametrize(
+    ("views", "name", "message"),
+    [
+        ("auto", "views__flip", "views='auto' has no parameter 'flip'.*Set views=ImageViews"),
+        ("auto", "views__corruption", r"Set views=RowViews\(...\) first"),
+        (ImageViews(), "views__nothing", "Invalid parameter 'nothing' for views=ImageViews"),
+        (ImageViews(), "nothing__flip", "Invalid parameter 'nothing' for estimator"),
+        (ImageViews(), "views__flip", r"flip must be in \[0, 1\]. Got 2"),
+        (lambda images: [images], "views__flip", "has no parameter 'flip'"),
+    ],
+)
+def test_parameters_that_views_do_not_have(views, name, message):
+    estimator = SimCLRTransformer(views=views)
+    with pytest.raises(ValueError, match=message):
+        estimator.set_params(**{name: 2})
+    assert estimator.views is views

@@ -41,8 +41,9 @@ ARROWS = {
     "colors": set(),
     "folding": set(),
     "heap": set(),
-    "views": {"views"},
-    "embedder": {"_sklearn", "defaults", "embedding", "engine", "folding", "inputs"},
+    "recipes": set(),
+    "views": {"recipes", "views"},
+    "embedder": {"_sklearn", "defaults", "embedding", "engine", "folding", "inputs", "recipes"},
     "base": {
         *("_sklearn", "backbones", "embedder", "embedding", "engine", "exporting", "fingerprint"),
         *("fitting", "health", "inputs", "memory", "optimizers", "saving", "telling"),
@@ -50,7 +51,7 @@ ARROWS = {
     },
     "methods": {
         *("_sklearn", "backbones", "base", "colors", "embedder", "embedding", "engine", "inputs"),
-        *("layers", "sources", "telling", "views", "vision_transformers"),
+        *("layers", "recipes", "sources", "telling", "views", "vision_transformers"),
     },
     "discovery": {"base", "methods"},
     "inspection": {
@@ -60,7 +61,7 @@ ARROWS = {
     "comparison": {"base", "embedding", "inputs", "methods", "model_selection", "probes"},
     "fine_tuning": {
         *("_sklearn", "base", "embedder", "embedding", "engine", "heap", "inputs", "layers"),
-        *("methods", "model_selection", "probes", "views"),
+        *("methods", "model_selection", "probes", "recipes", "views"),
     },
     "neighbors": set(),
     "metrics": {"engine", "metrics", "neighbors"},

@@ -18,6 +18,7 @@ from sklearn_ssl.base import SSLTransformer, all_or_nothing
 from sklearn_ssl.embedding import embedding_batch, in_batches
 from sklearn_ssl.engine import resolve_device
 from sklearn_ssl.inputs import find_samples, needs_images
+from sklearn_ssl.recipes import TakesRecipes
 from sklearn_ssl.sources import learn_scaling
 
 # Added to the variance of a patch, so that flat ones are not all noise: 10 where pixels are bytes.
@@ -32,7 +33,7 @@ SHARED += ("verbose",)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PatchKMeansTransformer(TransformerMixin, BaseEstimator):
+class PatchKMeansTransformer(TakesRecipes, TransformerMixin, BaseEstimator):
     """Describe images by how near their patches are to the clusters of patches.
 
     The classical rival of networks that learn without labels: small patches of the images are

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import affine_grid, embedding_bag, grid_sample
 
+from sklearn_ssl.recipes import Recipe
+
 # Rec. 601 luma, the weights of torchvision's and Pillow's conversion to gray.
 LUMA = (0.299, 0.587, 0.114)
 # RGB to luma and two axes of colour, the plane in which hues are turned.
@@ -23,7 +25,7 @@ ERASE_ASPECT = (0.3, 3.3)
 
 
 @dataclass(frozen=True)
-class ImageViews:
+class ImageViews(Recipe):
     """Random views of each image: crop, flip, rotate, change colours, blur, solarise, erase.
 
     Use it as the ``views`` of an estimator, to say which changes of an image the embedding shall
