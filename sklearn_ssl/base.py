@@ -45,7 +45,6 @@ from sklearn_ssl.health import symptoms, warn
 from sklearn_ssl.inputs import identified, needs_color, needs_images
 from sklearn_ssl.memory import Kept, folder_of, key_of
 from sklearn_ssl.optimizers import DEFAULTS
-from sklearn_ssl.saving import write_estimator
 from sklearn_ssl.telling import tell
 from sklearn_ssl.timing import Clock, seconds_of
 
@@ -702,21 +701,6 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             )
         return source.aligned(np.isin(source.digests(), self._seen).astype(np.int8)) == 1
 
-    def save(self, path):
-        """Write the fitted estimator to a file, which :func:`sklearn_ssl.load` reads.
-
-        The file holds weights, parameters and fitted attributes, in the format of safetensors:
-        loading it runs no code of the file's. What is the user's own code, as a backbone that
-        is a callable or module, is left out and has to be given again to load it.
-
-        Parameters
-        ----------
-        path : str or path
-            The file, for example "encoder.safetensors". It is replaced at once when all is written.
-        """
-        check_is_fitted(self)
-        write_estimator(self, path)
-
     def to_onnx(self, path):
         """Write the encoder, with the scaling of X, to an ONNX file, which needs no torch to run.
 
@@ -746,32 +730,45 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         check_is_fitted(self)
         write_onnx(self, path)
 
+    def _weights(self):
+        """Return the state of the objective, which holds the encoder."""
+        return self._objective.state_dict() if hasattr(self, "_objective") else None
+
     def _rebuild(self, weights):
         """Build the networks anew and give them weights; all else of a fit is there."""
-        cpu, shape = torch.device("cpu"), self._sample_shape()
+        self._objective = rebuilt(self._new_objective, weights, self.backbone_)
+        self._optimizer_state = None
+        self.encoder_ = encoder_at(self._objective.encoder, self.layer).eval()
+
+    def _new_objective(self, published):
+        """Return an objective as that of fit, before training."""
+        shape = self._sample_shape()
         training = self._resolve_training(
-            self._n_samples, cpu, self._seed, self.n_iter_, True, self.max_epochs_
+            self._n_samples, torch.device("cpu"), self._seed, self.n_iter_, True, self.max_epochs_
         )
-        with isolated(cpu):
-            for published in (False, True):  # pretrained networks keep their stems
-                encoder = make_encoder(
-                    self.backbone_,
-                    shape,
-                    self._scaling.mean,
-                    self._scaling.std,
-                    published=published,
-                )
-                n_features = count_features(encoder, shape)
-                objective = self._make_objective(encoder, n_features, training).float()
-                objective.to(memory_format=torch.channels_last)  # as training leaves it
-                try:
-                    objective.load_state_dict(weights)
-                    break
-                except RuntimeError:
-                    if published or not isinstance(self.backbone_, str):
-                        raise
-        self._objective, self._optimizer_state = objective.eval(), None
-        self.encoder_ = encoder_at(objective.encoder, self.layer).eval()
+        constants = self._scaling.mean, self._scaling.std
+        encoder = make_encoder(self.backbone_, shape, *constants, published=published)
+        n_features = count_features(encoder, shape)
+        objective = self._make_objective(encoder, n_features, training).float()
+        return objective.to(memory_format=torch.channels_last)  # as training leaves it
+
+    def _new_encoder(self, published):
+        """Return an encoder as that of fit, before training."""
+        return encoder_at(self._new_objective(published).encoder, self.layer)
+
+
+def rebuilt(make, weights, backbone):
+    """Return a module that a function makes, with weights; pretrained networks keep their stems."""
+    with isolated(torch.device("cpu")):
+        for published in (False, True):
+            module = make(published)
+            try:
+                module.load_state_dict(weights)
+                return module.eval()
+            except RuntimeError:
+                if published or not isinstance(backbone, str):
+                    raise
+    return None
 
 
 def check_any(n_samples):

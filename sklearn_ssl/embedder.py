@@ -16,6 +16,7 @@ from sklearn_ssl.engine import resolve_device, torch_defaults
 from sklearn_ssl.folding import folded
 from sklearn_ssl.inputs import find_samples
 from sklearn_ssl.recipes import TakesRecipes
+from sklearn_ssl.saving import Saved
 
 # What image_size="auto" is at most: training on larger images takes hours on a processor.
 LARGEST_SIZE = {"cpu": 64, "cuda": 224}
@@ -23,7 +24,7 @@ LARGEST_SIZE = {"cpu": 64, "cuda": 224}
 FOLDING_BATCHES = 4
 
 
-class Embedder(TakesRecipes, TransformerMixin):
+class Embedder(TakesRecipes, Saved, TransformerMixin):
     """Base of the estimators that have an ``encoder_``, and ``transform`` samples with it."""
 
     def _find(self, X, **check):

@@ -14,20 +14,26 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from torch import nn
 
 from sklearn_ssl import (
+    ColorizationTransformer,
+    DeepClusterEstimator,
     EncoderTransformer,
     FineTuneClassifier,
     InpaintingTransformer,
     JigsawTransformer,
     MAETransformer,
+    PatchKMeansTransformer,
     SimCLRTransformer,
     compare,
     image_paths,
+    load,
 )
 from sklearn_ssl.engine import torch_defaults
 from sklearn_ssl.recipes import Recipe, TakesRecipes
@@ -349,3 +355,80 @@ def test_parameters_that_views_do_not_have(views, name, message):
     with pytest.raises(ValueError, match=message):
         estimator.set_params(**{name: 2})
     assert estimator.views is views
+
+
+def fine_tuned(estimator, **parameters):
+    return FineTuneClassifier(estimator, max_epochs=1, random_state=0, **parameters)
+
+
+def small_net(shape):
+    return nn.Sequential(nn.Conv2d(shape[0], 8, 3, 2), nn.ReLU())
+
+
+SHORT = {"max_epochs": 1, "random_state": 0}
+SAVED = {
+    "encoder": lambda: EncoderTransformer(random_state=0),
+    "layer": lambda: EncoderTransformer(backbone="resnet18", layer="layer2", random_state=0),
+    "patches": lambda: PatchKMeansTransformer(n_centroids=8, patch_size=4, random_state=0),
+    "fine-tuned": lambda: fine_tuned(SimCLRTransformer(**SHORT), views=ImageViews(n_views=1)),
+    # Other networks than EncoderTransformer would build.
+    "fine-tuned colorization": lambda: fine_tuned(ColorizationTransformer(**SHORT)),
+    "fine-tuned clusters": lambda: fine_tuned(DeepClusterEstimator(n_clusters=3, **SHORT)),
+    "fine-tuned encoder": lambda: fine_tuned(EncoderTransformer(random_state=0)),
+    "own network": lambda: EncoderTransformer(backbone=small_net, random_state=0),
+    "fine-tuned own network": lambda: fine_tuned(SimCLRTransformer(backbone=small_net, **SHORT)),
+}
+
+
+@pytest.mark.parametrize("make", SAVED.values(), ids=SAVED.keys())
+def test_other_estimators_are_the_same_after_loading(make, photos16, tmp_path):
+    y = np.array(["cat", "zebra"])[np.arange(len(photos16)) % 2]
+    model, path = make().fit(photos16, y), tmp_path / "model"
+    model.save(path)
+    backbone = small_net if "small_net" in repr(model) else None
+    if backbone is not None:
+        with pytest.raises(ValueError, match=r"Give it again: load\(path, backbone="):
+            load(path)
+    loaded = load(path, backbone=backbone)
+    assert repr(loaded) == repr(model)
+    assert set(vars(loaded)) == set(vars(model))
+    for name in "transform", "predict", "predict_proba":
+        if hasattr(model, name):
+            got, expected = (getattr(m, name)(photos16) for m in (loaded, model))
+            assert got.dtype == expected.dtype
+            np.testing.assert_array_equal(got, expected)
+    loaded.save(path)  # a file of a loaded one is as good
+    load(path, backbone=backbone)
+    clone(loaded).fit(photos16, y)
+
+
+def test_frozen_estimators_are_in_files_of_classifiers(images, tmp_path):
+    y = np.arange(len(images)) % 3
+    frozen = FrozenEstimator(SimCLRTransformer(**SHORT).fit(images))
+    model = fine_tuned(frozen).fit(images, y)
+    model.save(tmp_path / "model")
+    loaded = load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(loaded.predict_proba(images), model.predict_proba(images))
+    assert loaded.estimator.estimator.device == loaded.transformer_.device == "cpu"
+    again = clone(loaded).fit(images, y)
+    np.testing.assert_array_equal(again.predict_proba(images), model.predict_proba(images))
+
+
+CLASSES = {"str": ["b", "a"], "bool": [True, False], "int": np.uint8([3, 7])}
+CLASSES["object"] = np.array(["b", "a"], dtype=object)
+
+
+@pytest.mark.parametrize("classes", CLASSES.values(), ids=CLASSES.keys())
+def test_classes_keep_their_type_in_files(classes, images, tmp_path):
+    y = np.resize(classes, len(images))
+    model = fine_tuned(EncoderTransformer(random_state=0)).fit(images, y)
+    model.save(tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    assert loaded.classes_.dtype == model.classes_.dtype
+    assert loaded.predict(images).tolist() == model.predict(images).tolist()
+
+
+def test_estimators_that_are_not_fitted_are_not_saved(tmp_path):
+    for make in SAVED.values():
+        with pytest.raises(NotFittedError):
+            make().save(tmp_path / "model")

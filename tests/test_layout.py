@@ -34,7 +34,7 @@ ARROWS = {
     "folders": set(),
     "saving": {"sources", "views"},
     "exporting": {"engine", "saving"},
-    "loading": {"discovery", "saving"},
+    "loading": {"discovery", "fine_tuning", "methods", "saving"},
     "backbones": {"vision_transformers"},
     "vision_transformers": set(),
     "layers": set(),
@@ -43,15 +43,17 @@ ARROWS = {
     "heap": set(),
     "recipes": set(),
     "views": {"recipes", "views"},
-    "embedder": {"_sklearn", "defaults", "embedding", "engine", "folding", "inputs", "recipes"},
+    "embedder": {
+        *("_sklearn", "defaults", "embedding", "engine", "folding", "inputs", "recipes", "saving"),
+    },
     "base": {
         *("_sklearn", "backbones", "embedder", "embedding", "engine", "exporting", "fingerprint"),
-        *("fitting", "health", "inputs", "memory", "optimizers", "saving", "telling"),
+        *("fitting", "health", "inputs", "memory", "optimizers", "telling"),
         *("defaults", "timing"),
     },
     "methods": {
         *("_sklearn", "backbones", "base", "colors", "embedder", "embedding", "engine", "inputs"),
-        *("layers", "recipes", "sources", "telling", "views", "vision_transformers"),
+        *("layers", "recipes", "saving", "sources", "telling", "views", "vision_transformers"),
     },
     "discovery": {"base", "methods"},
     "inspection": {
@@ -61,7 +63,7 @@ ARROWS = {
     "comparison": {"base", "embedding", "inputs", "methods", "model_selection", "probes"},
     "fine_tuning": {
         *("_sklearn", "base", "embedder", "embedding", "engine", "heap", "inputs", "layers"),
-        *("methods", "model_selection", "probes", "recipes", "views"),
+        *("methods", "model_selection", "probes", "recipes", "saving", "views"),
     },
     "neighbors": set(),
     "metrics": {"engine", "metrics", "neighbors"},

@@ -12,7 +12,7 @@ from torch import nn
 
 from sklearn_ssl._sklearn import _fit_context
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
-from sklearn_ssl.base import SSLTransformer, all_or_nothing
+from sklearn_ssl.base import SSLTransformer, all_or_nothing, rebuilt
 from sklearn_ssl.embedder import Embedder
 from sklearn_ssl.embedding import embedding_batch
 from sklearn_ssl.engine import isolated, resolve_device, seed_torch
@@ -184,3 +184,21 @@ class EncoderTransformer(Embedder, BaseEstimator):
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.encoder_ = encoder.cpu().eval()
+
+    def _weights(self):
+        """Return the state of the encoder."""
+        return self.encoder_.state_dict() if hasattr(self, "encoder_") else None
+
+    def _rebuild(self, weights):
+        """Build the encoder anew and give it weights; all else of a fit is there."""
+        self.encoder_ = rebuilt(self._new_encoder, weights, self.backbone_)
+
+    def _new_encoder(self, published):
+        """Return an encoder as that of fit, or the one that was fine-tuned, with other weights."""
+        if hasattr(self, "_pretrained"):
+            encoder = self._pretrained._new_encoder(published)
+            return encoder.to(memory_format=torch.channels_last)  # as training leaves it
+        constants, shape = (self._scaling.mean, self._scaling.std), self._sample_shape()
+        encoder = make_encoder(self.backbone_, shape, *constants, published=published)
+        count_features(encoder, shape)
+        return encoder_at(encoder, self.layer)
