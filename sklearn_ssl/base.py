@@ -34,11 +34,11 @@ from sklearn_ssl.embedding import in_batches, moved, views_of
 from sklearn_ssl.engine import (
     Training,
     check_callbacks,
-    full_precision,
     gpu_freed,
     isolated,
     resolve_device,
     seed_torch,
+    torch_defaults,
 )
 from sklearn_ssl.exporting import write_onnx
 from sklearn_ssl.fingerprint import NoContent, fingerprint
@@ -48,7 +48,6 @@ from sklearn_ssl.inputs import identified, needs_color, needs_images
 from sklearn_ssl.memory import Kept, folder_of, key_of
 from sklearn_ssl.optimizers import DEFAULTS
 from sklearn_ssl.parameters import suggesting
-from sklearn_ssl.saving import write_estimator
 from sklearn_ssl.telling import tell
 from sklearn_ssl.timing import Clock, seconds_of
 
@@ -164,18 +163,18 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     cache : str or path, default=None
         Folder in which decoded images of files are kept, resized, for other calls, estimators and
         processes, which may share it: a pipeline reads files twice, to train and to embed, and a
-        cross-validation does so for each fold. A file is read again if its size or time of change
-        is another. Nothing is removed from the folder. With None, decoded images are kept during a
-        call: 1 GB in memory, and what is more in a temporary file, in the folder that TMPDIR says.
+        cross-validation does so for each fold. A file is read again if its size, time of change or
+        inode is another. Nothing is removed from the folder. With None, decoded images are kept
+        during a call: 1 GB in memory, and the rest in a temporary file, in the folder TMPDIR.
 
     memory : str, path or joblib.Memory, default=None
         Folder in which fits are kept, for this and other processes. A fit of equal samples, by
         equal parameters and versions, is read back instead of repeated, to the bit; others that
         want the same one at the same time wait for it. A fit that was interrupted, even killed,
         goes on from its last checkpoint, and embeddings of a kept fit are kept as well. Samples
-        are told apart by their values, files by path, size and time of change, modules by their
-        weights and code, code by itself and what it refers to; torch's global settings, as its
-        number of threads, do not count. With ``random_state=None`` the fit that comes first
+        are told apart by their values, files by path, size, time of change and inode, modules by
+        their weights and code, code by itself and what it refers to; torch's global settings, as
+        its number of threads, do not count. With ``random_state=None`` the fit that comes first
         stays. Callbacks of a fit that is read back are not called. ``clear()`` and
         ``reduce_size(bytes_limit=...)`` of a :class:`joblib.Memory` of the same folder remove
         what is kept.
@@ -571,8 +570,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         except (RuntimeError, ValueError, TypeError):
             return False
         shape = (2, *self._sample_shape())
-        samples = torch.linspace(0, 1, math.prod(shape)).reshape(shape)
-        with torch.inference_mode():
+        with torch_defaults(torch.device("cpu")), torch.inference_mode():
+            samples = torch.linspace(0, 1, math.prod(shape), device="cpu").reshape(shape)
             return torch.equal(copied.encoder_(samples), self.encoder_(samples))
 
     def _kept_backbone(self, *_):
@@ -675,7 +674,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         order = np.random.default_rng(self._seed).permutation(len(source))
         batches = np.array_split(order, max(1, round(len(order) / self.batch_size_)))
         total = 0.0
-        with isolated(device), torch.no_grad(), full_precision(device):
+        with isolated(device), torch.no_grad():
             # A copy of the shell: what an objective notes of these samples goes with it.
             objective = moved(copy.copy(self._objective), device)
             scale = self._scaling.on(device)
@@ -695,15 +694,18 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         return self._results(X, "_objective", function)[1]
 
     def has_seen(self, X):
-        """Tell which samples fit has learned from, to the bit.
+        """Report which samples fit has learned from.
 
         An encoder that is used frozen is judged too well on samples that it learned from:
-        :func:`~sklearn_ssl.compare` tells of them.
+        :func:`~sklearn_ssl.compare` reports them.
+
+        Samples match if their values are equal as float32, whatever their layout, number type and
+        byte order are. Images of files match by their decoded and resized pixels.
 
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, in the same number type.
+            Samples as in fit.
 
         Returns
         -------
@@ -721,21 +723,6 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                 "has_seen needs a fit with remember_samples=True; this one kept no samples in mind."
             )
         return source.aligned(np.isin(source.digests(), self._seen).astype(np.int8)) == 1
-
-    def save(self, path):
-        """Write the fitted estimator to a file, which :func:`sklearn_ssl.load` reads.
-
-        The file holds weights, parameters and fitted attributes, in the format of safetensors:
-        loading it runs no code of the file's. What is the user's own code, as a backbone that
-        is a callable or module, is left out and has to be given again to load it.
-
-        Parameters
-        ----------
-        path : str or path
-            The file, for example "encoder.safetensors". It is replaced at once when all is written.
-        """
-        check_is_fitted(self)
-        write_estimator(self, path)
 
     def to_onnx(self, path):
         """Write the encoder, with the scaling of X, to an ONNX file, which needs no torch to run.
@@ -766,34 +753,47 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         check_is_fitted(self)
         write_onnx(self, path)
 
+    def _weights(self):
+        """Return the state of the objective, which holds the encoder."""
+        return self._objective.state_dict() if hasattr(self, "_objective") else None
+
     def _rebuild(self, weights):
         """Build the networks anew and give them weights; all else of a fit is there."""
-        cpu, shape = torch.device("cpu"), self._sample_shape()
+        self._objective = rebuilt(self._new_objective, weights, self)
+        self._optimizer_state = None
+        self.encoder_ = encoder_at(self._objective.encoder, self.layer).eval()
+
+    def _new_objective(self, published):
+        """Return an objective as that of fit, before training."""
+        shape = self._sample_shape()
         training = self._resolve_training(
-            self._n_samples, cpu, self._seed, self.n_iter_, True, self.max_epochs_
+            self._n_samples, torch.device("cpu"), self._seed, self.n_iter_, True, self.max_epochs_
         )
-        with isolated(cpu), cpu:
-            kept = getattr(self, "_published", None)  # files of old versions do not say it
-            stems = (False, True) if kept is None else (kept,)
-            for published in stems:  # pretrained networks keep their stems
-                encoder = make_encoder(
-                    self.backbone_,
-                    shape,
-                    self._scaling.mean,
-                    self._scaling.std,
-                    published=published,
-                )
-                n_features = count_features(encoder, shape)
-                objective = self._make_objective(encoder, n_features, training).float()
-                objective.to(memory_format=torch.channels_last)  # as training leaves it
-                try:
-                    objective.load_state_dict(weights)
-                    break
-                except RuntimeError:
-                    if published == stems[-1] or not isinstance(self.backbone_, str):
-                        raise
-        self._objective, self._optimizer_state = objective.eval(), None
-        self.encoder_ = encoder_at(objective.encoder, self.layer).eval()
+        constants = self._scaling.mean, self._scaling.std
+        encoder = make_encoder(self.backbone_, shape, *constants, published=published)
+        n_features = count_features(encoder, shape)
+        objective = self._make_objective(encoder, n_features, training).float()
+        return objective.to(memory_format=torch.channels_last)  # as training leaves it
+
+    def _new_encoder(self, published):
+        """Return an encoder as that of fit, before training."""
+        return encoder_at(self._new_objective(published).encoder, self.layer)
+
+
+def rebuilt(make, weights, estimator):
+    """Return a module that a function makes, with weights; pretrained networks keep their stems."""
+    known = getattr(estimator, "_published", None)  # files of old versions do not say it
+    stems = (False, True) if known is None else (known,)
+    with isolated(torch.device("cpu")):
+        for published in stems:
+            module = make(published)
+            try:
+                module.load_state_dict(weights)
+                return module.eval()
+            except RuntimeError:
+                if published == stems[-1] or not isinstance(estimator.backbone_, str):
+                    raise
+    return None
 
 
 def check_any(n_samples):

@@ -34,7 +34,9 @@ def file_key(path, height, width):
         found = os.stat(path)
     except (OSError, ValueError):  # ValueError: a zero byte in the path
         return b""
-    text = f"{VERSION} {height} {width} {found.st_size} {found.st_mtime_ns} ".encode()
+    # The inode, as a link or a renamed folder may put another file at the same path.
+    about = VERSION, height, width, found.st_size, found.st_mtime_ns, found.st_ino
+    text = " ".join(map(str, about)).encode() + b" "
     text += os.fsencode(os.path.abspath(path))
     return hashlib.blake2b(text, digest_size=16).digest()
 

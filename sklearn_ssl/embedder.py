@@ -13,9 +13,11 @@ from sklearn_ssl._sklearn import _check_feature_names_in
 from sklearn_ssl.backbones import named
 from sklearn_ssl.defaults import default_for
 from sklearn_ssl.embedding import Mirrored, embedding_batch, in_batches, moved
-from sklearn_ssl.engine import resolve_device
+from sklearn_ssl.engine import resolve_device, torch_defaults
 from sklearn_ssl.folding import folded
 from sklearn_ssl.inputs import find_samples
+from sklearn_ssl.recipes import TakesRecipes
+from sklearn_ssl.saving import Saved
 
 # What image_size="auto" is at most: training on larger images takes hours on a processor.
 LARGEST_SIZE = {"cpu": 64, "cuda": 224}
@@ -23,7 +25,7 @@ LARGEST_SIZE = {"cpu": 64, "cuda": 224}
 FOLDING_BATCHES = 4
 
 
-class Embedder(TransformerMixin):
+class Embedder(TakesRecipes, Saved, TransformerMixin):
     """Base of the estimators that have an ``encoder_``, and ``transform`` samples with it."""
 
     def _find(self, X, **check):
@@ -90,7 +92,8 @@ class Embedder(TransformerMixin):
         encoder, scale = self._embedder(), self._scaling.on(device)
         if len(source) > FOLDING_BATCHES * embedding_batch(source, device):
             few = source.batch(slice(2))
-            encoder = folded(encoder, self._scaling.on(few.device)(few))
+            with torch_defaults(few.device):
+                encoder = folded(encoder, self._scaling.on(few.device)(few))
         encoder, dtype = moved(encoder, device), torch.float32
         if self.backbone_ == "mlp" and device.type == "cpu":
             # A product of float32 matrices rounds a row by where it stands in them.

@@ -9,7 +9,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array, gen_batches
 from torch import nn
 
-from sklearn_ssl.engine import autocast
+from sklearn_ssl.engine import autocast, torch_defaults
 from sklearn_ssl.heap import kept_heap
 from sklearn_ssl.sources import one_behind
 
@@ -77,16 +77,15 @@ def in_batches(function, source, scale, device, precision="float32", *, copies=1
     size = max(1, 2 * embedding_batch(source, device) // max(2, copies))
     parts = list(gen_batches(len(source), size)) if len(source) else []
     kept = kept_heap(device.type == "cpu" and len(parts) > 1)
-    with torch.inference_mode(), autocast(device, precision), kept:
+    with torch_defaults(device), torch.inference_mode(), autocast(device, precision), kept:
         computed = _computed(function, source, scale, device, parts, beside)
         for part, result in one_behind(computed):  # read while the next is computed
             result = result.cpu().numpy()
             if results is None:
                 results = np.empty((len(source), *result.shape[1:]), result.dtype)
             results[part] = result
-    if results is None:  # no image could be read
-        blank = torch.zeros(1, *source.shape, dtype=torch.uint8, device=device)
-        with torch.inference_mode():
+        if results is None:  # no image could be read
+            blank = torch.zeros(1, *source.shape, dtype=torch.uint8, device=device)
             more = () if beside is None else (beside.new_zeros(1, *beside.shape[1:]).to(device),)
             results = function(scale(blank), *more).cpu().numpy()[:0]
     return results

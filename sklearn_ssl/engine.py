@@ -22,6 +22,7 @@ from skorch.callbacks.scoring import ScoringBase
 from skorch.exceptions import SkorchException
 from skorch.utils import TeeGenerator
 from torch import nn
+from torch.overrides import _pop_mode_temporarily
 
 from sklearn_ssl.health import spread, symptoms, warn
 from sklearn_ssl.microbatches import micro_batches, needs_whole_batches
@@ -118,6 +119,8 @@ def own_gpu():
 
 def resolve_device(device):
     """Turn a device parameter into a torch.device that is there."""
+    global _computed
+    _computed = True  # by who asked for the device
     if str(device) == "auto":
         device = f"cuda:{own_gpu()}" if torch.cuda.is_available() else "cpu"
     try:
@@ -169,23 +172,62 @@ class StopTraining(Exception):  # noqa: N818
     """Raised inside the loop to end training after the current epoch."""
 
 
-# torch's random states and default dtype belong to the process, and a fit takes all its cores.
+# torch's random states belong to the process, and a fit takes all its cores.
 _alone = threading.RLock()
+_computed = False  # whether anything was, in this process or the ones it was forked from
+# The default dtype belongs to the process as well: the first of those that need float32 sets it,
+# and the last one sets it back.
+_dtype_lock, _n_users, _dtype_before = threading.Lock(), 0, None
 
 
-def _forget_owner():
-    """Begin anew in a forked process, which has not the thread that may hold the lock."""
-    global _alone
-    _alone = threading.RLock()
+def _after_fork():
+    """Begin anew in a forked process, which lacks the threads of its parent.
+
+    They may hold a lock, and those of OpenMP would be waited for forever by what computes in
+    several threads, if the parent has done so.
+    """
+    global _alone, _dtype_lock
+    _alone, _dtype_lock = threading.RLock(), threading.Lock()
+    if _computed:
+        torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_owner)
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextlib.contextmanager
+def torch_defaults(device):
+    """Context in which the caller's default dtype, default device and autocast have no effect.
+
+    All that computes with a network or draws random numbers runs in it.
+    """
+    global _computed, _n_users, _dtype_before
+    _computed = True
+    with contextlib.ExitStack() as stack:
+        for kind in {"cpu", device.type}:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        while torch.get_default_device().type != "cpu":
+            # Not covered by another one: with a mode of any kind, transformers round differently.
+            stack.enter_context(_pop_mode_temporarily())
+        with _dtype_lock:
+            _n_users += 1
+            if _n_users == 1:
+                _dtype_before = torch.get_default_dtype()
+                torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            with _dtype_lock:
+                _n_users -= 1
+                if _n_users == 0:
+                    torch.set_default_dtype(_dtype_before)
 
 
 @contextlib.contextmanager
 def isolated(device):
-    """Leave the process as it was: random states, default dtype, grad and inference modes.
+    """Leave the process as it was: random states, ``torch_defaults``, grad and inference modes.
 
     Inside, dtype, inference mode and NumPy's handling of floating-point errors are the defaults.
 
@@ -195,13 +237,14 @@ def isolated(device):
     devices = [device] if device.type == "cuda" else []
     # Leaving inference mode turns gradients on as well, where the caller had turned them off.
     numpy_errors = np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
-    with _alone, torch.random.fork_rng(devices), torch.inference_mode(False), numpy_errors:
-        dtype = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float32)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(dtype)
+    with (
+        _alone,
+        torch.random.fork_rng(devices),
+        torch.inference_mode(False),
+        torch_defaults(device),
+        numpy_errors,
+    ):
+        yield
 
 
 @contextlib.contextmanager

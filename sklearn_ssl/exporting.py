@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sklearn_ssl.engine import full_precision, isolated
+from sklearn_ssl.engine import isolated
 from sklearn_ssl.saving import replaced
 
 # One file of ONNX's holds at most 2**31 bytes, and more than the weights lies in it.
@@ -46,7 +46,7 @@ def write_onnx(estimator, path):
         )
     cpu, is_image = torch.device("cpu"), hasattr(estimator, "image_shape_")
     shape = estimator.image_shape_ if is_image else (estimator.n_features_in_,)
-    with isolated(cpu), cpu, full_precision(cpu):
+    with isolated(cpu):
         # In the plain order of memory: training leaves another, which the file would put right
         # value by value around each pooling.
         encoder = copy.deepcopy(estimator._embedder()).to(memory_format=torch.contiguous_format)

@@ -49,6 +49,8 @@ from sklearn_ssl.layers import wide
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.parameters import suggesting
 from sklearn_ssl.probes import LinearProbe, probabilities
+from sklearn_ssl.recipes import TakesRecipes
+from sklearn_ssl.saving import Saved
 from sklearn_ssl.views import ImageViews, RowViews
 
 N_STEPS, FEWEST_EPOCHS = 300, 5  # of max_epochs="auto"
@@ -57,6 +59,8 @@ N_STEPS, FEWEST_EPOCHS = 300, 5  # of max_epochs="auto"
 FLIPS = ImageViews(
     crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1
 )
+# What networks are built anew from, beside numbers.
+NEEDED = {"backbone_", "image_shape_", "_pretrained", "_scaling"}
 VIEWS = {"image": FLIPS, "rows": RowViews(n_views=1)}  # of rows the first view is the row itself
 
 
@@ -99,7 +103,7 @@ class ClassesObjective(Objective):
 
 
 @suggesting
-class FineTuneClassifier(PartlyLabeledClassifier, BaseEstimator):
+class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstimator):
     """Classify with a network that learned without labels first, and then from the few there are.
 
     Use it where a linear model on a frozen embedding (:class:`~sklearn_ssl.LinearProbe`) is not
@@ -441,4 +445,9 @@ def _like(pretrained, encoder):
         }
     )
     transformer.encoder_ = encoder
+    # What a file needs to build such an encoder: the method, and what decides about its network.
+    transformer._pretrained = copy.copy(pretrained)
+    for name in vars(pretrained).keys() - pretrained.get_params().keys() - NEEDED:
+        if not isinstance(getattr(pretrained, name), Real):
+            delattr(transformer._pretrained, name)
     return transformer

@@ -13,14 +13,15 @@ SUFFIXES = (
 )
 
 
-def image_paths(folder: str | PathLike):
+def image_paths(folder: str | bytes | PathLike):
     """List the image files in a folder that has a subfolder for each class.
 
     Parameters
     ----------
-    folder : str or path
+    folder : str, bytes or path
         The folder, in torchvision's ImageFolder layout: ``folder/class/.../name.jpg``. Images
-        that lie in no subfolder have the label "".
+        that lie in no subfolder have the label "". A leading ``~`` is the home directory. Links to
+        folders are followed; only one that leads back to a folder that it lies in is left out.
 
     Returns
     -------
@@ -51,23 +52,25 @@ def image_paths(folder: str | PathLike):
     >>> Path(paths[0]).name
     '1.png'
     """
+    folder = os.path.expanduser(os.fsdecode(folder))
     if not Path(folder).is_dir():
-        raise ValueError(f"There is no folder {os.fspath(folder)!r}.")
-    found, seen = [], set()
+        raise ValueError(f"There is no folder {folder!r}.")
+    found, above = [], {folder: frozenset()}  # the real folders that each folder lies in
     for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
         real = os.path.realpath(parent)
-        if real in seen:  # links may lead in circles
+        within = above.pop(parent)
+        if real in within:  # links may lead in circles
             folders.clear()
             continue
-        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        above |= {os.path.join(parent, name): within | {real} for name in folders}
         label = os.path.relpath(parent, folder).split(os.sep)[0]
         for name in files:
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 found.append((os.path.join(parent, name), "" if label == "." else label))
     if not found:
         raise ValueError(
-            f"There is no image in {os.fspath(folder)!r} or its subfolders: no visible file has a "
+            f"There is no image in {folder!r} or its subfolders: no visible file has a "
             f"name that ends in one of {', '.join(SUFFIXES)}."
         )
     paths, labels = zip(*sorted(found), strict=True)

@@ -2,12 +2,21 @@
 
 import os
 
+from sklearn.frozen import FrozenEstimator
+
 from sklearn_ssl.discovery import all_methods
-from sklearn_ssl.saving import read_estimator
+from sklearn_ssl.fine_tuning import FineTuneClassifier
+from sklearn_ssl.methods.encoder import EncoderTransformer
+from sklearn_ssl.methods.patch_kmeans import PatchKMeansTransformer
+from sklearn_ssl.saving import Description, read_estimator
+
+OTHERS = {
+    cls.__name__: cls for cls in (EncoderTransformer, FineTuneClassifier, PatchKMeansTransformer)
+}
 
 
 def load(path, *, device="auto", backbone=None, views=None):
-    """Load a fitted estimator that :meth:`~sklearn_ssl.SimCLRTransformer.save` wrote.
+    """Load a fitted estimator that its ``save`` method wrote.
 
     Nothing in the file can run code, so that files of strangers can be loaded; pickles can run
     anything. What was code of its author's is not in the file, and has to be given again.
@@ -58,29 +67,47 @@ def load(path, *, device="auto", backbone=None, views=None):
     >>> bool((loaded.transform(images) == model.transform(images)).all())
     True
     """
-    name = repr(os.fspath(path))
-    about = read_estimator(path)
-    method = all_methods().get(about["class"])
-    if method is None:
+    given = {"device": device, "backbone": backbone, "views": views}
+    return _made(read_estimator(path), repr(os.fspath(path)), given)
+
+
+def _made(about, name, given, inner=False):
+    """Return the estimator that a file of this name describes, or one ``inner`` to it."""
+    cls = (all_methods() | OTHERS).get(about["class"])
+    if cls is None:
         raise ValueError(
             f"{name} holds a {about['class']}, which is no method of this version of sklearn_ssl."
         )
-    if "backbone_" in about["custom"] and backbone is None:
+    custom, fitted = about["custom"], about["fitted"]
+    if "backbone_" in custom and given["backbone"] is None:
         raise ValueError(
             f"{name} holds the weights of a backbone of its author's own, and not the code. Give "
             "it again: load(path, backbone=...)."
         )
     # A stranger shall not say where on this machine anything is kept.
-    fitted, parameters = about["fitted"], about["parameters"] | {"cache": None, "memory": None}
-    parameters["device"], fitted["_kept_as"] = device, None
-    if backbone is not None:
-        parameters["backbone"] = fitted["backbone_"] = backbone
-    if views is not None:
-        parameters["views"] = fitted["views_"] = views
+    ours = {"cache": None, "memory": None, "device": given["device"]}
+    known = cls._get_param_names()
+    parameters = about["parameters"] | {k: v for k, v in ours.items() if k in known}
+    if "_kept_as" in fitted:
+        fitted["_kept_as"] = None
+    if "views_" in custom:
+        fitted["views_"] = None
+    for part in ("backbone", "views"):
+        left_out = part in custom or f"{part}_" in custom
+        if given[part] is not None and (left_out if inner else part in known):
+            parameters[part] = given[part]
+            if fitted:
+                fitted[f"{part}_"] = given[part]
+    for group in (parameters, fitted):
+        for key, value in group.items():
+            if isinstance(value, Description):
+                made = _made(value.about, name, given, inner=True)
+                group[key] = FrozenEstimator(made) if value.frozen else made
     try:
-        estimator = method(**parameters)
-        vars(estimator).update({"views_": None} | fitted)
-        estimator._rebuild(about["weights"])
+        estimator = cls(**parameters)
+        vars(estimator).update(fitted)
+        if about["weights"] is not None:
+            estimator._rebuild(about["weights"])
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"What {name} says of a {about['class']} does not fit together, or not to the backbone "

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ssl import views
 from sklearn_ssl.data import Images
@@ -34,13 +36,55 @@ class CustomPart(ValueError):  # noqa: N818
     """Raised for what is code of the user's, or holds it, which no file does."""
 
 
+class Saved:
+    """Mixin of the estimators that are saved: ``save`` writes them, ``load`` reads them.
+
+    What of them is a network is built anew by ``_rebuild``.
+    """
+
+    def save(self, path):
+        """Write the fitted estimator to a file, which :func:`sklearn_ssl.load` reads.
+
+        The file holds weights, parameters and fitted attributes, in the format of safetensors:
+        loading it runs no code of the file's. What is the user's own code, as a backbone that
+        is a callable or module, is left out and has to be given again to load it.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, for example "encoder.safetensors". It is replaced at once when all is written.
+        """
+        check_is_fitted(self)
+        write_estimator(self, path)
+
+    def _weights(self):
+        """Return the state of the network that ``_rebuild`` builds; None if there is none."""
+
+
+@dataclasses.dataclass
+class Description:
+    """What a file says of an estimator."""
+
+    about: dict  # the name of its class, parameters, fitted attributes, weights
+    frozen: bool = False  # whether it is in a FrozenEstimator
+
+
 def write_estimator(estimator, path, names=None, **more):
     """Write a fitted estimator to a file, and more values beside it.
 
     ``names`` are the attributes to write, which then all have to be plain but ``backbone_`` and
     ``views_``; None are all that there are, and of them what can be written.
     """
-    tensors, custom = {}, []
+    tensors = {}
+    about = _described(estimator, tensors, names)
+    about["versions"] = {name: version(name) for name in ("sklearn-ssl", "torch", "torchvision")}
+    about["more"] = {name: _encode(value, tensors) for name, value in more.items()}
+    _write(path, about, tensors)
+
+
+def _described(estimator, tensors, names=None, fitted=True):
+    """Return what is written of an estimator, or of its parameters alone."""
+    custom, parameters = [], estimator.get_params(deep=False)
 
     def encoded(values, strict=False):
         kept = {}
@@ -48,37 +92,49 @@ def write_estimator(estimator, path, names=None, **more):
             try:
                 kept[name] = _encode(value, tensors)
             except CustomPart:
-                if strict and name not in ("backbone_", "views_"):
+                needed = strict or name.endswith("_")
+                if needed and name not in ("backbone_", "views_"):
                     raise
                 custom.append(name)
         return kept
 
-    fitted = {
+    attributes = {
         name: value
-        for name, value in vars(estimator).items()
-        if (name not in estimator.get_params() if names is None else name in names)
+        for name, value in (vars(estimator) if fitted else {}).items()
+        if (name not in parameters if names is None else name in names) and name not in REBUILT
     }
-    about = {
+    weights = estimator._weights() if fitted else None
+    # Of an estimator that is a parameter, and not frozen, fit makes a clone.
+    unfitted = {
+        name: {"estimator": _described(value, tensors, fitted=False)}
+        for name, value in parameters.items()
+        if isinstance(value, Saved)
+    }
+    parameters = {name: value for name, value in parameters.items() if name not in unfitted}
+    return {
         "class": type(estimator).__name__,
-        "versions": {name: version(name) for name in ("sklearn-ssl", "torch", "torchvision")},
-        "parameters": encoded(estimator.get_params(deep=False)),
-        "fitted": encoded({k: v for k, v in fitted.items() if k not in REBUILT}, names is not None),
-        "weights": encoded(estimator._objective.state_dict(), strict=True),
-        "more": encoded(more, strict=True),
+        "parameters": encoded(parameters) | unfitted,
+        "fitted": encoded(attributes, names is not None),
+        "weights": weights and encoded(weights, strict=True),
         "custom": custom,  # names of what is left out
     }
-    _write(path, about, tensors)
 
 
 def read_estimator(path):
     """Return what a file says of an estimator: a dict of its class's name, parameters and state."""
     about, tensors = _read(path)
     with _understood(path):
-        if "class" not in about:
-            raise KeyError
-        for group in ("parameters", "fitted", "weights", "more"):
-            about[group] = {k: _decode(value, tensors) for k, value in about[group].items()}
-    return about
+        more = {name: _decode(value, tensors) for name, value in about["more"].items()}
+        return _understandable(about, tensors) | {"more": more}
+
+
+def _understandable(about, tensors):
+    """Return what was written of an estimator with its values as they were."""
+    groups = {
+        group: about[group] and {k: _decode(value, tensors) for k, value in about[group].items()}
+        for group in ("parameters", "fitted", "weights")
+    }
+    return groups | {"class": about["class"], "custom": about["custom"]}
 
 
 def write_values(path, values):
@@ -173,8 +229,10 @@ def _encode(value, tensors):
         return number if finite else {"float": str(number)}
     kind, name = type(value), str(len(tensors))
     if isinstance(value, torch.Tensor | np.ndarray):
-        if isinstance(value, np.ndarray) and value.dtype.kind not in "buif":
-            return {"strings": [str(item) for item in value.ravel()]}
+        if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+            return {"strings": value.tolist()}
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            return {"objects": [_encode(item, tensors) for item in value.ravel()]}
         try:
             if isinstance(value, np.ndarray):
                 value = torch.from_numpy(np.array(value, order="C"))
@@ -191,6 +249,10 @@ def _encode(value, tensors):
         return {kind.__name__: [_encode(item, tensors) for item in items]}
     if kind in (dict, OrderedDict) and all(type(key) in (str, int) for key in value):
         return {"dict": [[key, _encode(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, Saved):
+        return {"estimator": _described(value, tensors)}
+    if kind is FrozenEstimator and isinstance(value.estimator, Saved):
+        return {"frozen": _described(value.estimator, tensors)}
     if CLASSES.get(kind.__name__) is kind:
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {kind.__name__: _encode(fields, tensors)}
@@ -209,7 +271,13 @@ def _decode(value, tensors):
     if kind == "array":
         return tensors[content].numpy()
     if kind == "strings":
-        return np.array(content, dtype=object)
+        return np.array(content, dtype=np.str_)
+    if kind == "objects":
+        values = np.empty(len(content), dtype=object)
+        values[:] = [_decode(item, tensors) for item in content]
+        return values
+    if kind in ("estimator", "frozen"):
+        return Description(_understandable(content, tensors), kind == "frozen")
     if kind in SEQUENCES:
         return SEQUENCES[kind](_decode(item, tensors) for item in content)
     if kind == "dict":

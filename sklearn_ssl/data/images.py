@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sklearn_ssl.recipes import Recipe
+
 CHANNELS = "auto", "first", "last"
 NORMALIZATIONS = "auto", "data", "imagenet"
 
 
 @dataclass(frozen=True)
-class Images:
+class Images(Recipe):
     """Describe images in X where "auto" cannot infer it: channel axis, pixel range, normalization.
 
     Give it to an estimator as ``input=Images(...)``.

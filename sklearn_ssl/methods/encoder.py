@@ -12,7 +12,7 @@ from torch import nn
 
 from sklearn_ssl._sklearn import _fit_context
 from sklearn_ssl.backbones import count_features, encoder_at, make_encoder
-from sklearn_ssl.base import SSLTransformer, all_or_nothing
+from sklearn_ssl.base import SSLTransformer, all_or_nothing, rebuilt
 from sklearn_ssl.data import images_of
 from sklearn_ssl.embedder import Embedder
 from sklearn_ssl.embedding import embedding_batch
@@ -166,20 +166,22 @@ class EncoderTransformer(Embedder, BaseEstimator):
         self._scaling = learn_scaling(source, images_of(self).value_range)
         self.backbone_ = self._resolve_backbone(source, device)
         scaling = self._scaling.mean, self._scaling.std
-        with isolated(device), torch.device("cpu"):
-            seed_torch(device, seed)
-            encoder = make_encoder(
-                self.backbone_,
-                source.shape,
-                *scaling,
-                weights=self.weights,
-                normalization=images_of(self).normalization,
-            )
-            count_features(encoder, source.shape)
-            self.encoder_ = encoder_at(encoder, self.layer).eval()
-            self._n_features_out = count_features(self.encoder_, source.shape)
-        if self.weights is None and not isinstance(self.backbone, nn.Module):
-            self._measure(source, device)
+        with isolated(device):
+            with torch.device("cpu"):
+                seed_torch(device, seed)
+                encoder = make_encoder(
+                    self.backbone_,
+                    source.shape,
+                    *scaling,
+                    weights=self.weights,
+                    normalization=images_of(self).normalization,
+                )
+                count_features(encoder, source.shape)
+                self._published = encoder.published
+                self.encoder_ = encoder_at(encoder, self.layer).eval()
+                self._n_features_out = count_features(self.encoder_, source.shape)
+            if self.weights is None and not isinstance(self.backbone, nn.Module):
+                self._measure(source, device)
         return self
 
     def _measure(self, source, device):
@@ -200,3 +202,21 @@ class EncoderTransformer(Embedder, BaseEstimator):
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.encoder_ = encoder.cpu().eval()
+
+    def _weights(self):
+        """Return the state of the encoder."""
+        return self.encoder_.state_dict() if hasattr(self, "encoder_") else None
+
+    def _rebuild(self, weights):
+        """Build the encoder anew and give it weights; all else of a fit is there."""
+        self.encoder_ = rebuilt(self._new_encoder, weights, self)
+
+    def _new_encoder(self, published):
+        """Return an encoder as that of fit, or the one that was fine-tuned, with other weights."""
+        if hasattr(self, "_pretrained"):
+            encoder = self._pretrained._new_encoder(published)
+            return encoder.to(memory_format=torch.channels_last)  # as training leaves it
+        constants, shape = (self._scaling.mean, self._scaling.std), self._sample_shape()
+        encoder = make_encoder(self.backbone_, shape, *constants, published=published)
+        count_features(encoder, shape)
+        return encoder_at(encoder, self.layer)

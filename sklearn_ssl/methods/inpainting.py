@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
 
 from sklearn_ssl._sklearn import Interval, StrOptions
 from sklearn_ssl.base import SSLTransformer, decibels
-from sklearn_ssl.engine import Objective, full_precision
+from sklearn_ssl.engine import Objective, full_precision, torch_defaults
 from sklearn_ssl.inputs import holds_nan
 from sklearn_ssl.layers import Decoder, joined, wide
 from sklearn_ssl.views import ImageViews
@@ -231,7 +231,8 @@ class InpaintingTransformer(SSLTransformer):
         if mask is None and unknown:
             mask = np.zeros(sides, bool)
         elif mask is None:
-            mask = central(sides, self._objective.hole_area, "cpu")[0, 0].numpy()
+            with torch_defaults(torch.device("cpu")):
+                mask = central(sides, self._objective.hole_area, "cpu")[0, 0].numpy()
         mask, n = np.asarray(mask), getattr(source, "n_rows", len(source))
         if mask.dtype != bool or mask.shape not in ((height, width), (n, height, width)):
             raise ValueError(
@@ -242,7 +243,7 @@ class InpaintingTransformer(SSLTransformer):
         def filled(objective, images, holes):
             return objective.filled(images, holes | images.isnan().any(dim=1, keepdim=True))
 
-        holes = torch.tensor(mask).expand(n, height, width)[:, None]
+        holes = torch.from_numpy(mask.copy()).expand(n, height, width)[:, None]
         return self._map_images(source, device, filled, holes)
 
     def score_pretext(self, X, y=None):

@@ -16,7 +16,7 @@ from sklearn_ssl._sklearn import Interval, StrOptions
 from sklearn_ssl.base import SSLTransformer, decibels
 from sklearn_ssl.embedder import is_auto
 from sklearn_ssl.embedding import in_batches, moved
-from sklearn_ssl.engine import Objective, full_precision
+from sklearn_ssl.engine import Objective, full_precision, torch_defaults
 from sklearn_ssl.inputs import holds_nan, needs_images
 from sklearn_ssl.layers import Decoder, PatchDecoder, joined, mlp, wide
 from sklearn_ssl.views import ImageViews, RowViews
@@ -471,10 +471,11 @@ class MAETransformer(SSLTransformer):
 
     def _masks(self, source, seed, mask_ratio=None):
         """Draw what is hidden of the images of a source, (n, 1, h, w), read or not."""
-        n = getattr(source, "n_rows", len(source))
-        images = torch.zeros(1, device="cpu").expand(n, *source.shape)  # none are needed
-        draw = torch.Generator("cpu").manual_seed(int(seed))
-        return hiding(self._objective, mask_ratio).masks(images, draw)
+        n, cpu = getattr(source, "n_rows", len(source)), torch.device("cpu")
+        with torch_defaults(cpu):
+            images = torch.zeros(1, device=cpu).expand(n, *source.shape)  # none are needed
+            draw = torch.Generator(cpu).manual_seed(int(seed))
+            return hiding(self._objective, mask_ratio).masks(images, draw)
 
     def impute(self, X):
         """Fill missing values of rows by what the network tells of their columns.

@@ -21,6 +21,8 @@ from sklearn_ssl.embedding import embedding_batch, in_batches
 from sklearn_ssl.engine import resolve_device
 from sklearn_ssl.inputs import find_samples, needs_images
 from sklearn_ssl.parameters import suggesting
+from sklearn_ssl.recipes import TakesRecipes
+from sklearn_ssl.saving import Saved
 from sklearn_ssl.sources import learn_scaling
 
 # Added to the variance of a patch, so that flat ones are not all noise: 10 where pixels are bytes.
@@ -45,7 +47,7 @@ SHARED += ("verbose",)
 
 @suggesting
 @dataclass(kw_only=True, eq=False, repr=False)
-class PatchKMeansTransformer(TransformerMixin, BaseEstimator):
+class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimator):
     """Describe images by how near their patches are to the clusters of patches.
 
     The classical rival of networks that learn without labels: small patches of the images are

@@ -123,7 +123,7 @@ def alpha_req(X):
     variances = _variances(X)
     n = len(variances)
     first, last = (FIRST, LAST) if n >= LAST else (max(1, min(FIRST, n // 4)), int(0.8 * n))
-    ranks = torch.arange(first, last + 1, dtype=torch.float64)
+    ranks = torch.arange(first, last + 1, dtype=torch.float64, device="cpu")
     chosen = variances[first - 1 : last]
     if len(ranks) < 3 or chosen[-1] <= 1e-12 * variances[0]:
         raise ValueError(

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, replace
 
 from sklearn_ssl.parameters import suggesting
+from sklearn_ssl.recipes import Recipe
 from sklearn_ssl.views.image import ImageViews
 
 
 @suggesting
 @dataclass(frozen=True)
-class CombinedViews:
+class CombinedViews(Recipe):
     """The views of several recipes, one after the other.
 
     Use it where the views of a sample shall differ in kind: two large crops and some small ones,

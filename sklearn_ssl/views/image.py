@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import affine_grid, embedding_bag, grid_sample
 
 from sklearn_ssl.parameters import suggesting
+from sklearn_ssl.recipes import Recipe
 
 # Rec. 601 luma, the weights of torchvision's and Pillow's conversion to gray.
 LUMA = (0.299, 0.587, 0.114)
@@ -26,7 +27,7 @@ ERASE_ASPECT = (0.3, 3.3)
 
 @suggesting
 @dataclass(frozen=True)
-class ImageViews:
+class ImageViews(Recipe):
     """Random views of each image: crop, flip, rotate, change colours, blur, solarise, erase.
 
     Use it as the ``views`` of an estimator, to say which changes of an image the embedding shall
@@ -471,5 +472,5 @@ def change_colors(images, recipe):
 @functools.cache
 def _color_axes(device):
     """Return YIQ and its inverse on a device, made once: making them waits for the device."""
-    to_yiq = torch.tensor(YIQ, dtype=torch.float32)
+    to_yiq = torch.tensor(YIQ, dtype=torch.float32, device="cpu")
     return to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)

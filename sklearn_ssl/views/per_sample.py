@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
+from sklearn_ssl.recipes import Recipe
+
 
 @dataclass(frozen=True)
-class PerSampleViews:
+class PerSampleViews(Recipe):
     """Views by any random transform of a single image, as those of ``torchvision.transforms.v2``.
 
     Use it for changes that :class:`~sklearn_ssl.views.ImageViews` has not. torchvision's random

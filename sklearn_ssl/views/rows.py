@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 
 from sklearn_ssl.parameters import suggesting
+from sklearn_ssl.recipes import Recipe
 
 
 @suggesting
 @dataclass(frozen=True)
-class RowViews:
+class RowViews(Recipe):
     """Each row as it is, and copies in which a random share of the features is replaced.
 
     A replaced feature takes its value from another row of the same batch, drawn anew for every
