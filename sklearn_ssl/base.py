@@ -832,7 +832,7 @@ def for_samples(views, source):
         name = getattr(views, "__name__", type(views).__name__)
         raise ValueError(
             f"views={name} of torchvision is a transform of single images. Give it to "
-            f"sklearn_ssl.views.PerSampleViews, which calls it for each image: "
+            "sklearn_ssl.views.PerSampleViews, which calls it for each image: "
             f"views=PerSampleViews({name}{'' if name != type(views).__name__ else '(...)'})."
         )
     kind = source.kind

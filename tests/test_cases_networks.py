@@ -100,7 +100,7 @@ def test_inception_networks_have_constants_of_their_own(X, tmp_path):
     mean, std = (torch.tensor(v)[:, None, None] for v in IMAGENET)
     network.fc = nn.Identity()
     expected = network.eval()((x - mean) / std).detach().numpy()
-    np.testing.assert_allclose(model.transform(X), expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(model.transform(X), expected, atol=2e-3)
 
 
 def test_own_files_bring_their_constants(X, images, tmp_path):
