@@ -63,7 +63,7 @@ ARROWS = {
     "comparison": {"base", "embedding", "inputs", "methods", "model_selection", "probes"},
     "fine_tuning": {
         *("_sklearn", "base", "embedder", "embedding", "engine", "heap", "inputs", "layers"),
-        *("methods", "model_selection", "probes", "recipes", "saving", "views"),
+        *("methods", "model_selection", "probes", "recipes", "saving", "timing", "views"),
     },
     "neighbors": set(),
     "metrics": {"engine", "metrics", "neighbors"},
