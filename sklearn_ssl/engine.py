@@ -771,21 +771,33 @@ class Progress(Callback):
         """Open the bar."""
         from tqdm.auto import tqdm
 
-        total = min(net.n_epochs, net.training.max_epochs) * len(X)
+        total = math.ceil(min(net.n_epochs, net.training.max_epochs) * len(X))
         self.bar = tqdm(total=total, unit=self.unit, unit_scale=True)
         self.n_samples = len(X)
 
+    def go_on(self, net):
+        """Begin where a state was kept: what was done before counts in no rate."""
+        steps = 0 if net.begun is None else net.begun["n_steps"] * net.begun["batches"].shape[1]
+        self.bar.initial = self.bar.n = len(net.history) * self.n_samples + steps
+        self.bar.refresh()
+
     def on_batch_end(self, net, batch=None, **kwargs):
-        """Move by a batch."""
+        """Move by a batch; where time decides, the share of it that is gone tells the total."""
         self.bar.update(len(batch))
+        if net.timed:
+            self.bar.total = max(self.bar.n, round(self.bar.n / net.progress))
 
     def on_epoch_end(self, net, **kwargs):
         """Show the epoch's loss, and count the samples it left out as done."""
-        if net.timed:
-            self.bar.total = max(self.bar.n, round(self.bar.n / net.progress))
-        else:
+        if not net.timed:
             self.bar.update(len(net.history) * self.n_samples - self.bar.n)
         self.bar.set_postfix(epoch=len(net.history), loss=net.history[-1, "train_loss"])
+
+    def on_train_end(self, net, **kwargs):
+        """End at the total where time decided it."""
+        if net.timed:
+            self.bar.total = self.bar.n
+            self.bar.refresh()
 
     def close(self):
         """Leave the bar as it stands."""
@@ -836,6 +848,22 @@ def epochs_within(clock, objective, source, make_views, embed, training):
     return max(0.0, left) / epoch, len(batches)
 
 
+def planned_epochs(clock, objective, source, make_views, embed, training, *, n_epochs, verbose=0):
+    """Return how many epochs to plan for the rest of a clock's time, at most ``n_epochs``.
+
+    The objective is of no use afterwards.
+    """
+    parts = objective, source, make_views, embed
+    epochs, n_steps = epochs_within(clock, *parts, training)
+    if verbose:
+        limit = "" if epochs < n_epochs else f", and max_epochs={n_epochs} ends it before"
+        print(
+            f"{max(0.0, clock.left):.3g} seconds are left of max_time, which gives about "
+            f"{epochs:.3g} epochs of {n_steps} steps{limit}."
+        )
+    return min(n_epochs, round(epochs) if epochs > 1 else max(epochs, 1 / n_steps))
+
+
 def train(
     objective,
     source,
@@ -884,11 +912,15 @@ def train(
     net.initialize()
     if optimizer_state is not None:
         net.load_moments(optimizer_state)
+    if verbose and state is not None:
+        print(f"Resumed at epoch {training.first_epoch + len(state['rows']) + 1}.")
     try:
         with contextlib.suppress(StopTraining):
             net.notify("on_train_begin", X=source, y=None)
             if state is not None:
                 net.load_state(state)
+                if verbose:
+                    progress.go_on(net)
             while net.goes_on():
                 stopped = True
                 with epoch_task(lambda: records(net)), contextlib.suppress(StopTraining):

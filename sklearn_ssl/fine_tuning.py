@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 
 from sklearn_ssl._sklearn import Interval, StrOptions, _fit_context
 from sklearn_ssl.backbones import count_features
-from sklearn_ssl.base import all_or_nothing, for_samples
+from sklearn_ssl.base import SSLTransformer, all_or_nothing, for_samples
 from sklearn_ssl.embedder import Embedder, is_auto
 from sklearn_ssl.embedding import TRIAL_SAMPLES, check_views, transformed, views_of
 from sklearn_ssl.engine import (
@@ -35,6 +35,7 @@ from sklearn_ssl.engine import (
     full_precision,
     gpu_freed,
     isolated,
+    planned_epochs,
     train,
 )
 from sklearn_ssl.heap import kept_heap
@@ -51,6 +52,7 @@ from sklearn_ssl.parameters import suggesting
 from sklearn_ssl.probes import LinearProbe, probabilities
 from sklearn_ssl.recipes import TakesRecipes
 from sklearn_ssl.saving import Saved
+from sklearn_ssl.timing import Clock, seconds_of
 from sklearn_ssl.views import ImageViews, RowViews
 
 N_STEPS, FEWEST_EPOCHS = 300, 5  # of max_epochs="auto"
@@ -121,7 +123,14 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         its ``memory``, searches over the parameters here train it once a fold.
 
     max_epochs : int or "auto", default="auto"
-        Passes over the samples with labels. "auto" is as many as make 300 steps, and at least 5.
+        Largest number of passes over the samples with labels. "auto" is as many as make 300 steps,
+        and at least 5; and no limit where ``max_time`` is one.
+
+    max_time : float or str, default=None
+        Time that fine-tuning may take, in seconds or as "90s", "10min" or "1.5h"; pretraining has
+        the ``max_time`` of the estimator. The learning rate follows the share of it that has
+        passed, so that a short fit is annealed as a long one is. At least one step is taken. How
+        many there are depends on the machine, so ``random_state`` does not make fit reproducible.
 
     batch_size : int, default=64
         Largest number of samples in a step, at least 2.
@@ -210,6 +219,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
     _parameter_constraints = {
         "estimator": "no_validation",
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_time": SSLTransformer._parameter_constraints["max_time"],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -225,6 +235,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         estimator,
         *,
         max_epochs="auto",
+        max_time=None,
         batch_size=64,
         lr=5e-4,
         weight_decay=1e-4,
@@ -236,6 +247,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
     ):
         self.estimator = estimator
         self.max_epochs = max_epochs
+        self.max_time = max_time
         self.batch_size = batch_size
         self.lr = lr
         self.weight_decay = weight_decay
@@ -277,11 +289,13 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         check_classification_targets(y)
         _check_classes(np.unique(y))  # before minutes of pretraining
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        clock = Clock(math.inf if self.max_time is None else seconds_of(self.max_time))
         if not frozen:
             pretrained = clone(pretrained).fit(X)
         check_is_fitted(pretrained)
         X = X if has_label.all() else taken(X, np.flatnonzero(has_label))
-        source, device = pretrained._read_again(X)
+        with clock.running():
+            source, device = pretrained._read_again(X)
         readable = source.aligned(np.zeros(len(source), np.int8)) == 0
         classes, codes = np.unique(y[readable], return_inverse=True)
         _check_classes(classes)
@@ -290,9 +304,9 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
             class_weight = {
                 i: class_weight.get(label, 1) for i, label in enumerate(classes.tolist())
             }
-        with gpu_freed(device):
+        with gpu_freed(device), clock.running():
             objective, self.history_ = self._trained(
-                pretrained, source, device, readable, codes, class_weight, seed
+                pretrained, source, device, readable, codes, class_weight, seed, clock
             )
         self.classes_, self.max_epochs_ = classes, len(self.history_)
         self.loss_curve_ = [row["train_loss"] for row in self.history_]
@@ -303,7 +317,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
             self.feature_names_in_ = pretrained.feature_names_in_
         return self
 
-    def _trained(self, pretrained, source, device, readable, codes, class_weight, seed):
+    def _trained(self, pretrained, source, device, readable, codes, class_weight, seed, clock):
         """Return the objective after training, and the records of its epochs."""
         embedding = pretrained._embedding(source, device)[readable]
         weights = compute_class_weight(class_weight, classes=np.unique(codes), y=codes)
@@ -325,16 +339,18 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
                 views = replace(views, flip=0.0)
         views, scale = for_samples(views, source), pretrained._scaling.on(device)
         make_views = functools.partial(views_of, views, scale)
-        n_batches, max_epochs = math.ceil(len(source) / self.batch_size), self.max_epochs
-        if is_auto(max_epochs):
-            max_epochs = max(FEWEST_EPOCHS, math.ceil(N_STEPS / n_batches))
+        n_batches, timed = math.ceil(len(source) / self.batch_size), self.max_time is not None
+        planned = n_epochs = self.max_epochs
+        if is_auto(n_epochs):
+            planned = max(FEWEST_EPOCHS, math.ceil(N_STEPS / n_batches))
+            n_epochs = math.inf if timed else planned
         training = Training(
-            max_epochs=max_epochs,
+            max_epochs=planned,
             batch_size=self.batch_size,
             optimizer="adamw",
             lr=self.lr,
             weight_decay=self.weight_decay,
-            warmup_epochs=max_epochs / 10,
+            warmup_epochs=planned / 10,
             device=device,
             precision=pretrained._resolve_precision(device),
             compile=False,
@@ -350,15 +366,21 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
             linear = coef, intercept, embedding.std(axis=0), penalty
             weights = weights * len(codes) / total
             objective = ClassesObjective(encoder, *linear, torch.from_numpy(codes), weights)
+            samples = source.near(device, self.verbose)
+            parts = samples, make_views, None  # it asks for no embedding
+            how = {"n_epochs": n_epochs, "verbose": self.verbose}
+            if timed:
+                planned = planned_epochs(clock, copy.deepcopy(objective), *parts, training, **how)
+                training = replace(training, max_epochs=planned, warmup_epochs=planned / 10)
+                clock.origin = clock.elapsed
             rows, _ = train(
                 objective,
-                source.near(device, self.verbose),
-                make_views,
-                None,  # it asks for no embedding
+                *parts,
                 training,
-                n_epochs=max_epochs,
+                clock=clock,
                 epoch_task=lambda records: contextlib.nullcontext(),
-                verbose=self.verbose,
+                unit="img" if source.is_image else "row",
+                **how,
             )
             objective.zero_grad()  # gradients would stay in memory
             return objective.cpu().eval(), rows

@@ -14,9 +14,9 @@ from sklearn_ssl.data import images_of
 from sklearn_ssl.embedding import TRIAL_SAMPLES, check_views, in_batches, views_of
 from sklearn_ssl.engine import (
     StopTraining,
-    epochs_within,
     finish,
     isolated,
+    planned_epochs,
     seed_torch,
     train,
 )
@@ -105,15 +105,8 @@ class Fit:
         # Of a copy, as a factory may give the same network again.
         tried = copy.deepcopy(self.objective)
         parts = tried, near, make_views, functools.partial(embed, tried)
-        epochs, n_steps = epochs_within(self.clock, *parts, self.training)
-        if self.estimator.verbose:
-            limit = "" if epochs < n_epochs else f", and max_epochs={n_epochs} ends it before"
-            print(
-                f"{self.clock.left:.3g} seconds are left of max_time, which gives about "
-                f"{epochs:.3g} epochs of {n_steps} steps{limit}."
-            )
-        planned = round(epochs) if epochs > 1 else max(epochs, 1 / n_steps)
-        self._build(min(n_epochs, planned))
+        how = {"n_epochs": n_epochs, "verbose": self.estimator.verbose}
+        self._build(planned_epochs(self.clock, *parts, self.training, **how))
         self.clock.origin = self.clock.elapsed
 
     def _build(self, planned=None):

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,12 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.base import BaseEstimator, clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_ssl import (
@@ -28,6 +30,7 @@ from sklearn_ssl import (
     FineTuneClassifier,
     InpaintingTransformer,
     JigsawTransformer,
+    LinearProbe,
     MAETransformer,
     PatchKMeansTransformer,
     SimCLRTransformer,
@@ -35,7 +38,7 @@ from sklearn_ssl import (
     image_paths,
     load,
 )
-from sklearn_ssl.engine import torch_defaults
+from sklearn_ssl.engine import Progress, torch_defaults
 from sklearn_ssl.recipes import Recipe, TakesRecipes
 from sklearn_ssl.views import ImageViews, RowViews
 
@@ -432,3 +435,75 @@ def test_estimators_that_are_not_fitted_are_not_saved(tmp_path):
     for make in SAVED.values():
         with pytest.raises(NotFittedError):
             make().save(tmp_path / "model")
+
+
+def test_fine_tuning_ends_in_its_time_and_is_annealed(images):
+    y = np.arange(len(images)) % 2
+    encoder = EncoderTransformer(random_state=0)
+    timed = FineTuneClassifier(encoder, max_time="30s", max_epochs=2, random_state=0)
+    plain = FineTuneClassifier(encoder, max_epochs=2, random_state=0).fit(images, y)
+    np.testing.assert_array_equal(timed.fit(images, y).coef_, plain.coef_)  # time was enough
+    start = time.perf_counter()
+    LinearProbe(random_state=0).fit(encoder.fit_transform(images), y)
+    before = time.perf_counter() - start
+    start = time.perf_counter()
+    timed.set_params(max_time=2 * before + 0.5, max_epochs="auto").fit(images, y)
+    assert time.perf_counter() - start < 5 * before + 5
+    rates = [row["lr"] for row in timed.history_]
+    assert rates[-1] < 0.1 * max(rates)
+    assert timed.max_epochs_ == len(rates)
+    with pytest.warns(ConvergenceWarning, match="max_time ended training after 1 of"):
+        timed.set_params(max_time=1e-6).fit(images, y)
+    with pytest.raises(ValueError, match="max_time='soon' is no time"):
+        timed.set_params(max_time="soon").fit(images, y)
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    """Progress bars, with their totals at each step."""
+    made, totals = [], []
+
+    def on_batch_end(self, net, **kwargs):
+        original(self, net, **kwargs)
+        made[:], totals[len(totals) :] = [self.bar], [(self.bar.n, self.bar.total, net.progress)]
+
+    original = Progress.on_batch_end
+    monkeypatch.setattr(Progress, "on_batch_end", on_batch_end)
+    return made, totals
+
+
+class Break(Callback):
+    """Interrupts training in an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_batch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            self.epoch = 0
+            raise RuntimeError("broken")
+
+
+def test_resumed_fits_say_so_and_show_true_rates(images, tmp_path, bars, capsys):
+    simclr = SimCLRTransformer(
+        max_epochs=4, batch_size=40, random_state=0, memory=tmp_path, callbacks=[Break(3)]
+    )
+    with pytest.raises(RuntimeError, match="broken"):
+        simclr.fit(images)
+    simclr.set_params(verbose=1, callbacks=[Break(3)])  # an equal fit, until it breaks again
+    with pytest.raises(RuntimeError, match="broken"):
+        simclr.fit(images)
+    assert "Resumed at epoch 3." in capsys.readouterr().out
+    (bar,), totals = bars
+    assert bar.initial == 2 * len(images)
+    assert bar.total == 4 * len(images)
+    assert totals[0][0] == 2 * len(images) + 40
+
+
+@pytest.mark.filterwarnings("ignore:max_time ended training")  # on a busy machine
+def test_bars_go_by_time_where_it_decides(images, bars):
+    SimCLRTransformer(max_time=0.5, batch_size=50, random_state=0, verbose=1).fit(images)
+    (bar,), totals = bars
+    assert bar.total == bar.n
+    for n, total, progress in totals:
+        assert total == max(n, round(n / progress))

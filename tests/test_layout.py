@@ -68,7 +68,8 @@ ARROWS = {
     "comparison": {"base", "embedding", "inputs", "labels", "methods", "model_selection", "probes"},
     "fine_tuning": {
         *("_sklearn", "backbones", "base", "embedder", "embedding", "engine", "heap", "inputs"),
-        *("labels", "layers", "methods", "parameters", "probes", "recipes", "saving", "views"),
+        *("labels", "layers", "methods", "parameters", "probes", "recipes", "saving", "timing"),
+        "views",
     },
     "decompositions": set(),
     "labels": {"telling"},
