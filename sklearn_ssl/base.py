@@ -141,9 +141,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         of the pixels, normalization; see :class:`~sklearn_ssl.Images`.
 
     image_shape : tuple of int, default=None
-        For flattened images in the rows of X: their (height, width), (height, width, channels) or
-        (channels, height, width), where the channels are the shorter of first and last. None
-        takes a two-dimensional X as plain rows. Not used for arrays of images.
+        For flattened images in the rows of X: their (height, width), (height, width, channels), or
+        (channels, height, width) as in (3, 32, 32) and with ``input=Images(channels="first")``.
+        None takes a two-dimensional X as plain rows. Not used for arrays of images.
 
     image_size : int or "auto", default="auto"
         Side in pixels of the squares that images of files, of a data set or of different sizes
@@ -424,10 +424,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         ----------
         X : array-like, tensor, DataFrame or data set
             Images of shape (n_samples, height, width), (n_samples, height, width, channels) or
-            (n_samples, channels, height, width), where the channels are the shorter of the two
-            axes; or rows (n_samples, n_features), flattened images if ``image_shape`` is set. Any
-            number type and scale: unsigned bytes run from 0 to 255, the range of others is
-            learned from X. X is not copied.
+            (n_samples, channels, height, width), which the shape tells or ``input`` says; or rows
+            (n_samples, n_features), flattened images if ``image_shape`` is set. Any number type and
+            scale: unsigned bytes run from 0 to 255, the range of others is learned from X. X is not
+            copied; arrays on disk, as h5py and zarr have them, are read by parts.
 
             Or a list, array, Series or DataFrame of one column that holds, for each image, the
             path of its file, the file's bytes, an image of Pillow's, or an array, all of any

@@ -59,8 +59,8 @@ class EncoderTransformer(Embedder, BaseEstimator):
         :class:`~sklearn_ssl.Images`.
 
     image_shape : tuple of int, default=None
-        For flattened images in the rows of X: their (height, width), (height, width, channels) or
-        (channels, height, width), where the channels are the shorter of first and last.
+        For flattened images in the rows of X: their (height, width), (height, width, channels), or
+        (channels, height, width) as in (3, 32, 32) and with ``input=Images(channels="first")``.
 
     image_size : int or "auto", default="auto"
         Side in pixels of the squares that images of files, of a data set or of different sizes
