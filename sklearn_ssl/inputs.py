@@ -214,11 +214,12 @@ def recognized(X):
     return X
 
 
-def _check_one_image(estimator, X, reset):
+def _check_one_image(estimator, X, reset, min_samples):
     """Raise where an array (a, b, c) is one image, which would be taken for gray ones."""
     shape, seen = tuple(X.shape), None if reset else getattr(estimator, "image_shape_", None)
     one = min(shape[:2]) > 4 and shape[2] in (3, 4)  # or gray images of 3 pixels side by side
-    one |= shape[0] == 3 and min(shape[1:]) > 4
+    if min_samples > 1 or seen is not None:  # three gray images may be shown, but not trained on
+        one |= shape[0] == 3 and min(shape[1:]) > 4
     if seen is not None:
         if shape[1:] == seen[:2] and (seen[2] == 1 or getattr(estimator, "needs_color", False)):
             return
@@ -244,7 +245,7 @@ def _array_source(estimator, X, reset, min_samples):
         )
     if ndim > 2:
         if ndim == 3:
-            _check_one_image(estimator, X, reset)
+            _check_one_image(estimator, X, reset, min_samples)
         if not isinstance(X, OnDisk):
             X = check_array(X, allow_nd=True, estimator=estimator, input_name="X", **check)
         if 0 in X.shape:

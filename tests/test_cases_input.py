@@ -387,7 +387,7 @@ def test_arrays_on_disk_are_read_by_parts(colors, layout, monkeypatch):
     model = fitted(stored, **settings)
     embedding = model.transform(stored)
     assert stored.whole == 0
-    assert stored.largest <= 12
+    assert stored.largest <= 20  # of so many views are tried before training
     np.testing.assert_array_equal(embedding, fitted(X, **settings).transform(X))
     small = fitted(stored, image_size=16)
     assert stored.whole == 0

@@ -256,7 +256,7 @@ def test_permutations_that_are_none_are_refused(jigsaw):
 
 @BOTH
 def test_images_too_small_for_tiles_are_refused(method):
-    X = np.random.default_rng(0).random((10, 40, 12))
+    X = np.random.default_rng(0).random((10, 40, 12, 1))
     least = 4 if method is JigsawTransformer else 6
     message = rf"40 x {least - 1} pixels .* the shorter side needs at least {least} pixels"
     with pytest.raises(ValueError, match=message):
