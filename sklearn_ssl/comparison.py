@@ -20,7 +20,7 @@ from torch import nn
 
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.embedding import transformed
-from sklearn_ssl.inputs import taken
+from sklearn_ssl.inputs import recognized, taken
 from sklearn_ssl.labels import labels_of
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.model_selection import SemiSupervisedSplit
@@ -132,6 +132,7 @@ def compare(
     ['patches', 'raw values', 'PCA']
     """
     estimators = _named(estimators)
+    recognized(X)  # raises where it is no collection of samples
     has_label, known = labels_of(y, unlabeled)
     if not len(known):
         raise ValueError("compare needs samples with a label. All of y is unlabeled.")

@@ -19,8 +19,8 @@ import torch
 
 # What files may be. Other formats that Pillow opens start other programs, or are no pictures.
 FORMATS = ["JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF"]
-# Bytes that are fewer may be a path.
-LONGEST_PATH = 4096
+# Bytes that are a path, and no encoded image.
+PATH = re.compile(rb"[^<>\0\n]{1,4096}\.\w{2,5}")
 # Numbers of channels that gray and color images have, with transparency.
 USUAL = 1, 3, 4
 # Of an image longer than this many times its target, the middle is kept.
@@ -59,7 +59,8 @@ def _is_file(item):
 def is_missing(item):
     """Tell whether something is a missing value, as data frames have them."""
     nan = isinstance(item, float) and math.isnan(item)
-    return item is None or nan or type(item).__name__ == "NAType"  # pandas', not imported for it
+    # pandas' NA and NaT, which is not imported for it.
+    return item is None or nan or type(item).__name__ in ("NAType", "NaTType")
 
 
 def image_in(item):
@@ -69,12 +70,12 @@ def image_in(item):
     if isinstance(item, tuple | list) and len(item):
         return image_in(item[0])
     if not isinstance(item, Mapping):
-        return item
+        return _as_path(item)
     for key in ("image", "img"):
         if key in item:
             return image_in(item[key])
     if "bytes" in item or "path" in item:  # as Hugging Face's data sets have encoded ones
-        return item.get("path") if item.get("bytes") is None else item["bytes"]
+        return image_in(item.get("path") if item.get("bytes") is None else item["bytes"])
     found = [x for x in item.values() if is_image(x) and not isinstance(x, str)]
     if not found:
         raise UnreadableImage(f"a dict with no image, its keys are {list(item)}")
@@ -128,8 +129,11 @@ class AmbiguousLayout(ValueError):  # noqa: N818
 
 
 @contextlib.contextmanager
-def explained():
-    """Turn every error that reading an image may raise into an UnreadableImage with its reason."""
+def explained(otherwise="broken or cut short"):
+    """Turn every error that reading an image may raise into an UnreadableImage with its reason.
+
+    ``otherwise`` is what an error means that is not known.
+    """
     try:
         yield
     except UnreadableImage:
@@ -153,7 +157,7 @@ def explained():
         elif isinstance(error, OSError) and error.strerror:
             reason = error.strerror.lower()
         else:
-            reason = f"broken or cut short ({type(error).__name__}: {error})"
+            reason = f"{otherwise} ({type(error).__name__}: {error})"
         raise UnreadableImage(reason) from error
 
 
@@ -187,12 +191,10 @@ def _opened(image, channels="auto"):
                 yield copied
                 return
         image = path  # read from its file, it does not stay in the user's object
-    if isinstance(image, bytes) and len(image) < LONGEST_PATH and os.path.isfile(image):
-        image = os.fsdecode(image)  # as os.listdir(b".") gives paths
     if _is_file(image):
         image = _content(image)
     if isinstance(image, str | PathLike):
-        image = _path(image)
+        _check_path(image)
         mode = os.stat(image).st_mode
         if stat.S_ISDIR(mode):
             raise UnreadableImage(
@@ -227,27 +229,40 @@ def _opened(image, channels="auto"):
             yield opened
 
 
-def _path(path):
-    """Return a path, also of an address of a file; raise for other addresses and for patterns."""
-    if isinstance(path, str) and (scheme := re.match(r"([a-z0-9+.-]{2,}):/", path, re.I)):
-        if scheme[1].lower() != "file":
-            raise UnreadableImage("an address, not a path; download the file first")
+def _as_path(image):
+    """Return an image, and as a path one that is an address of a file or a path as bytes."""
+    if isinstance(image, bytes) and PATH.fullmatch(image):  # as os.listdir(b".") gives them
+        return os.fsdecode(image)
+    if isinstance(image, str) and image[:5].lower() == "file:":
         from urllib.request import url2pathname  # takes long to import
 
-        return url2pathname(urlsplit(path).path)
-    if not os.path.lexists(path) and re.search(r"[*?]", os.fspath(path)):
+        return url2pathname(urlsplit(image).path)
+    return image
+
+
+def _check_path(path):
+    """Raise where a path is an address, a pattern, or begins in a home folder."""
+    path = os.fspath(path)
+    if os.path.lexists(path):
+        return
+    if re.match(r"data:|[a-z0-9+.-]{2,}:/", path, re.I):
+        raise UnreadableImage("an address, not a path; download the file first")
+    if re.search(r"[*?]", path):
         raise UnreadableImage("a pattern, not a path; glob.glob lists the files that match it")
-    return path
+    if path.startswith("~"):
+        raise UnreadableImage("no such file; os.path.expanduser replaces ~ by the home folder")
 
 
 def _content(file):
     """Return what an open file holds, and leave it where it was."""
+    if getattr(file, "closed", False):
+        raise UnreadableImage("a file that was closed; open it again, or give its path")
+    if isinstance(file, io.TextIOBase):
+        raise UnreadableImage("a file that was opened as text; open it with mode 'rb'")
     place = file.tell()
     file.seek(0)
     content = file.read()
     file.seek(place)
-    if isinstance(content, str):
-        raise UnreadableImage("a file that was opened as text; open it with mode 'rb'")
     return content
 
 
@@ -395,12 +410,19 @@ def channel_axis(shape, channels="auto"):
     if channels != "auto":
         return 0 if channels == "first" else 2
     first, middle, last = shape
-    usual = first in USUAL, last in USUAL
-    if usual != (True, True):
-        if usual[1] or (not usual[0] and (first == middle != last or 2 * last <= min(shape[:2]))):
-            return 2
-        if usual[0] or middle == last != first or 2 * first <= min(shape[1:]):
-            return 0
+    found = set()
+    if (first in USUAL) != (last in USUAL):
+        found.add(0 if first in USUAL else 2)
+    if first == middle != last:
+        found.add(2)
+    if middle == last != first:
+        found.add(0)
+    if not found and 2 * last <= min(first, middle):
+        found.add(2)
+    if not found and 2 * first <= min(middle, last):
+        found.add(0)
+    if len(found) == 1 and not {first, last} <= set(USUAL):
+        return found.pop()
     raise AmbiguousLayout(
         f"Images of shape {tuple(shape)} may have {last} channels last and {first} x {middle} "
         f"pixels, or {first} channels first and {middle} x {last} pixels. Say which, with "

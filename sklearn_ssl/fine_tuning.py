@@ -39,7 +39,7 @@ from sklearn_ssl.engine import (
     train,
 )
 from sklearn_ssl.heap import kept_heap
-from sklearn_ssl.inputs import taken
+from sklearn_ssl.inputs import recognized, taken
 from sklearn_ssl.labels import (
     PartlyLabeledClassifier,
     check_some,
@@ -283,7 +283,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
                 f"sklearn_ssl that has one, or that in a FrozenEstimator. Got {pretrained!r}."
             )
         has_label, y = labels_of(y, self.unlabeled)
-        check_consistent_length(X, has_label)
+        check_consistent_length(recognized(X), has_label)
         check_some(has_label, self.unlabeled, "FineTuneClassifier")
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)

@@ -1,12 +1,11 @@
 """What X may be: its checks, and the source of its samples."""
 
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from numbers import Integral, Number
-from os import PathLike
+from datetime import date, time, timedelta
+from decimal import Decimal
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -18,8 +17,8 @@ from sklearn.utils.validation import validate_data
 from sklearn_ssl._sklearn import _check_feature_names
 from sklearn_ssl.data import images_of
 from sklearn_ssl.data.on_disk import OnDisk
-from sklearn_ssl.decoding import AmbiguousLayout, channel_axis, is_image, is_missing, is_pillow
-from sklearn_ssl.folders import SUFFIXES
+from sklearn_ssl.data.recognition import is_path_of_image, is_shape_of_one, recognized
+from sklearn_ssl.decoding import AmbiguousLayout, channel_axis, is_missing, is_pillow
 from sklearn_ssl.reading import (
     KeptImages,
     listed_images,
@@ -112,13 +111,13 @@ class ListedImages:
         if not n_images:
             raise ValueError("X lists no images: it is empty.")
         needed = self.min_samples if self.min_samples > 1 else 0  # transform can do without any
-        if n_images < needed:
-            raise ValueError(
-                f"X lists {n_images} images; at least {needed} are needed to train on."
-            )
         if bad and estimator.on_error == "raise":
             remedy = 'Mend or remove them, or set on_error="skip" to go on without them.'
             raise ValueError(f"{what_went_wrong(self.images, bad)}\n{remedy}")
+        if n_images < needed and not bad:
+            raise ValueError(
+                f"X lists {n_images} images; at least {needed} are needed to train on."
+            )
         if len(rows) < needed:
             remedy = f"At least {needed} are needed to train on, {len(rows)} are left."
             raise ValueError(f"{what_went_wrong(self.images, bad)}\n{remedy}")
@@ -172,54 +171,11 @@ def needs_color(estimator, source):
     )
 
 
-def recognized(X):
-    """Return X, on disk as it is there; raise where it is one sample, or no collection of them."""
-    if issparse(X):  # which scikit-learn refuses
-        return X
-    if is_pillow(X) or isinstance(X, bytes | bytearray | memoryview) or hasattr(X, "seek"):
-        raise ValueError("X is one image. Give a list of images: [image].")
-    if isinstance(X, Mapping) and not isinstance(X, Sequence) and not hasattr(X, "dtypes"):
-        names = list(X)
-        if {"bytes", "path", "image", "img"} & set(names) and not any(
-            isinstance(value, list | tuple | np.ndarray | torch.Tensor) and len(value) > 4
-            for value in X.values()
-        ):
-            raise ValueError("X is one sample, a dict. Give a list of samples: [sample].")
-        raise ValueError(
-            f"X is a dict with the keys {names[:10]}. Give the column with the samples: "
-            f"X[{names[0] if names else 'name'!r}]."
-        )
-    if isinstance(X, tuple) and len(X) == 2 and is_image(X[0]) and isinstance(X[1], Number):
-        raise ValueError(
-            "X is one pair of image and label. Give a list of pairs: [(image, label)]."
-        )
-    if hasattr(X, "dataset") and hasattr(X, "batch_size"):
-        raise ValueError(
-            "X is a DataLoader, which gives batches. Give its data set: X.dataset. fit makes "
-            "batches itself."
-        )
-    if isinstance(X, torch.utils.data.IterableDataset):
-        raise ValueError(
-            "X is an iterable data set. Give one with __len__ and __getitem__, or list(X)."
-        )
-    sized = hasattr(X, "__len__") and hasattr(X, "__getitem__")
-    iterates = isinstance(X, Iterable) and not hasattr(X, "__array__")
-    if iterates and not sized and not hasattr(X, "columns"):
-        kind = type(X).__name__
-        raise ValueError(f"X is of type {kind}, whose items have no number. Give a list: list(X).")
-    shape = getattr(X, "shape", ())
-    in_memory = isinstance(X, np.ndarray | torch.Tensor) or hasattr(X, "columns")
-    if sized and not in_memory and isinstance(shape, tuple) and len(shape) > 2:
-        return X if isinstance(X, OnDisk) else OnDisk(X)
-    return X
-
-
 def _check_one_image(estimator, X, reset, min_samples):
     """Raise where an array (a, b, c) is one image, which would be taken for gray ones."""
     shape, seen = tuple(X.shape), None if reset else getattr(estimator, "image_shape_", None)
-    one = min(shape[:2]) > 4 and shape[2] in (3, 4)  # or gray images of 3 pixels side by side
-    if min_samples > 1 or seen is not None:  # three gray images may be shown, but not trained on
-        one |= shape[0] == 3 and min(shape[1:]) > 4
+    # Three gray images may be shown, but not trained on.
+    one = is_shape_of_one(shape) and (shape[0] > 3 or min_samples > 1 or seen is not None)
     if seen is not None:
         if shape[1:] == seen[:2] and (seen[2] == 1 or getattr(estimator, "needs_color", False)):
             return
@@ -233,21 +189,18 @@ def _check_one_image(estimator, X, reset, min_samples):
 
 def _array_source(estimator, X, reset, min_samples):
     """Check an array, and return the source of its samples."""
-    check = {
-        "ensure_all_finite": False,  # done later, with the sample's number
-        "ensure_min_samples": min_samples,
-    }
     ndim, channels = len(X.shape), images_of(estimator).channels
     if ndim > 4:
         raise ValueError(
             f"X has {ndim} dimensions, shape {X.shape}. Images have 3 or 4: (n, h, w), "
             "(n, h, w, c) or (n, c, h, w); rows have 2."
         )
+    if ndim == 1:
+        _check_column(X)
+    if ndim == 3:
+        _check_one_image(estimator, X, reset, min_samples)
     if ndim > 2:
-        if ndim == 3:
-            _check_one_image(estimator, X, reset, min_samples)
-        if not isinstance(X, OnDisk):
-            X = check_array(X, allow_nd=True, estimator=estimator, input_name="X", **check)
+        X = _checked(estimator, X, min_samples)
         if 0 in X.shape:
             raise ValueError(f"X has shape {X.shape}: its images hold no pixels.")
         if reset:
@@ -260,20 +213,74 @@ def _array_source(estimator, X, reset, min_samples):
             f"on images of (height, width, channels) = {estimator.image_shape_}. Pass images, or "
             "set image_shape to say how a row holds one. If X is one image, pass a list: [image]."
         )
-    frame = hasattr(X, "columns")
-    if frame and any(np.asarray(X[name][:1]).dtype.kind in "mM" for name in X.columns):
-        raise _column_error(X)  # dates would become numbers beside others
-    try:
-        rows = validate_data(estimator, X, reset=reset, **check)
-        rows = rows.astype(np.float64) if rows.dtype == object else rows
-    except (TypeError, ValueError) as error:
-        raise _column_error(X, error) from error
-    X = rows
-    if X.dtype.kind in "mM":
-        raise ValueError(f"X holds dates, of type {X.dtype}. Encode them as numbers.")
+    if ndim == 2 and estimator.image_shape is None and not isinstance(estimator.image_size, str):
+        raise ValueError(
+            f"image_size={estimator.image_size} is for images, but X holds rows, of shape "
+            f"{tuple(X.shape)}. If X is one image, give a list, [image]; if its rows are flattened "
+            "images, set image_shape."
+        )
+    X = _checked_rows(estimator, X, reset, min_samples)
     if estimator.image_shape is not None:
         return _flattened_images(X, tuple(estimator.image_shape), channels)
     return ArraySource(X, X.shape[1:])
+
+
+def _checked(estimator, X, min_samples):
+    """Return an array of numbers with so many samples, as scikit-learn checks it."""
+    if isinstance(X, OnDisk) or X.dtype.kind in "mM":
+        if X.dtype.kind not in "buif":
+            raise ValueError(f"X holds values of type {X.dtype}. Give real numbers.")
+        if len(X) < min_samples:
+            raise ValueError(
+                f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of "
+                f"{min_samples} is required by {type(estimator).__name__}."
+            )
+        return X
+    return check_array(
+        X,
+        allow_nd=True,
+        estimator=estimator,
+        input_name="X",
+        ensure_all_finite=False,  # done later, with the sample's number
+        ensure_min_samples=min_samples,
+    )
+
+
+def _checked_rows(estimator, X, reset, min_samples):
+    """Return rows of numbers, checked as scikit-learn does; raise with the name of the column."""
+    if isinstance(X, OnDisk):
+        return validate_data(
+            estimator, _checked(estimator, X, min_samples), reset=reset, skip_check_array=True
+        )
+    if hasattr(X, "columns"):
+        if not len(X.columns):
+            raise ValueError("X is a data frame without columns.")
+        if any(_is_temporal(dtype) for dtype in X.dtypes):
+            raise _column_error(X)  # dates would become numbers beside others
+    try:
+        rows = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            ensure_all_finite=False,
+            ensure_min_samples=min_samples,
+        )
+        if rows.dtype.kind in "mM":
+            raise _column_error(rows)
+        return rows.astype(np.float64) if rows.dtype == object else rows
+    except (TypeError, ValueError) as error:
+        raise _column_error(X, error) from error
+
+
+def _check_column(X):
+    """Raise where an array (n,) holds no samples, or arrays that are to be stacked."""
+    if not len(X):
+        raise ValueError("X is empty: it holds no samples.")
+    if getattr(X.dtype, "names", None):
+        raise ValueError("X is a structured array. Give a data frame: pandas.DataFrame(X).")
+    first = next((value for value in X if not is_missing(value)), None)
+    if np.ndim(first) == 1 and not isinstance(first, str):
+        raise ValueError("X is a column of arrays. Give one array, with numpy.stack(X).")
 
 
 def _axis_like(shape, channels, seen):
@@ -285,28 +292,60 @@ def _axis_like(shape, channels, seen):
     return channel_axis(shape, channels)
 
 
+def _is_temporal(dtype):
+    """Tell whether a type of pandas or polars is one of dates or times."""
+    is_temporal = getattr(dtype, "is_temporal", None)
+    return is_temporal() if is_temporal else getattr(dtype, "kind", None) in ("m", "M")
+
+
 def _column_error(X, error=None):
-    """Return the error that names the column of a table that holds no numbers, or the error."""
+    """Return the error that names the column of a table that holds no numbers, or ``error``."""
     if issparse(X) or len(getattr(X, "shape", ())) != 2:
         return error
     names = X.columns if hasattr(X, "columns") else range(X.shape[1])
-    for name in names:
-        column = np.asarray(X[name] if hasattr(X, "columns") else X[:, name])
-        first = next((value for value in column.tolist() if not is_missing(value)), None)
-        if column.dtype.kind in "mM" or isinstance(first, date | timedelta):
-            kind, remedy = "dates", "Encode them as numbers, such as days since the first of them"
-        elif isinstance(first, str) and first.lower().endswith(SUFFIXES):
-            kind = "paths of images"
-            remedy = (
-                "Give them to an estimator of their own: ColumnTransformer([('images', "
-                f"{'SimCLRTransformer()'}, [{name!r}]), ('numbers', ..., [...])])"
-            )
-        elif isinstance(first, str | bytes):
-            kind, remedy = "text", "Encode categories as numbers, such as with OneHotEncoder"
-        else:
+    missing = None
+    for i, name in enumerate(names):
+        column = np.asarray(_safe_indexing(X, i, axis=1))
+        if column.dtype.kind in "buif":
             continue
-        return ValueError(f"Column {name!r} of X holds {kind}, such as {first!r}. {remedy}.")
+        if column.dtype.kind in "mM":
+            rows = np.flatnonzero(~np.isnat(column))
+            row = rows[0] if len(rows) else 0
+            return _value_error(name, row, column[row])
+        for row, value in enumerate(column.tolist()):
+            if is_missing(value):
+                missing = missing or (row, name)
+            elif not isinstance(value, Real | Decimal):
+                return _value_error(name, row, value)
+    if missing and error is not None:  # as pandas' NA among objects
+        row, name = missing
+        return ValueError(_not_finite("NaN", row, f", in column {name!r}"))
     return error
+
+
+def _value_error(name, row, value):
+    """Return the error that says what a column holds, by a value that is not a number."""
+    error, start, end = ValueError, "", ""
+    dates = date, time, timedelta, np.datetime64, np.timedelta64
+    if isinstance(value, dates) or type(value).__name__ == "Period":
+        kind = "dates"
+        remedy = "Encode them as numbers, such as days since the first of them."
+    elif is_path_of_image(value) or is_pillow(value):
+        kind = "images" if is_pillow(value) else "paths of images"
+        remedy = "Give them to an estimator of their own: ColumnTransformer([('images', "
+        end = f"SimCLRTransformer(), [{name!r}]), ('numbers', ..., [...])])."
+    elif isinstance(value, str | bytes):
+        kind, remedy = "text", "Encode categories as numbers, such as with OneHotEncoder."
+    elif isinstance(value, complex):
+        start, kind = "Complex data not supported: ", "complex numbers"
+        remedy = "Give real and imaginary parts as columns."
+    else:
+        error, kind = TypeError, f"values of type {type(value).__name__}"
+        remedy = "The argument must be a table of numbers, or of strings that are numbers."
+    return error(
+        f"{start}Column {name!r} of X holds {kind}, such as {value!r:.100} in sample {row}. "
+        f"{remedy}{end}"
+    )
 
 
 def _to_be_resized(estimator, source, reset, listed):
@@ -374,7 +413,7 @@ def _flattened_images(X, image_shape, channels):
         axis = channel_axis(image_shape, channels)
     except AmbiguousLayout:
         axis = 2  # what is said outright is obeyed
-    return ArraySource(X, image_shape, axis)
+    return ArraySource(X, tuple(int(side) for side in image_shape), axis)
 
 
 def _check_shape(estimator, source, reset):
@@ -399,19 +438,21 @@ def _check_shape(estimator, source, reset):
         )
     takes_gray = seen != shape and getattr(estimator, "needs_color", False)
     if seen != shape and not (takes_gray and shape == (*seen[:2], 1)):
+        stored, channels = source.sample_shape, images_of(estimator).channels
+        turned = {"first": seen, "last": (seen[2], *seen[:2])}.get(channels) == stored
+        remedy = (
+            f'They are in the other layout than input=Images(channels="{channels}") says.'
+            if turned
+            else "Resize them, or fit again."
+        )
         raise ValueError(
             f"X holds images of (height, width, channels) = {shape}, but {name} was fitted on "
-            f"{seen}. Resize them, or fit again."
+            f"{seen}. {remedy}"
         )
 
 
 def _as_array(X):
     """Turn tensors and lists into arrays; raise where X is ragged or holds text."""
-    if isinstance(X, str | PathLike):
-        raise ValueError(
-            f"X is one path, {os.fspath(X)!r}. Give a list of paths: sklearn_ssl.image_paths lists "
-            "those in a folder."
-        )
     if isinstance(X, torch.Tensor):
         X = X.detach().cpu()
         return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
@@ -431,6 +472,7 @@ def _as_array(X):
                 "values for them, such as X.filled(0), or impute them."
             )
         X = X.data
+    given = X
     try:
         X = np.asarray(X)
     except ValueError as error:
@@ -440,7 +482,9 @@ def _as_array(X):
             + (f", such as {' and '.join(shapes[:2])}" if shapes else "")
             + ". Bring all to one shape, images by resizing or cropping them."
         ) from error
-    if X.size and isinstance(X.flat[0], str | bytes):
+    if X.dtype.kind in "USTV" and X.ndim == 2 and X.size:
+        raise _column_error(np.array(given, dtype=object))  # NumPy made text of its numbers, too
+    if X.size and isinstance(X.flat[0], str | bytes) and X.ndim != 2:
         raise ValueError(
             f"X holds text, {str(X.flat[0])!r} at first, and not numbers. Encode categories as "
             "numbers; paths of images go into one column, or a list."
@@ -476,10 +520,15 @@ def _check_finite(source, names=None):
             bad = np.flatnonzero(~finite.reshape(len(chunk), -1).all(axis=1))
             kind = "NaN" if np.isnan(chunk[bad[0]]).any() else "infinity"
             column = "" if source.is_image else _column_of(names, ~finite[bad[0]])
-            raise ValueError(
-                f"Input X contains {kind}: sample {part.start + bad[0]} is the first of them"
-                f"{column}. Impute or remove such samples."
-            )
+            raise ValueError(_not_finite(kind, part.start + bad[0], column))
+
+
+def _not_finite(kind, row, column):
+    """Return what an error says of the first sample with NaN or infinity."""
+    return (
+        f"Input X contains {kind}: sample {row} is the first of them{column}. "
+        "Impute or remove such samples."
+    )
 
 
 def _column_of(names, wrong):

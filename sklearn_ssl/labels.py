@@ -102,8 +102,9 @@ class PartlyLabeledClassifier(ClassifierMixin):
         """
         has_label, known = labels_of(y, self.unlabeled)
         check_some(has_label, self.unlabeled, "score")
-        check_consistent_length(X, y)
-        probabilities = self.predict_proba(X)[has_label]
+        probabilities = self.predict_proba(X)
+        check_consistent_length(probabilities, y)
+        probabilities = probabilities[has_label]
         readable = readable_rows(probabilities)
         if not readable.any():
             raise ValueError("None of the images in X could be read: there is nothing to score.")

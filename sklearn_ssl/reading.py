@@ -150,14 +150,27 @@ def _holds_image(item):
 
 def rows_of(data_set):
     """Return the rows of numbers that a data set gives, alone or first in a pair, as an array."""
-    items = [data_set[i] for i in range(len(data_set))]  # not until IndexError, which may not come
-    pairs = all(isinstance(item, tuple) for item in items)
-    rows = [np.asarray(item[0] if pairs else item) for item in items]
-    if rows and not rows[0].ndim:
-        raise ValueError(
-            "The first item of X is, or begins with, a number. Items are images, rows of numbers "
-            "or dicts with an image. In pairs, (image, label), the image comes first."
-        )
+    rows = []
+    for i in range(len(data_set)):  # not until IndexError, which may not come
+        row = _fetched(data_set, i)
+        if isinstance(row, UnreadableImage):
+            raise ValueError(f"Item {i} of X cannot be read: {row}.")
+        if isinstance(row, list | tuple) and not all(isinstance(x, Number) for x in row):
+            row = row[0]
+        row = np.asarray(row.detach().cpu() if isinstance(row, torch.Tensor) else row)
+        if not row.ndim:
+            raise ValueError(
+                f"Item {i} of X is, or begins with, a number. Items are images, rows of numbers or "
+                "dicts with an image. In pairs, (image, label), the image comes first."
+            )
+        if rows and row.shape != rows[0].shape:
+            raise ValueError(
+                f"Rows of X have different shapes: {rows[0].shape} of item 0, {row.shape} of item "
+                f"{i}."
+            )
+        rows.append(row)
+    if not rows:
+        raise ValueError("X is an empty data set.")
     return np.stack(rows)
 
 
@@ -280,7 +293,7 @@ def _key(image, height, width):
 def _fetched(images, row):
     """Return an item, or why there is none: a data set may raise anything."""
     try:
-        with explained():
+        with explained("the data set raised an error"):
             return images[row]
     except UnreadableImage as reason:
         return reason
@@ -317,7 +330,7 @@ def what_went_wrong(images, bad):
         if _is_list(images):
             with contextlib.suppress(UnreadableImage):
                 image = image_in(images[row])
-        name = f", {os.fspath(image)!r}" if isinstance(image, str | PathLike) else ""
+        name = f", {os.fspath(image)!r:.300}" if isinstance(image, str | PathLike) else ""
         lines.append(f"  {row}{name}: {bad[row]}")
     if len(bad) > NAMED:
         lines.append(f"  and {len(bad) - NAMED} more")
@@ -333,8 +346,8 @@ def _is_list(images):
 
 def _is_row(item):
     """Tell whether the first item of a data set is a row of numbers, alone or first in a pair."""
-    if isinstance(item, list | tuple) and len(item):
-        if isinstance(item, list) and all(isinstance(value, Number) for value in item):
-            return True
+    if isinstance(item, list | tuple) and len(item) and not isinstance(item[0], Number):
         item = item[0]
+    if isinstance(item, list | tuple) and len(item):
+        return isinstance(item[0], Number)
     return isinstance(item, Number) or getattr(item, "ndim", 2) < 2

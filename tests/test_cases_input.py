@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,9 @@ from sklearn_ssl import (
     Images,
     PatchKMeansTransformer,
     SimCLRTransformer,
+    compare,
 )
+from sklearn_ssl.inspection import EmbeddingDisplay
 
 
 def simclr(**parameters):
@@ -74,7 +77,10 @@ def test_channels_that_the_shape_tells(shape):
     np.testing.assert_allclose(model.transform(X), expected, atol=1e-4)
 
 
-AMBIGUOUS = [(5, 6, 20), (20, 6, 5), (3, 32, 3), (8, 8, 8), (9, 12, 10), (3, 40, 1)]
+AMBIGUOUS = [
+    *((5, 6, 20), (20, 6, 5), (3, 32, 3), (8, 8, 8), (9, 12, 10), (3, 40, 1)),
+    *((3, 3, 20), (4, 4, 30), (20, 3, 3)),  # colors of a narrow image, or bands of a small one
+]
 
 
 @pytest.mark.parametrize("shape", AMBIGUOUS, ids=str)
@@ -112,6 +118,15 @@ def test_the_layout_of_fit_tells_that_of_transform():
     np.testing.assert_allclose(model.transform(X.transpose(0, 3, 1, 2)), expected, atol=1e-4)
 
 
+def test_images_in_another_layout_than_was_said(colors):
+    model = EncoderTransformer(input=Images(channels="last")).fit(colors)
+    with pytest.raises(ValueError, match=r"in the other layout than input=Images\(channels=\"last"):
+        model.transform(colors.transpose(0, 3, 1, 2))
+    model = EncoderTransformer(input=Images(channels="first")).fit(colors.transpose(0, 3, 1, 2))
+    with pytest.raises(ValueError, match=r"in the other layout .*channels=\"first"):
+        model.transform(colors)
+
+
 def test_channels_of_listed_arrays(colors):
     first = [x.transpose(2, 0, 1) for x in colors]
     first[0] = first[0][:, :39]  # several sizes
@@ -137,6 +152,9 @@ ONE = {
     "tensor": lambda x: torch.from_numpy(x).permute(2, 0, 1),
     "Pillow": Image.fromarray,
     "four channels": lambda x: np.concatenate([x, x[..., :1]], axis=2),
+    "one channel": lambda x: x[..., :1],
+    "two channels": lambda x: x[..., :2],
+    "lines": list,
 }
 
 
@@ -180,9 +198,22 @@ def test_one_gray_image_and_other_single_samples(paths):
         (io.BytesIO(content), "X is one image"),
         ({"bytes": content, "path": None}, "X is one sample, a dict"),
         ((Image.open(io.BytesIO(content)), 3), "X is one pair"),
+        ((np.zeros((8, 8), "u1"), torch.tensor(3)), "X is one pair"),
+        ((paths[0], "cat"), "X is one pair"),
+        ({"image": Image.new("L", (8, 8)), "label": 3}, "X is one sample, a dict"),
+        ({"image": np.zeros((40, 48, 3), "u1")}, "X is one sample, a dict"),
     ]:
         with pytest.raises(ValueError, match=message):
             model.transform(one)
+
+
+def test_image_size_is_not_for_rows():
+    """As of one gray image, (h, w)."""
+    for estimator in (simclr(image_size=16), PatchKMeansTransformer(image_size=16)):
+        with pytest.raises(
+            ValueError, match=r"image_size=16 is for images.*\[image\].*image_shape"
+        ):
+            estimator.fit(np.random.default_rng(0).random((40, 48)))
 
 
 # -- data sets -------------------------------------------------------------------------------------
@@ -224,6 +255,31 @@ def test_data_sets_are_asked_for_as_many_items_as_they_have():
         assert simclr().fit(data).n_features_in_ == 7
 
 
+def test_data_sets_of_rows_that_cannot_be_read():
+    class Rows(Dataset):
+        def __init__(self, *items):
+            self.items = items
+
+        def __len__(self):
+            return len(self.items)
+
+        def __getitem__(self, i):
+            if self.items[i] is None:
+                raise KeyError("gone")
+            return self.items[i]
+
+    row, longer = torch.rand(7), torch.rand(8)
+    for items, message in [
+        ((row, row, longer), r"different shapes: \(7,\) of item 0, \(8,\) of item 2"),
+        ((row, None), "Item 1 of X cannot be read: the data set raised an error .*gone"),
+        ((), "empty data set"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            simclr().fit(Rows(*items))
+    pairs = [[torch.rand(7), torch.tensor(1)] for _ in range(20)]
+    assert simclr().fit(Rows(*pairs)).n_features_in_ == 7
+
+
 # -- what is no list -------------------------------------------------------------------------------
 
 
@@ -242,7 +298,26 @@ NO_LISTS = {
     "keys": (lambda p: dict.fromkeys(p).keys(), r"dict_keys.*list\(X\)"),
     "columns": (lambda p: {"image": p, "label": p}, r"X\['image'\]"),
     "loader": (lambda p: DataLoader(TensorDataset(torch.rand(9, 3, 8, 8))), "X.dataset"),
+    "batches": (
+        lambda p: iter(DataLoader(TensorDataset(torch.rand(9, 3, 8, 8)))),
+        "X.dataset",
+    ),
+    "batch": (
+        lambda p: next(iter(DataLoader(TensorDataset(torch.rand(9, 3, 8, 8), torch.ones(9)), 4))),
+        "a pair of samples and labels",
+    ),
+    "paths and labels": (lambda p: (np.array(p), np.array(["a"] * len(p))), "samples and labels"),
+    "few columns": (lambda p: {"label": [1, 2], "image": p[:2]}, r"X\['image'\]"),
+    "labels by path": (lambda p: dict.fromkeys(p, 1), r"a dict with the keys.*list\(X\)"),
     "stream": (lambda p: Stream(), r"iterable data set.*list\(X\)"),
+    "none": (lambda p: None, "X is None.*Give a list"),
+    "number": (lambda p: 3, "X is 3, of type int"),
+    "object": (lambda p: object(), "X is of type object.*__len__ and __getitem__"),
+    "module": (lambda p: torch.nn.Linear(2, 2), "X is of type Linear"),
+    "nested": (lambda p: [p[:10], p[10:]], "a list of lists of paths"),
+    "label first": (lambda p: [(0, path) for path in p], r"label first. Give \(image, label\)"),
+    "word first": (lambda p: [("cat", path) for path in p], "label first"),
+    "lazy": (lambda p: pl.LazyFrame({"a": [1.0, 2.0]}), "lazy data frame"),
 }
 
 
@@ -253,6 +328,13 @@ def test_what_is_no_list_says_how_to_make_one(paths, name):
         simclr().fit(make(paths))
     with pytest.raises(ValueError, match=message):
         fitted(paths).transform(make(paths))
+    y = np.arange(20) % 2
+    with pytest.raises(ValueError, match=message):
+        FineTuneClassifier(simclr()).fit(make(paths), y)
+    with pytest.raises(ValueError, match=message):
+        compare({"SimCLR": simclr()}, make(paths), y)
+    with pytest.raises(ValueError, match=message):
+        EmbeddingDisplay.from_estimator(fitted(paths), make(paths))
 
 
 def test_items_of_lists(paths):
@@ -283,12 +365,24 @@ def test_items_that_cannot_be_read_say_what_to_do(paths):
     with Image.open(io.BytesIO(pathlib.Path(paths[0]).read_bytes())) as image:
         pass
     for item, message in {
+        "~/cat.png": "expanduser",
+        "data:image/png;base64,AA": "an address",
+        b"cat.png": "no such file",
         folder: r"a folder; sklearn_ssl.image_paths\(",
         folder + "/*.png": "a pattern.*glob.glob",
         "https://example.org/cat.png": "an address.*download",
     }.items():
         with pytest.raises(ValueError, match=message):
             simclr().fit([item, item])
+    with pytest.raises(ValueError, match=r"image_paths\("):
+        simclr().fit([folder])
+    with (
+        open(paths[0], encoding="utf-8") as file,
+        pytest.raises(ValueError, match="opened as text"),
+    ):
+        simclr().fit([file, file])
+    with pytest.raises(ValueError, match="a file that was closed"):
+        simclr().fit([file, file])
     for item, message in [
         (image, r"closed before its pixels were read.*load\(\)"),
         (io.StringIO("text"), "opened as text"),
@@ -297,6 +391,21 @@ def test_items_that_cannot_be_read_say_what_to_do(paths):
             simclr().fit([item, item])
     with pytest.raises(ValueError, match="no images"):
         fitted(paths).transform([])
+    with pytest.raises(ValueError, match="X is empty"):
+        fitted(digits()[0][:50]).transform([])
+
+
+def test_memory_tells_addresses_and_paths_as_bytes_by_their_files(paths, tmp_path):
+    for name, form in {"address": lambda p: pathlib.Path(p).as_uri(), "bytes": os.fsencode}.items():
+        copies = [tmp_path / f"{name}{i}.png" for i in range(6)]
+        for copy, path in zip(copies, paths, strict=False):
+            copy.write_bytes(pathlib.Path(path).read_bytes())
+        settings = {"memory": tmp_path / "memory"}
+        X = [form(str(copy)) for copy in copies]
+        model = fitted(X, **settings)
+        assert fitted(X[::-1], **settings).loss_curve_ != model.loss_curve_
+        copies[0].write_bytes(pathlib.Path(paths[10]).read_bytes())
+        assert fitted(X, **settings).loss_curve_ != model.loss_curve_
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -314,6 +423,21 @@ TABLES = {
     "dates": (pd.date_range("2020", periods=30), "Column 'more' of X holds dates"),
     "times": (pd.timedelta_range("1h", periods=30), "Column 'more' of X holds dates"),
     "paths": (["a/1.jpg"] * 30, r"Column 'more' of X holds paths of images.*ColumnTransformer"),
+    "missing dates": ([None] * 9 + [date(2020, 1, 1)] * 21, "Column 'more' of X holds dates.* 9"),
+}
+OBJECTS = {
+    "a word at last": (
+        [1.0] * 29 + ["n/a"],
+        ValueError,
+        "Column 'more' of X holds text, such as 'n/a' in sample 29",
+    ),
+    "periods": (pd.period_range("2020", periods=30), ValueError, "Column 'more' of X holds dates"),
+    "lists": ([[1, 2]] * 30, TypeError, "Column 'more' of X holds values of type list"),
+    "dicts": ([{"a": 1}] * 30, TypeError, "Column 'more' of X holds values of type dict"),
+    "complex": (np.arange(30) * 1j, ValueError, "Complex data not supported: Column 'more'"),
+    "Path": ([pathlib.Path("1.jpg")] * 30, ValueError, "Column 'more' .* paths of images"),
+    "Pillow": ([Image.new("L", (3, 3))] * 30, ValueError, "Column 'more' .* images.*ColumnTr"),
+    "missing": ([1, pd.NA] * 15, ValueError, "Input X contains NaN: sample 1 .*column 'more'"),
 }
 
 
@@ -327,6 +451,29 @@ def test_columns_of_tables_that_hold_no_numbers_are_named(name):
         simclr().fit(X.to_numpy(dtype=object))
     with pytest.raises(ValueError, match=message):
         simclr().fit(pl.DataFrame({key: list(X[key]) for key in X}, strict=False))
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_columns_of_objects_are_named(name):
+    values, error, message = OBJECTS[name]
+    with pytest.raises(error, match=message):
+        simclr().fit(table(more=values))
+    with pytest.raises(error, match=message.replace("'more'", "2")):
+        simclr().fit(table(more=values).to_numpy(dtype=object))
+
+
+def test_arrays_that_hold_no_numbers():
+    rows = np.random.default_rng(0).random((30, 3))
+    for X, message in [
+        (np.array([["a", "1"], ["b", "2"]]), "Column 0 of X holds text, such as 'a'"),
+        ([[1, "a"], [2, "b"]], "Column 1 of X holds text, such as 'a'"),
+        (np.zeros((30, 8, 8), "M8[D]"), r"values of type datetime64\[D\]"),
+        (np.zeros(30, [("a", "f8"), ("b", "i4")]), "structured array.*DataFrame"),
+        (pd.Series(list(rows)), "numpy.stack"),
+        (pd.DataFrame(index=range(30)), "without columns"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            simclr().fit(X)
 
 
 def test_missing_values_name_sample_and_column():
@@ -376,6 +523,8 @@ class OnDisk:
 def test_arrays_on_disk_are_read_by_parts(colors, layout, monkeypatch):
     monkeypatch.setattr("sklearn_ssl.sources.CHUNK_VALUES", 4 * 40 * 48 * 3)
     monkeypatch.setattr("sklearn_ssl.embedding.EMBEDDING_BATCH", {"cpu": 8})
+    monkeypatch.setattr("sklearn_ssl.sources.DIGEST_VALUES", 4 * 40 * 48 * 3)
+    monkeypatch.setattr("sklearn_ssl.fitting.TRIAL_SAMPLES", 8)
     X = {
         "gray": colors[..., 0],
         "color": colors,
@@ -387,11 +536,43 @@ def test_arrays_on_disk_are_read_by_parts(colors, layout, monkeypatch):
     model = fitted(stored, **settings)
     embedding = model.transform(stored)
     assert stored.whole == 0
-    assert stored.largest <= 20  # of so many views are tried before training
+    assert stored.largest <= 12
     np.testing.assert_array_equal(embedding, fitted(X, **settings).transform(X))
     small = fitted(stored, image_size=16)
     assert stored.whole == 0
     np.testing.assert_array_equal(small.transform(stored), fitted(X, image_size=16).transform(X))
+
+
+@pytest.mark.parametrize("kind", ["f8", "u1"])
+def test_tables_on_disk_are_read_by_parts(kind, monkeypatch):
+    monkeypatch.setattr("sklearn_ssl.sources.CHUNK_VALUES", 7 * 10)
+    monkeypatch.setattr("sklearn_ssl.sources.DIGEST_VALUES", 7 * 10)
+    monkeypatch.setattr("sklearn_ssl.embedding.EMBEDDING_BATCH", {"cpu": 10})
+    monkeypatch.setattr("sklearn_ssl.fitting.TRIAL_SAMPLES", 8)
+    X = (255 * np.random.default_rng(0).random((50, 7))).astype(kind)
+    stored, settings = OnDisk(X), {"batch_size": 5}
+    model = fitted(stored, **settings)
+    assert model.n_features_in_ == 7
+    np.testing.assert_array_equal(model.transform(stored), fitted(X, **settings).transform(X))
+    images = fitted(stored, image_shape=(7, 1), **settings)
+    assert images.image_shape_ == (7, 1, 1)
+    assert stored.whole == 0
+    assert stored.largest <= 10
+    with pytest.raises(ValueError, match="X has 6 features, but SimCLRTransformer is expecting 7"):
+        model.transform(OnDisk(X[:, :6]))
+
+
+def test_arrays_on_disk_are_checked():
+    X = np.random.default_rng(0).random((20, 8, 8))
+    for stored, message in [
+        (X * 1j, "values of type complex128"),
+        (X[:, 0] * 1j, "values of type complex128"),
+        (X[:1], r"1 sample\(s\).*minimum of 2"),
+        (X[:1, 0], r"1 sample\(s\).*minimum of 2"),
+        (np.where(X[:, 0] > 0.9, np.nan, X[:, 0]), "contains NaN: sample .*, in column"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            simclr().fit(OnDisk(stored))
 
 
 def test_arrays_on_disk_in_searches_and_fine_tuning(colors):
@@ -405,6 +586,8 @@ def test_arrays_on_disk_in_searches_and_fine_tuning(colors):
         np.testing.assert_array_equal(
             fitted(data).transform(data), fitted(colors).transform(colors)
         )
+    with pytest.raises(ValueError, match="in a file that was closed"):
+        simclr().fit(data)
 
 
 def test_memory_maps_stay_on_disk(colors, tmp_path):

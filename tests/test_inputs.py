@@ -200,9 +200,12 @@ BAD = {
     "one sample": (np.ones((1, 8, 8)), r"1 sample\(s\).*minimum of 2 is required"),
     "5-D": (np.ones((5, 2, 2, 2, 2)), r"5 dimensions.*\(n, h, w, c\)"),
     "1-D": (np.ones(5), "Expected 2D array, got 1D array"),
-    "scalar": (3.0, "Expected 2D array, got scalar"),
-    "none": (None, "Expected 2D array"),
-    "text": (np.array([["a", "b"], ["c", "d"]]), "X holds text, 'a' at first.*paths of images"),
+    "scalar": (3.0, "X is 3.0, of type float. Give a list"),
+    "none": (None, "X is None, of type NoneType. Give a list"),
+    "text": (
+        np.array([["a", "b"], ["c", "d"]]),
+        "Column 0 of X holds text, such as 'a' in sample 0",
+    ),
     "no paths": (
         ["a.png", "b.png"],
         r"2 of the 2 images.*\n  0, 'a.png': no such file.*\n.*\nPaths .*working folder",

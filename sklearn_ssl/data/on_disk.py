@@ -12,6 +12,11 @@ class OnDisk:
     def __init__(self, array):
         self.array = array
         self.shape, self.dtype, self.ndim = array.shape, np.dtype(array.dtype), len(array.shape)
+        if any(side != side for side in self.shape):  # NaN
+            raise ValueError(
+                f"X has shape {self.shape}: its number of samples is not known. Of a dask array, "
+                "X.compute_chunk_sizes() finds it."
+            )
 
     def __len__(self):
         return self.shape[0]

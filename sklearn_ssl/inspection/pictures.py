@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from sklearn_ssl.inputs import recognized
 from sklearn_ssl.methods.encoder import EncoderTransformer
 from sklearn_ssl.sources import learn_scaling
 
@@ -81,5 +82,5 @@ def rows_of(ax, n_drawn, source, n_columns):
 
 def chosen(X, n, random_state):
     """Return indices of n samples of X, or of all, in their order."""
-    rng, total = check_random_state(random_state), len(X)
+    rng, total = check_random_state(random_state), len(recognized(X))
     return np.sort(rng.choice(total, min(n, total), replace=False))

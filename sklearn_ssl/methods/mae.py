@@ -499,7 +499,7 @@ class MAETransformer(SSLTransformer):
                 " and inpaint of InpaintingTransformer what is NaN."
             )
         holds_nan(source)  # which raises where infinity is
-        rows = np.asarray(source.array, dtype=np.float64)
+        rows = np.asarray(source.array[:], dtype=np.float64)
         scaling, objective = self._scaling, moved(self._objective, device)
         told = in_batches(objective.imputed, source, scaling.on(device), device)
         return np.where(np.isnan(rows), told / scaling.scale + scaling.offset, rows)

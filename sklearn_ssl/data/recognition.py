@@ -1,0 +1,209 @@
+"""What is no collection of samples, or only one sample: how it is recognized, and what to give."""
+
+import os
+from collections.abc import Iterable, Mapping
+from numbers import Number
+from os import PathLike
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+
+from sklearn_ssl.data.on_disk import OnDisk
+from sklearn_ssl.decoding import is_image, is_pillow
+from sklearn_ssl.folders import SUFFIXES
+
+# Keys of a dict that hold an image, and those that a column of samples is looked for in.
+IMAGE_KEYS = "image", "img", "bytes", "path"
+COLUMN_KEYS = (*IMAGE_KEYS, "images", "pixel_values", "data", "X", "x")
+
+
+def recognized(X):
+    """Return X, wrapped where it is an array on disk; raise where it is no collection of samples.
+
+    It is an array or tensor, a data frame or a column of one, a list or tuple, a data set with
+    ``__len__`` and ``__getitem__``, or a sparse matrix, which scikit-learn refuses.
+    """
+    if issparse(X) or isinstance(X, OnDisk):
+        return X
+    for applies, text in NO_SAMPLES:
+        if applies(X):
+            keys = list(X)[:5] if "{keys}" in text else ()
+            column = next((key for key in COLUMN_KEYS if key in keys), keys[0] if keys else None)
+            fields = {"value": f"{X!r:.100}", "kind": type(X).__name__}
+            raise ValueError(f"X is {text.format(**fields, keys=keys, column=column)}")
+    shape, kind = getattr(X, "shape", ()), getattr(getattr(X, "dtype", None), "kind", None)
+    in_memory = isinstance(X, np.ndarray | torch.Tensor) or hasattr(X, "columns")
+    if in_memory or not _is_indexed(X) or kind is None or kind not in "buifcmM":
+        return X
+    if isinstance(shape, tuple) and len(shape) > 1:
+        return OnDisk(X)
+    return X
+
+
+def is_path_of_image(value):
+    """Tell whether something is a path whose name ends as that of an image file."""
+    return isinstance(value, PathLike) or (
+        isinstance(value, str) and value.lower().endswith(SUFFIXES)
+    )
+
+
+def is_shape_of_one(shape):
+    """Tell whether a shape (a, b, c) is that of one image, and hardly of gray images (n, h, w)."""
+    last = min(shape[:2]) > 4 >= shape[2]  # or gray images of at most 4 pixels side by side
+    return last or (shape[0] == 3 and min(shape[1:]) > 4)
+
+
+def _is_scalar(X):
+    return X is None or isinstance(X, Number | type) or getattr(X, "shape", None) == ()
+
+
+def _is_image(X):
+    encoded = isinstance(X, bytes | bytearray | memoryview)
+    return encoded or is_pillow(X) or (hasattr(X, "seek") and hasattr(X, "read"))
+
+
+def _is_array(X, n_dims=(1, 2, 3, 4)):
+    return isinstance(X, np.ndarray | torch.Tensor) and X.ndim in n_dims
+
+
+def _is_pair(X):
+    """Whether X is (image, label)."""
+    if not isinstance(X, tuple) or len(X) != 2 or not is_image(X[0]):
+        return False
+    is_word = isinstance(X[1], str) and not is_path_of_image(X[1])
+    return _is_scalar(X[1]) or (is_word and is_path_of_image(X[0]))
+
+
+def _is_list_of(X, applies):
+    return isinstance(X, list | tuple) and len(X) > 0 and applies(X[0])
+
+
+def _is_paths(X):
+    """Whether X lists paths of images, as one of an array or list."""
+    listed = isinstance(X, list | tuple | np.ndarray) and getattr(X, "ndim", 1) == 1
+    return listed and len(X) > 1 and is_path_of_image(X[0])
+
+
+def _is_with_labels(X):
+    """Whether X is (samples, labels), as image_paths returns them and data loaders give batches."""
+    if not isinstance(X, list | tuple) or len(X) != 2 or not all(hasattr(x, "__len__") for x in X):
+        return False
+    samples, labels = X
+    of_samples = _is_array(samples, (2, 3, 4)) or _is_paths(samples)
+    of_labels = _is_array(labels, (1,)) or isinstance(labels, list | tuple)
+    return of_samples and of_labels and not _is_paths(labels) and len(samples) == len(labels)
+
+
+def _is_nested(X):
+    """Whether X is a list of lists of paths."""
+    return _is_list_of(X, lambda item: _is_paths(item) and is_path_of_image(item[1]))
+
+
+def _is_label_first(X):
+    """Whether X lists pairs (label, image)."""
+
+    def applies(item):
+        if not isinstance(item, tuple) or len(item) != 2:
+            return False
+        label, image = item
+        is_word = isinstance(label, str) and not (is_path_of_image(label) or os.path.exists(label))
+        return (is_word or _is_scalar(label)) and (
+            is_path_of_image(image) or (is_image(image) and not isinstance(image, str))
+        )
+
+    return _is_list_of(X, applies)
+
+
+def _is_lines(X):
+    """Whether X lists the lines of one image, as list(image) does."""
+
+    def applies(item):
+        return _is_array(item, (2,)) and is_shape_of_one((len(X), *item.shape)) and len(X) > 3
+
+    return _is_list_of(X, applies) and len({getattr(item, "shape", None) for item in X}) == 1
+
+
+def _is_dict(X):
+    array = hasattr(X, "dtypes") or hasattr(X, "columns") or hasattr(X, "shape")
+    group = callable(getattr(X, "keys", None)) and hasattr(X, "__contains__")  # of zarr's
+    return isinstance(X, Mapping) or (group and not array)
+
+
+def _is_sample(X):
+    """Whether X is a dict with one image, as items of Hugging Face's data sets are."""
+    if not _is_dict(X):
+        return False
+    images = [X[key] for key in X if key in IMAGE_KEYS or _is_image(X[key])]
+    return any(
+        is_image(value)
+        and not (
+            _is_array(value, (3,)) and 1 not in value.shape and not is_shape_of_one(value.shape)
+        )
+        for value in images
+    )
+
+
+def _is_columns(X):
+    return _is_dict(X) and any(
+        (hasattr(X[key], "__len__") or hasattr(X[key], "shape")) and not isinstance(X[key], str)
+        for key in X
+    )
+
+
+def _is_loader(X):
+    batches = hasattr(X, "dataset") and hasattr(X, "batch_size")
+    return batches or isinstance(X, torch.utils.data.dataloader._BaseDataLoaderIter)
+
+
+def _is_lazy(X):
+    return hasattr(type(X), "columns") and (hasattr(X, "collect") or hasattr(X, "compute"))
+
+
+def _is_closed(X):
+    """Whether X is an array of h5py's whose file was closed."""
+    return type(X).__module__.startswith("h5py") and not X
+
+
+def _is_indexed(X):
+    return hasattr(X, "__len__") and hasattr(X, "__getitem__")
+
+
+def _is_readable(X):
+    """Whether X has samples by their number, or becomes an array."""
+    return _is_indexed(X) or any(
+        hasattr(X, name) for name in ("__array__", "__array_namespace__", "__dlpack__", "columns")
+    )
+
+
+def _is_iterator(X):
+    return isinstance(X, Iterable) and not _is_readable(X)
+
+
+LIST = "Give a list, an array, a data frame or a data set of samples"
+# What is no collection of samples, and the text that follows "X is". The first that applies counts.
+NO_SAMPLES = (
+    (_is_lazy, "a lazy data frame. Give X.collect() or X.compute()."),
+    (_is_closed, "in a file that was closed. Keep it open while X is used."),
+    (
+        lambda X: isinstance(X, str | PathLike),
+        "one path, {value}. Give a list of paths: sklearn_ssl.image_paths lists those in a folder.",
+    ),
+    (_is_image, "one image. Give a list of images: [image]."),
+    (_is_scalar, f"{{value}}, of type {{kind}}. {LIST}."),
+    (_is_lines, "a list of the lines of one image. Give a list of images: [image]."),
+    (_is_pair, "one pair of image and label. Give a list of pairs: [(image, label)]."),
+    (_is_with_labels, "a pair of samples and labels. Give them as two arguments: X, y = X."),
+    (_is_nested, "a list of lists of paths. Give one list of paths."),
+    (_is_label_first, "a list of pairs with the label first. Give (image, label)."),
+    (_is_sample, "one sample, a dict. Give a list of samples: [sample]."),
+    (_is_columns, "a dict with the keys {keys}. Give the column with the samples: X[{column!r}]."),
+    (_is_dict, f"a dict with the keys {{keys}}. {LIST}, such as list(X) or list(X.values())."),
+    (_is_loader, "a DataLoader, which gives batches. Give its data set: X.dataset."),
+    (
+        lambda X: isinstance(X, torch.utils.data.IterableDataset),
+        "an iterable data set. Give one with __len__ and __getitem__, or list(X).",
+    ),
+    (_is_iterator, "of type {kind}, which cannot be indexed. Give a list: list(X)."),
+    (lambda X: not _is_readable(X), f"of type {{kind}}. {LIST}, with __len__ and __getitem__."),
+)
