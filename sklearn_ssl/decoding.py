@@ -19,8 +19,8 @@ import torch
 
 # What files may be. Other formats that Pillow opens start other programs, or are no pictures.
 FORMATS = ["JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF"]
-# Bytes that are a path, and no encoded image.
-PATH = re.compile(rb"[^<>\0\n]{1,4096}\.\w{2,5}")
+# Bytes that are fewer may be a path, and those that look like one are.
+LONGEST_PATH, PATH = 4096, re.compile(rb"[^<>\0\n]+\.\w{2,5}")
 # Numbers of channels that gray and color images have, with transparency.
 USUAL = 1, 3, 4
 # Of an image longer than this many times its target, the middle is kept.
@@ -231,8 +231,8 @@ def _opened(image, channels="auto"):
 
 def _as_path(image):
     """Return an image, and as a path one that is an address of a file or a path as bytes."""
-    if isinstance(image, bytes) and PATH.fullmatch(image):  # as os.listdir(b".") gives them
-        return os.fsdecode(image)
+    if isinstance(image, bytes) and len(image) < LONGEST_PATH:  # as os.listdir(b".") gives them
+        return os.fsdecode(image) if PATH.fullmatch(image) or os.path.isfile(image) else image
     if isinstance(image, str) and image[:5].lower() == "file:":
         from urllib.request import url2pathname  # takes long to import
 

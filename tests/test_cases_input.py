@@ -343,10 +343,11 @@ def test_items_of_lists(paths):
     for path in paths:
         with Image.open(path) as image:
             closed.append(image)
+    os.link(paths[0], plain := paths[0].removesuffix(".png"))  # no name of an image
     files = [open(path, "rb") for path in paths]  # noqa: SIM115
     files[0].seek(10)
     for X in (
-        [os.fsencode(path) for path in paths],
+        [os.fsencode(path) for path in [plain, *paths[1:]]],
         [pathlib.Path(path).as_uri() for path in paths],
         [io.BytesIO(pathlib.Path(path).read_bytes()) for path in paths],
         [memoryview(pathlib.Path(path).read_bytes()) for path in paths],
