@@ -9,7 +9,6 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import clone, is_classifier
-from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import check_scoring
@@ -19,6 +18,7 @@ from sklearn.utils import check_random_state, get_tags
 from torch import nn
 
 from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.decompositions import fit_pca
 from sklearn_ssl.embedding import transformed
 from sklearn_ssl.inputs import recognized, taken
 from sklearn_ssl.labels import labels_of
@@ -143,6 +143,9 @@ def compare(
     probe = LinearProbe(random_state=seed) if probe is None else probe
     if not is_classifier(probe):
         raise ValueError(f"probe must be a classifier. Got {probe!r} instead.")
+    # It gets samples with labels only, -1 among them where that is a class.
+    names = [name for name in probe.get_params() if name.split("__")[-1] == "unlabeled"]
+    probe = clone(probe).set_params(**dict.fromkeys(names))
     metric = _metric_name(probe, scoring)
     check_scoring(probe, scoring)
     numbers = [None] if n_labels is None else _checked_numbers(n_labels)
@@ -511,11 +514,11 @@ class Components:
         """Find the components of samples."""
         values = transformed(self.transformer, X)
         values = values[np.isfinite(values).all(axis=1)]
-        pca = PCA(min(N_COMPONENTS, *values.shape), random_state=self.seed).fit(values)
+        pca = fit_pca(values, min(N_COMPONENTS, *values.shape), self.seed)
         # What holds rounding alone is left out.
         n_real = int((pca.explained_variance_ > NOISE * pca.explained_variance_[0]).sum())
         if n_real < pca.n_components_:
-            pca = PCA(n_real, random_state=self.seed).fit(values)
+            pca = fit_pca(values, n_real, self.seed)
         self.pca = pca
         # A probe that standardises features would make the last component as large as the first.
         # Turned at random all are about as large, and a linear model is the same.

@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.linalg
 import torch
+from sklearn.decomposition import PCA
 
 # LAPACK's routines for it: divide and conquer, relatively robust ones, and the plain QR iteration.
 DRIVERS = "evd", "evr", "ev"
@@ -13,7 +14,8 @@ def symmetric_eigh(matrix):
 
     In float64, of a tensor on any device or an array; tensors on the CPU or arrays.
     """
-    given = torch.as_tensor(matrix).double()
+    given = matrix if torch.is_tensor(matrix) else torch.from_numpy(matrix)
+    given = given.double()
     try:
         values, vectors = torch.linalg.eigh(given)
         if torch.isfinite(values).all():
@@ -36,3 +38,12 @@ def symmetric_eigh(matrix):
     order = np.argsort(values)
     found = values[order], vectors[:, order]
     return tuple(map(torch.from_numpy, found)) if torch.is_tensor(matrix) else found
+
+
+def fit_pca(X, n_components, seed):
+    """Return scikit-learn's PCA of X, also where the singular values do not converge."""
+    try:
+        return PCA(n_components, random_state=seed).fit(X)
+    except np.linalg.LinAlgError:
+        exact = np.asarray(X, np.float64)
+        return PCA(n_components, svd_solver="covariance_eigh").fit(exact)

@@ -299,14 +299,10 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         readable = source.aligned(np.zeros(len(source), np.int8)) == 0
         classes, codes = np.unique(y[readable], return_inverse=True)
         _check_classes(classes)
-        class_weight = self.class_weight
-        if isinstance(class_weight, dict):
-            class_weight = {
-                i: class_weight.get(label, 1) for i, label in enumerate(classes.tolist())
-            }
+        weights = compute_class_weight(self.class_weight, classes=classes, y=y[readable])
         with gpu_freed(device), clock.running():
             objective, self.history_ = self._trained(
-                pretrained, source, device, readable, codes, class_weight, seed, clock
+                pretrained, source, device, readable, codes, weights, seed, clock
             )
         self.classes_, self.max_epochs_ = classes, len(self.history_)
         self.loss_curve_ = [row["train_loss"] for row in self.history_]
@@ -317,10 +313,9 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
             self.feature_names_in_ = pretrained.feature_names_in_
         return self
 
-    def _trained(self, pretrained, source, device, readable, codes, class_weight, seed, clock):
+    def _trained(self, pretrained, source, device, readable, codes, weights, seed, clock):
         """Return the objective after training, and the records of its epochs."""
         embedding = pretrained._embedding(source, device)[readable]
-        weights = compute_class_weight(class_weight, classes=np.unique(codes), y=codes)
         start = LinearProbe(
             random_state=seed,
             device=pretrained.device,
@@ -430,12 +425,12 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         -------
         y : ndarray of shape (n_samples,)
             Classes; -1, or what ``unlabeled`` is, for an image that could not be read, where
-            ``on_error`` of the estimator lets such pass.
+            ``on_error`` of the estimator lets such pass; NaN where -1 is a class.
         """
         scores = self.decision_function(X)
         told = self.classes_[scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(int)]
         unreadable = np.isnan(scores.reshape(len(scores), -1)[:, 0])
-        return with_unlabeled(told, unreadable, self.unlabeled)
+        return with_unlabeled(told, unreadable, self.unlabeled, self.classes_)
 
     def __sklearn_tags__(self):
         """Return scikit-learn's tags: samples as the estimator takes them."""

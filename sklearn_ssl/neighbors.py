@@ -33,6 +33,7 @@ def nearest(X, gallery, k, *, same=False, device="cpu"):
     return found, similarity
 
 
+@np.errstate(under="ignore")
 def votes(codes, similarity, n_classes, temperature):
     """Return the share of the votes, (n, n_classes), that neighbours give to each class.
 
@@ -57,6 +58,7 @@ def _blocks(X, gallery, device):
         yield rows, block, gallery, similarity
 
 
+@np.errstate(under="ignore")
 def _on(X, device):
     """Return an embedding on a device, of which torch shares memory that is writable alone."""
     return torch.from_numpy(np.require(X, np.float32, ["C", "W"])).to(device)

@@ -21,6 +21,7 @@ from sklearn_ssl.decompositions import symmetric_eigh
 from sklearn_ssl.engine import full_precision, isolated, resolve_device
 from sklearn_ssl.labels import (
     PartlyLabeledClassifier,
+    check_readable,
     check_some,
     labels_of,
     readable_rows,
@@ -142,6 +143,7 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @np.errstate(under="ignore")
     def fit(self, X, y, sample_weight=None):
         """Fit the model.
 
@@ -276,6 +278,7 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
             )
         return found.x.reshape(shape) * steps, found.nit
 
+    @np.errstate(under="ignore")
     def decision_function(self, X):
         """Return the scores of the classes: the logarithms of their odds, or their logits.
 
@@ -320,12 +323,13 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,)
-            Classes, and what marks samples without a label for rows that are NaN in every feature.
+            Classes, and what marks samples without a label for rows that are NaN in every feature;
+            NaN where -1 is a class.
         """
         scores = self.decision_function(X)
         told = self.classes_[scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(int)]
         wrong = np.isnan(scores.reshape(len(scores), -1)[:, 0])
-        return with_unlabeled(told, wrong, self.unlabeled)
+        return with_unlabeled(told, wrong, self.unlabeled, self.classes_)
 
 
 @suggesting
@@ -392,6 +396,7 @@ class KNNProbe(PartlyLabeledClassifier, BaseEstimator):
         self.device = device
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @np.errstate(under="ignore")
     def fit(self, X, y):
         """Remember the training samples.
 
@@ -414,6 +419,7 @@ class KNNProbe(PartlyLabeledClassifier, BaseEstimator):
         self._gallery = X
         return self
 
+    @np.errstate(under="ignore")
     def predict_proba(self, X):
         """Return the share of the votes for each class.
 
@@ -450,11 +456,12 @@ class KNNProbe(PartlyLabeledClassifier, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,)
-            Classes, and what marks samples without a label for rows that are NaN in every feature.
+            Classes, and what marks samples without a label for rows that are NaN in every feature;
+            NaN where -1 is a class.
         """
         shares = self.predict_proba(X)
         told = self.classes_[shares.argmax(axis=1)]
-        return with_unlabeled(told, np.isnan(shares[:, 0]), self.unlabeled)
+        return with_unlabeled(told, np.isnan(shares[:, 0]), self.unlabeled, self.classes_)
 
 
 def _uncorrelated(Z, weights):
@@ -497,11 +504,7 @@ def _scores(Z, weights):
 def _checked(probe, X, *, reset, dtype):
     """Return an embedding, in which rows of unreadable images may be NaN in every feature."""
     X = validate_data(probe, X, dtype=dtype, reset=reset, ensure_all_finite=False)
-    readable = readable_rows(X)
-    # Of an embedding without any readable row all is said to be NaN.
-    assert_all_finite(
-        X[readable] if readable.any() else X, input_name="X", estimator_name=type(probe).__name__
-    )
+    check_readable(X, type(probe).__name__, n_needed=int(reset))
     return X
 
 

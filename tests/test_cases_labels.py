@@ -11,23 +11,44 @@ import scipy.linalg
 import torch
 from common import digits, shrunk
 from PIL import Image
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import normalized_mutual_info_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ssl import FineTuneClassifier, KNNProbe, LinearProbe, SimCLRTransformer, compare
-from sklearn_ssl.decompositions import symmetric_eigh
-from sklearn_ssl.inspection import EmbeddingDisplay, NeighborsDisplay
+from sklearn_ssl import (
+    DeepClusterEstimator,
+    EncoderTransformer,
+    FineTuneClassifier,
+    KNNProbe,
+    LinearProbe,
+    SimCLRTransformer,
+    compare,
+    decompositions,
+)
+from sklearn_ssl.decompositions import fit_pca, symmetric_eigh
+from sklearn_ssl.inspection import (
+    ClusteringDisplay,
+    EmbeddingDisplay,
+    LabelEfficiencyDisplay,
+    NeighborsDisplay,
+)
 from sklearn_ssl.labels import codes_of, labels_of
 from sklearn_ssl.metrics import (
+    alignment,
     alignment_uniformity_scorer,
+    alpha_req,
+    clustering_accuracy,
     effective_rank,
     knn_accuracy,
     mean_average_precision,
+    peak_signal_noise_ratio,
     rankme,
     rankme_scorer,
     recall_at_k,
+    structural_similarity,
     uniformity,
 )
 from sklearn_ssl.model_selection import SemiSupervisedSplit
@@ -360,3 +381,160 @@ def test_a_folder_named_unlabeled_is_where_it_is_said(tmp_path):
     paths, labels = image_paths(tmp_path)
     model = FineTuneClassifier(shrunk(SimCLRTransformer), max_epochs=1, unlabeled="unlabeled")
     assert model.fit(paths, labels).classes_.tolist() == ["cat", "dog"]
+
+
+# -- labels in other forms, and what is judged -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("y", "unlabeled"),
+    [
+        (np.where(HALF, WORDS, "-1.0"), "auto"),
+        (np.array(half(np.nan)), "auto"),  # "nan" among words
+        (np.where(HALF, WORDS, "-1"), -1),
+        (half(-1), -1),
+        (np.where(HALF, WORDS, "9"), 9),
+        (half(None), pd.NA),
+    ],
+)
+def test_numbers_among_words_mark_unlabeled_samples(y, unlabeled):
+    has_label, known = labels_of(y, unlabeled)
+    np.testing.assert_array_equal(has_label, HALF)
+    np.testing.assert_array_equal(known, np.array(WORDS)[HALF])
+
+
+def test_labels_that_are_refused():
+    with pytest.raises(
+        ValueError, match=r"mixes words, such as 'n0' \(sample 1\), .* 5 \(sample 0"
+    ):
+        labels_of([5, "n0", "n1"])
+    with pytest.raises(ValueError, match=r"unlabeled must be one label.* Got \[-1\] instead"):
+        KNNProbe(unlabeled=[-1]).fit(X[:120], FORMS["ints"])
+    model = FineTuneClassifier(shrunk(SimCLRTransformer), class_weight={"m0": 2.0})
+    with pytest.raises(ValueError, match=r"\['n0'.*\], are not in class_weight"):
+        model.fit(IMAGES[:120], WORDS)
+
+
+@pytest.mark.parametrize("make", [lambda: LinearProbe(C=0.1), KNNProbe])
+def test_scores_know_the_classes_of_fit(make):
+    """Of some samples all labels may be 1, or missing."""
+    probe, ones = make().fit(X[:120], Y[:120]), Y[:120] == 1
+    y = np.where(np.arange(ones.sum()) % 2, 1, -1)
+    assert probe.score(X[:120][ones], y) == probe.score(X[:120][ones], np.full(ones.sum(), 1))
+
+
+@pytest.mark.parametrize("make", [lambda: LinearProbe(C=0.1), KNNProbe])
+def test_predictions_for_unreadable_images_are_no_class(make):
+    signs, gaps = np.where(Y[:120] > 4, 1, -1), X[:120].copy()
+    gaps[3] = np.nan
+    probe = make().fit(X[:120], signs)
+    told = probe.predict(gaps)
+    assert np.isnan(told[3])
+    np.testing.assert_array_equal(np.delete(told, 3), probe.predict(np.delete(gaps, 3, axis=0)))
+    assert make().fit(X[:120], Y[:120]).predict(gaps[[3]]).tolist() == [-1]
+    assert np.isnan(make().set_params(unlabeled=np.nan).fit(X[:120], Y[:120]).predict(gaps)[3])
+    with pytest.raises(ValueError, match="0 of the 2 rows of X can be used, 1 or more are needed"):
+        make().fit(gaps[[3, 3]], [0, 1])
+
+
+@pytest.mark.parametrize("probe", [LinearProbe(C=0.1), make_pipeline(StandardScaler(), KNNProbe())])
+def test_compare_judges_the_class_minus_one(probe):
+    y = Y[:120] % 3
+    settings = {"cv": 2, "probe": probe, "random_state": 0}
+    estimator = EncoderTransformer(random_state=0)
+    rows = compare(estimator, IMAGES[:120], y - 1, unlabeled=None, **settings).rows
+    expected = compare(estimator, IMAGES[:120], y, **settings).rows
+    assert [row["mean"] for row in rows] == [row["mean"] for row in expected]
+
+
+def test_metrics_take_the_mark_and_decide_for_both_parts():
+    y = np.where(HALF, Y[:120], -1)
+    for metric in (recall_at_k, knn_accuracy, mean_average_precision):
+        expected = metric(X[:120][HALF], y[HALF])
+        assert metric(X[:120], np.where(HALF, y, 255), unlabeled=255) == expected
+        ones = Y[:120] == 1
+        assert metric(X[:120][ones], y[ones], X[:120], y) == metric(
+            X[:120][ones & HALF], y[ones & HALF], X[:120][HALF], y[HALF]
+        )
+    clusters = Y[:120] // 2
+    expected = clustering_accuracy(Y[:120][HALF], clusters[HALF])
+    assert clustering_accuracy(y, clusters) == expected
+    assert clustering_accuracy(half(None), clusters) == expected
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        rankme,
+        effective_rank,
+        alpha_req,
+        uniformity,
+        lambda E: alignment(E, np.roll(E, 1, axis=1)),
+        lambda E: recall_at_k(E, Y[:120] if len(E) == 120 else np.delete(Y[:120], [3, 50])),
+        lambda E: knn_accuracy(E, Y[:120] if len(E) == 120 else np.delete(Y[:120], [3, 50])),
+    ],
+)
+def test_metrics_leave_rows_of_nan_out(metric):
+    gaps = X[:120].copy()
+    gaps[[3, 50]] = np.nan
+    assert metric(gaps) == metric(np.delete(gaps, [3, 50], axis=0))
+    gaps[4, 0] = np.nan
+    with pytest.raises(ValueError, match="contains NaN"):
+        metric(gaps)
+
+
+def test_displays_take_the_mark():
+    folder = np.array(half("unlabeled"))
+    shown = EmbeddingDisplay.from_embeddings(X[:120], y=folder, method="pca", unlabeled="unlabeled")
+    assert len(shown.ax_.collections[0].get_offsets()) == 30
+    assert len(shown.ax_.get_legend().get_texts()) == 11
+    beside = NeighborsDisplay.from_embeddings(
+        X[:120], IMAGES[:120], folder, unlabeled="unlabeled", queries=[0, 1], n_neighbors=3
+    )
+    assert not beside.labeled[0].any()
+    curves = LabelEfficiencyDisplay.from_estimator(
+        EncoderTransformer(random_state=0), IMAGES[:120], folder, n_labels=(1, 2), cv=2,
+        probe=KNNProbe(), unlabeled="unlabeled",
+    )  # fmt: skip
+    assert len(curves.comparison.rows) == 6
+
+
+@pytest.mark.filterwarnings("ignore:.*could not be read")
+def test_clustering_display_leaves_samples_out(broken):
+    deep = shrunk(DeepClusterEstimator, n_clusters=4, on_error="skip").fit(broken)
+    y = np.where(np.arange(40) % 4 > 0, Y[:40] % 3, -1)
+    used = (y >= 0) & (deep.labels_ >= 0)
+    shown = ClusteringDisplay.from_estimator(deep, broken, y, n_clusters=[3], cv=2)
+    expected = [normalized_mutual_info_score(y[used], row[used]) for row in deep.assignments_]
+    np.testing.assert_allclose(shown.nmi_labels, expected)
+    assert np.isfinite(shown.scores).all()
+
+
+def test_small_numbers_where_numpy_raises():
+    with np.errstate(all="raise"):
+        assert KNNProbe(temperature=1e-4).fit(X[:120], Y[:120]).score(X[:120], Y[:120]) == 1
+        tiny = X[:120] * 1e-60  # 0 in float32
+        assert recall_at_k(tiny, Y[:120]) < 0.5
+        KNNProbe().fit(tiny, Y[:120]).predict(tiny)
+        black = np.full((2, 16, 16), 1e-200)
+        assert structural_similarity(black, 2 * black) == 1
+        assert peak_signal_noise_ratio(black, 2 * black) == np.inf
+
+
+def test_metrics_on_another_default_device():
+    expected = [f(X[:120]) for f in (rankme, effective_rank, alpha_req, uniformity)]
+    with torch.device("meta"):
+        assert [f(X[:120]) for f in (rankme, effective_rank, alpha_req, uniformity)] == expected
+
+
+def test_principal_components_where_the_first_solver_fails(monkeypatch):
+    class Failing(PCA):
+        def fit(self, X, y=None):
+            if self.svd_solver == "auto":
+                raise np.linalg.LinAlgError("SVD did not converge")
+            return super().fit(X)
+
+    expected = np.abs(fit_pca(X[:120], 5, 0).transform(X[:120]))
+    monkeypatch.setattr(decompositions, "PCA", Failing)
+    found = np.abs(fit_pca(X[:120].astype(np.float32), 5, 0).transform(X[:120]))
+    np.testing.assert_allclose(found, expected, atol=1e-3)

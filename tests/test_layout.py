@@ -62,10 +62,13 @@ ARROWS = {
     },
     "discovery": {"base", "methods"},
     "inspection": {
-        *("comparison", "data", "embedding", "engine", "inputs", "inspection", "labels"),
-        *("methods", "neighbors", "sources"),
+        *("comparison", "data", "decompositions", "embedding", "engine", "inputs", "inspection"),
+        *("labels", "methods", "neighbors", "sources"),
     },
-    "comparison": {"base", "embedding", "inputs", "labels", "methods", "model_selection", "probes"},
+    "comparison": {
+        *("base", "decompositions", "embedding", "inputs", "labels", "methods", "model_selection"),
+        "probes",
+    },
     "fine_tuning": {
         *("_sklearn", "backbones", "base", "embedder", "embedding", "engine", "heap", "inputs"),
         *("labels", "layers", "methods", "parameters", "probes", "recipes", "saving", "timing"),

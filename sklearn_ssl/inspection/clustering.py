@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ssl.embedding import transformed
+from sklearn_ssl.labels import check_some, labels_of
 
 
 class ClusteringDisplay:
@@ -91,7 +92,9 @@ class ClusteringDisplay:
         self.nmi_n_clusters = nmi_n_clusters
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, n_clusters=None, cv=5, ax=None):
+    def from_estimator(
+        cls, estimator, X, y=None, *, n_clusters=None, cv=5, unlabeled="auto", ax=None
+    ):
         """Compute the curves of an estimator, and draw them.
 
         Parameters
@@ -105,7 +108,8 @@ class ClusteringDisplay:
 
         y : array-like of shape (n_samples,), default=None
             True classes of the samples. Training does not see them. With None, only the agreement
-            of each epoch with the one before is shown.
+            of each epoch with the one before is shown. Samples without a label, and images that
+            could not be read, do not count in what is compared with the classes.
 
         n_clusters : sequence of int, default=None
             Numbers of clusters to compare; they are sorted, and each counts once. A clone is
@@ -115,6 +119,11 @@ class ClusteringDisplay:
             How the linear classifier on the embedding is judged for each number of clusters. An
             int is the number of stratified folds. The embedding has learned from all of X, without
             the labels.
+
+        unlabeled : object, default="auto"
+            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
+            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
+            as well. None says that all samples have a label.
 
         ax : array-like of matplotlib Axes, default=None
             Where to draw: one for each panel, see ``plot``.
@@ -130,6 +139,9 @@ class ClusteringDisplay:
             raise ValueError("n_clusters compares clusters with classes and needs y. Pass labels.")
         if y is not None and len(y) != len(X):
             raise ValueError(f"X has {len(X)} samples, y has {len(y)}. Pass a label for each one.")
+        if y is not None:
+            has_label, known = labels_of(y, unlabeled)
+            check_some(has_label, unlabeled, cls.__name__)
         _check_axes(ax, 1 + (y is not None) + (n_clusters is not None))
         fitted = estimator if hasattr(estimator, "assignments_") else clone(estimator).fit(X)
         n_samples = fitted.assignments_.shape[1]
@@ -140,17 +152,22 @@ class ClusteringDisplay:
             )
         curves = {"nmi_reassignment": _of_all_epochs(fitted.nmi_curve_, fitted.n_iter_)}
         if y is not None:
-            nmi_labels = [normalized_mutual_info_score(y, row) for row in fitted.assignments_]
+            used = has_label & (fitted.assignments_[0] >= 0)  # -1 is an image that was not read
+            known = known[used[has_label]]
+            nmi_labels = [
+                normalized_mutual_info_score(known, row[used]) for row in fitted.assignments_
+            ]
             curves["nmi_labels"] = _of_all_epochs(nmi_labels, fitted.n_iter_ + 1)
         if n_clusters is not None:
             curves["n_clusters"] = np.unique(n_clusters)
             probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-            cv = check_cv(cv, y, classifier=True)  # the same folds for all
+            cv = check_cv(cv, known, classifier=True)  # the same folds for all
             scores, nmi = [], []
             for k in curves["n_clusters"].tolist():
                 model = clone(estimator).set_params(n_clusters=k).fit(X)
-                scores.append(cross_val_score(probe, transformed(model, X), y, cv=cv))
-                nmi.append(normalized_mutual_info_score(y, model.labels_))
+                embedding = transformed(model, X)[used]
+                scores.append(cross_val_score(probe, embedding, known, cv=cv))
+                nmi.append(normalized_mutual_info_score(known, model.labels_[used]))
             curves["scores"], curves["scores_std"] = np.mean(scores, axis=1), np.std(scores, axis=1)
             curves["nmi_n_clusters"] = np.array(nmi)
         return cls(**curves).plot(ax)

@@ -1,11 +1,11 @@
 """An embedding as a map."""
 
 import numpy as np
-from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
 
+from sklearn_ssl.decompositions import fit_pca
 from sklearn_ssl.embedding import transformed
 from sklearn_ssl.inputs import taken
 from sklearn_ssl.inspection.pictures import chosen, pictures_of
@@ -27,13 +27,18 @@ class EmbeddingDisplay:
         Places in the map.
 
     y : ndarray of shape (n_samples,), default=None
-        Classes. Samples without a label, -1, None or NaN, are gray.
+        Classes. Samples without a label are gray.
 
     pictures : ndarray of shape (n_samples, height, width, n_channels), default=None
         The images, from 0 to 1.
 
     title : str, default=None
         How the map was made.
+
+    unlabeled : object, default="auto"
+        What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y holds,
+        which are two classes then. Missing values, None, NaN and NA, count as unlabeled as well.
+        None says that all samples have a label.
 
     Attributes
     ----------
@@ -56,16 +61,18 @@ class EmbeddingDisplay:
     (200, 2)
     """
 
-    def __init__(self, *, positions, y=None, pictures=None, title=None):
+    def __init__(self, *, positions, y=None, pictures=None, title=None, unlabeled="auto"):
         self.positions = positions
         self.y = y
         self.pictures = pictures
         self.title = title
+        self.unlabeled = unlabeled
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y=None, *, method="tsne", n_samples=2000, random_state=None, ax=None
-    ):
+        cls, estimator, X, y=None, *, method="tsne", n_samples=2000, unlabeled="auto",
+        random_state=None, ax=None
+    ):  # fmt: skip
         """Embed samples, and show the map.
 
         Parameters
@@ -86,6 +93,11 @@ class EmbeddingDisplay:
         n_samples : int, default=2000
             Largest number of samples, drawn at random.
 
+        unlabeled : object, default="auto"
+            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
+            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
+            as well. None says that all samples have a label.
+
         random_state : int, RandomState instance or None, default=None
             Seed of the draw and of the map.
 
@@ -101,12 +113,12 @@ class EmbeddingDisplay:
         some = chosen(X, n_samples, rng)
         X, y = taken(X, some), None if y is None else as_labels(y)[some]
         pictures = pictures_of(X, estimator) if hasattr(estimator, "image_shape_") else None
-        return cls._mapped(transformed(estimator, X), pictures, y, method, rng).plot(ax)
+        return cls._mapped(transformed(estimator, X), pictures, y, unlabeled, method, rng).plot(ax)
 
     @classmethod
     def from_embeddings(
-        cls, embedding, images=None, y=None, *, method="tsne", n_samples=2000, random_state=None,
-        ax=None
+        cls, embedding, images=None, y=None, *, method="tsne", n_samples=2000, unlabeled="auto",
+        random_state=None, ax=None
     ):  # fmt: skip
         """Make a map of an embedding, and show it.
 
@@ -128,6 +140,11 @@ class EmbeddingDisplay:
         n_samples : int, default=2000
             Largest number of samples, drawn at random.
 
+        unlabeled : object, default="auto"
+            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
+            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
+            as well. None says that all samples have a label.
+
         random_state : int, RandomState instance or None, default=None
             Seed of the draw and of the map.
 
@@ -143,10 +160,10 @@ class EmbeddingDisplay:
         some = chosen(embedding, n_samples, rng)
         embedding, y = np.asarray(embedding)[some], None if y is None else as_labels(y)[some]
         pictures = None if images is None else pictures_of(taken(images, some))
-        return cls._mapped(embedding, pictures, y, method, rng).plot(ax)
+        return cls._mapped(embedding, pictures, y, unlabeled, method, rng).plot(ax)
 
     @classmethod
-    def _mapped(cls, embedding, pictures, y, method, rng):
+    def _mapped(cls, embedding, pictures, y, unlabeled, method, rng):
         """Return a display of the map of an embedding."""
         names = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
         if method not in names:
@@ -157,11 +174,13 @@ class EmbeddingDisplay:
         )
         if pictures is not None and len(pictures) == len(readable):  # else without unreadable ones
             pictures = pictures[readable]
-        y = y if y is None else y[readable]
+        if y is not None:
+            y = y[readable]
+            codes_of(y, unlabeled)  # raises before minutes of a map
         seed = rng.randint(np.iinfo(np.int32).max)
         # t-SNE would take long over distances in all dimensions.
         values = transformed(StandardScaler().fit(embedding), embedding)
-        values = transformed(PCA(min(50, *values.shape), random_state=seed).fit(values), values)
+        values = transformed(fit_pca(values, min(50, *values.shape), seed), values)
         if method == "umap":
             try:
                 from umap import UMAP
@@ -175,7 +194,8 @@ class EmbeddingDisplay:
             positions = TSNE(perplexity=perplexity, random_state=seed).fit(values).embedding_
         else:
             positions = values[:, :2]
-        return cls(positions=positions, y=y, pictures=pictures, title=names[method])
+        title = names[method]
+        return cls(positions=positions, y=y, pictures=pictures, title=title, unlabeled=unlabeled)
 
     def plot(self, ax=None, *, n_pictures=80):
         """Draw the points, and some of the images where no other one lies.
@@ -203,7 +223,7 @@ class EmbeddingDisplay:
         if self.y is None:
             ax.scatter(x, y, s=6, color="gray", alpha=0.6)
         else:
-            classes, codes = codes_of(self.y)
+            classes, codes = codes_of(self.y, self.unlabeled)
             if (codes < 0).any():
                 unlabeled = codes < 0
                 ax.scatter(x[unlabeled], y[unlabeled], s=6, color="lightgray", label="unlabeled")

@@ -43,7 +43,7 @@ class LabelEfficiencyDisplay:
     @classmethod
     def from_estimator(
         cls, estimator, X, y, *, n_labels=(1, 10, 100), cv=5, probe=None, scoring=None,
-        transductive=False, random_state=None, verbose=0, ax=None
+        transductive=False, unlabeled="auto", random_state=None, verbose=0, ax=None
     ):  # fmt: skip
         """Compare estimators with few labels, and show the curves.
 
@@ -56,7 +56,7 @@ class LabelEfficiencyDisplay:
             Samples.
 
         y : array-like of shape (n_samples,)
-            Classes, -1 for samples without a label.
+            Classes, and -1, or what ``unlabeled`` is, for samples without a label.
 
         n_labels : sequence of int, default=(1, 10, 100)
             Numbers of labels per class.
@@ -72,6 +72,11 @@ class LabelEfficiencyDisplay:
 
         transductive : bool, default=False
             Whether estimators learn from the test part as well, without labels.
+
+        unlabeled : object, default="auto"
+            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
+            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
+            as well. None says that all samples have a label.
 
         random_state : int, RandomState instance or None, default=None
             Seed of the labels that are drawn, of the probe and of random encoders.
@@ -96,6 +101,7 @@ class LabelEfficiencyDisplay:
             scoring=scoring,
             n_labels=n_labels,
             transductive=transductive,
+            unlabeled=unlabeled,
             random_state=random_state,
             verbose=verbose,
         )

@@ -70,8 +70,9 @@ class NeighborsDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y=None, *, queries=5, n_neighbors=8, random_state=None, ax=None
-    ):
+        cls, estimator, X, y=None, *, queries=5, n_neighbors=8, unlabeled="auto",
+        random_state=None, ax=None
+    ):  # fmt: skip
         """Embed images, find neighbours among them, and show them.
 
         Parameters
@@ -91,6 +92,11 @@ class NeighborsDisplay:
         n_neighbors : int, default=8
             Number of neighbours of each, which is never its own.
 
+        unlabeled : object, default="auto"
+            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
+            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
+            as well. None says that all samples have a label.
+
         random_state : int, RandomState instance or None, default=None
             Seed of the draw.
 
@@ -103,12 +109,14 @@ class NeighborsDisplay:
             The display, with what was found as attributes.
         """
         settings = {"queries": queries, "n_neighbors": n_neighbors, "random_state": random_state}
+        settings["unlabeled"] = unlabeled
         return cls._found(transformed(estimator, X), X, y, estimator, **settings).plot(ax)
 
     @classmethod
     def from_embeddings(
-        cls, embedding, images, y=None, *, queries=5, n_neighbors=8, random_state=None, ax=None
-    ):
+        cls, embedding, images, y=None, *, queries=5, n_neighbors=8, unlabeled="auto",
+        random_state=None, ax=None
+    ):  # fmt: skip
         """Find neighbours in an embedding, and show the images.
 
         Parameters
@@ -128,6 +136,11 @@ class NeighborsDisplay:
         n_neighbors : int, default=8
             Number of neighbours of each, which is never its own.
 
+        unlabeled : object, default="auto"
+            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
+            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
+            as well. None says that all samples have a label.
+
         random_state : int, RandomState instance or None, default=None
             Seed of the draw.
 
@@ -140,10 +153,13 @@ class NeighborsDisplay:
             The display, with what was found as attributes.
         """
         settings = {"queries": queries, "n_neighbors": n_neighbors, "random_state": random_state}
+        settings["unlabeled"] = unlabeled
         return cls._found(embedding, images, y, None, **settings).plot(ax)
 
     @classmethod
-    def _found(cls, embedding, images, y, estimator, *, queries, n_neighbors, random_state):
+    def _found(
+        cls, embedding, images, y, estimator, *, queries, n_neighbors, unlabeled, random_state
+    ):
         """Return a display of the neighbours in an embedding."""
         embedding = check_array(
             embedding, dtype=[np.float32, np.float64], ensure_all_finite=False, ensure_min_samples=2
@@ -174,7 +190,7 @@ class NeighborsDisplay:
         pictures = pictures_of(taken(images, shown.ravel()), estimator)
         right = labeled = None
         if y is not None:
-            _, codes = codes_of(y)
+            _, codes = codes_of(y, unlabeled)
             right = codes[found] == codes[asking][:, None]
             labeled = (codes[found] >= 0) & (codes[asking] >= 0)[:, None]
             right &= labeled

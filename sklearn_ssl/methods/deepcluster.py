@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from sklearn.base import ClusterMixin
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import normalized_mutual_info_score, pairwise_distances_argmin
 from sklearn.preprocessing import normalize
@@ -18,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from sklearn_ssl._sklearn import Interval, StrOptions
 from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.decompositions import fit_pca
 from sklearn_ssl.engine import Epoch, Objective, full_precision
 from sklearn_ssl.layers import wide
 from sklearn_ssl.telling import tell
@@ -111,7 +111,7 @@ class DeepClusterObjective(Objective):
         self.mean = features.mean(axis=0)
         n_components = min(self.n_components, len(features) - 1, features.shape[1])
         with np.errstate(invalid="ignore"):  # of features that are all equal
-            pca = PCA(n_components, random_state=seed).fit(features - self.mean)
+            pca = fit_pca(features - self.mean, n_components, seed)
         variance = pca.explained_variance_
         kept = variance >= 1e-6 * variance[0]  # whitening would blow up the noise of the others
         self.axes = pca.components_[kept].T / np.sqrt(np.maximum(variance[kept], 1e-12))

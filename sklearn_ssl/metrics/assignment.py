@@ -5,8 +5,10 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils import check_consistent_length, column_or_1d
 
+from sklearn_ssl.labels import check_some, labels_of
 
-def clustering_accuracy(labels_true, labels_pred):
+
+def clustering_accuracy(labels_true, labels_pred, *, unlabeled="auto"):
     """Return the share of samples that are right under the best naming of clusters by classes.
 
     Each cluster is given at most one class and each class at most one cluster, so that most
@@ -20,7 +22,12 @@ def clustering_accuracy(labels_true, labels_pred):
         True classes, of any type.
 
     labels_pred : array-like of shape (n_samples,)
-        Clusters, of any type.
+        Clusters, of any type. -1 is a cluster like others, as that of outliers.
+
+    unlabeled : object, default="auto"
+        What ``labels_true`` has for samples without a label, which are left out. "auto" is -1,
+        unless -1 and 1 are all that it holds, which are two classes then. Missing values, None, NaN
+        and NA, count as unlabeled as well. None says that all samples have a label.
 
     Returns
     -------
@@ -33,11 +40,13 @@ def clustering_accuracy(labels_true, labels_pred):
     >>> clustering_accuracy(["cat", "cat", "dog", "dog"], [1, 1, 0, 2])
     0.75
     """
-    labels_true, labels_pred = column_or_1d(labels_true), column_or_1d(labels_pred)
+    labels_pred = column_or_1d(labels_pred)
     check_consistent_length(labels_true, labels_pred)
-    if not len(labels_true):
+    if not len(labels_pred):
         raise ValueError("clustering_accuracy needs a sample or more. Got none.")
-    counts = contingency_matrix(labels_true, labels_pred)  # (classes, clusters)
+    has_label, labels_true = labels_of(labels_true, unlabeled)
+    check_some(has_label, unlabeled, "clustering_accuracy")
+    counts = contingency_matrix(labels_true, labels_pred[has_label])  # (classes, clusters)
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())
 
 

@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 
 from sklearn_ssl.decompositions import symmetric_eigh
 from sklearn_ssl.engine import full_precision
+from sklearn_ssl.labels import check_readable
 from sklearn_ssl.neighbors import BLOCK_BYTES
 
 FIRST, LAST = 11, 100  # ranks that the slope of alpha_req is taken over
@@ -41,11 +42,10 @@ def rankme(X):
     >>> round(rankme(np.eye(4)), 3)
     4.0
     """
-    X = torch.from_numpy(_checked(X))
+    X = torch.from_numpy(_checked(X)).double()
     try:
-        singular = torch.linalg.svdvals(X).double()
+        singular = torch.linalg.svdvals(X)
     except RuntimeError:  # it did not converge
-        X = X.double()
         products = X.T @ X if X.shape[1] < len(X) else X @ X.T
         singular = symmetric_eigh(products)[0].clamp_min(0).sqrt()
     total = singular.sum()
@@ -168,12 +168,7 @@ def alignment(X1, X2, *, alpha=2):
     >>> round(alignment([[1.0, 0.0], [0.0, 2.0]], [[2.0, 0.0], [1.0, 0.0]]), 5)
     1.0
     """
-    z1, z2 = (normalize(torch.from_numpy(_checked(X))) for X in (X1, X2))
-    if z1.shape != z2.shape:
-        raise ValueError(
-            "X1 and X2 must have a row for the same samples and as many features. Got shapes "
-            f"{tuple(z1.shape)} and {tuple(z2.shape)}."
-        )
+    z1, z2 = (normalize(torch.from_numpy(X)) for X in _checked(X1, X2))
     _check_positive("alpha", alpha)
     return float((z1 - z2).norm(dim=1).double().pow(alpha).mean())
 
@@ -223,10 +218,21 @@ def uniformity(X, *, t=2):
     return float(np.log(total / (n * (n - 1) / 2)))
 
 
-def _checked(X):
-    """Return an embedding as a float32 or float64 array of two samples or more."""
-    X = check_array(X, dtype=[np.float64, np.float32], ensure_min_samples=2, copy=False)
-    return np.require(X, requirements=["C", "W"])  # whose memory torch shares
+def _checked(*embeddings):
+    """Return embeddings as float32 or float64 arrays, of two or more samples that could be read."""
+    check = {"dtype": [np.float64, np.float32], "ensure_min_samples": 2, "ensure_all_finite": False}
+    embeddings = [check_array(X, **check) for X in embeddings]
+    if len({X.shape for X in embeddings}) > 1:
+        raise ValueError(
+            "X1 and X2 must have a row for the same samples and as many features. Got shapes "
+            f"{embeddings[0].shape} and {embeddings[1].shape}."
+        )
+    readable = np.all([check_readable(X, n_needed=2) for X in embeddings], axis=0)
+    if not readable.all():
+        embeddings = [X[readable] for X in embeddings]
+        check_array(embeddings[0], ensure_min_samples=2)
+    embeddings = [np.require(X, requirements=["C", "W"]) for X in embeddings]  # torch shares these
+    return embeddings if len(embeddings) > 1 else embeddings[0]
 
 
 def _check_positive(name, value):

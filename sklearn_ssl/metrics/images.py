@@ -8,6 +8,7 @@ WINDOW, TRUNCATE = 1.5, 3.5  # standard deviation in pixels of the weights aroun
 STABLE = 0.01, 0.03  # of the published index
 
 
+@np.errstate(under="ignore")
 def peak_signal_noise_ratio(X_true, X_pred, *, data_range="auto"):
     """Return the peak signal-to-noise ratio of images, in decibels.
 
@@ -42,6 +43,7 @@ def peak_signal_noise_ratio(X_true, X_pred, *, data_range="auto"):
     return float("inf") if error == 0 else float(10 * np.log10(data_range**2 / error))
 
 
+@np.errstate(under="ignore")
 def structural_similarity(X_true, X_pred, *, data_range="auto"):
     """Return the structural similarity of images, which weighs what people see.
 

@@ -3,11 +3,11 @@
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length
 
-from sklearn_ssl.labels import labels_of
+from sklearn_ssl.labels import check_readable, codes_of
 from sklearn_ssl.neighbors import blocks_of_similarities, nearest, votes
 
 
-def recall_at_k(X, y, X_gallery=None, y_gallery=None, *, k=1):
+def recall_at_k(X, y, X_gallery=None, y_gallery=None, *, k=1, unlabeled="auto"):
     """Return the share of samples that have one of their class among the k most similar.
 
     Parameters
@@ -16,7 +16,7 @@ def recall_at_k(X, y, X_gallery=None, y_gallery=None, *, k=1):
         Embedding of the samples that ask. Similarity is the cosine.
 
     y : array-like of shape (n_samples,)
-        Their classes. Samples without a label, -1, None or NaN, are left out, in the gallery too.
+        Their classes. Samples without a label are left out, in the gallery too.
 
     X_gallery : array-like of shape (n_gallery, n_features), default=None
         Embedding of the samples among which they look. With None they look among each other, where
@@ -27,6 +27,11 @@ def recall_at_k(X, y, X_gallery=None, y_gallery=None, *, k=1):
 
     k : int or sequence of int, default=1
         Number of similar samples that are looked at, at most those there are.
+
+    unlabeled : object, default="auto"
+        What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y holds,
+        which are two classes then. Missing values, None, NaN and NA, count as unlabeled as well.
+        None says that all samples have a label.
 
     Returns
     -------
@@ -40,7 +45,7 @@ def recall_at_k(X, y, X_gallery=None, y_gallery=None, *, k=1):
     >>> recall_at_k(X, [0, 0, 1, 0], k=[1, 2, 3])
     array([0.5 , 0.75, 0.75])
     """
-    X, y, gallery, y_gallery, same = _checked(X, y, X_gallery, y_gallery)
+    X, y, gallery, y_gallery, same = _checked(X, y, X_gallery, y_gallery, unlabeled)
     ks = np.atleast_1d(k)
     most = len(gallery) - same
     if ks.dtype.kind not in "iu" or ks.min() < 1 or ks.max() > most:
@@ -51,7 +56,9 @@ def recall_at_k(X, y, X_gallery=None, y_gallery=None, *, k=1):
     return recall if np.ndim(k) else float(recall[0])
 
 
-def knn_accuracy(X, y, X_gallery=None, y_gallery=None, *, n_neighbors=20, temperature=0.07):
+def knn_accuracy(
+    X, y, X_gallery=None, y_gallery=None, *, n_neighbors=20, temperature=0.07, unlabeled="auto"
+):
     """Return the share of samples whose class the most similar samples vote for.
 
     The votes are weighted by exp(cosine similarity / temperature), as
@@ -63,7 +70,7 @@ def knn_accuracy(X, y, X_gallery=None, y_gallery=None, *, n_neighbors=20, temper
         Embedding of the samples that ask.
 
     y : array-like of shape (n_samples,)
-        Their classes. Samples without a label, -1, None or NaN, are left out, in the gallery too.
+        Their classes. Samples without a label are left out, in the gallery too.
 
     X_gallery : array-like of shape (n_gallery, n_features), default=None
         Embedding of the samples that vote. With None samples vote for each other, and none for
@@ -78,6 +85,11 @@ def knn_accuracy(X, y, X_gallery=None, y_gallery=None, *, n_neighbors=20, temper
     temperature : float, default=0.07
         Divides the similarities, above 0. Lower values make the most similar count more.
 
+    unlabeled : object, default="auto"
+        What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y holds,
+        which are two classes then. Missing values, None, NaN and NA, count as unlabeled as well.
+        None says that all samples have a label.
+
     Returns
     -------
     accuracy : float
@@ -90,7 +102,7 @@ def knn_accuracy(X, y, X_gallery=None, y_gallery=None, *, n_neighbors=20, temper
     >>> knn_accuracy(X, [0, 0, 1, 1], n_neighbors=1)
     1.0
     """
-    X, y, gallery, y_gallery, same = _checked(X, y, X_gallery, y_gallery)
+    X, y, gallery, y_gallery, same = _checked(X, y, X_gallery, y_gallery, unlabeled)
     for name, value in (("n_neighbors", n_neighbors), ("temperature", temperature)):
         if not value > 0:
             raise ValueError(f"{name} must be above 0. Got {value!r} instead.")
@@ -102,7 +114,14 @@ def knn_accuracy(X, y, X_gallery=None, y_gallery=None, *, n_neighbors=20, temper
 
 
 def mean_average_precision(
-    X, y=None, X_gallery=None, y_gallery=None, *, relevance=None, trapezoid=False
+    X,
+    y=None,
+    X_gallery=None,
+    y_gallery=None,
+    *,
+    relevance=None,
+    trapezoid=False,
+    unlabeled="auto",
 ):
     """Tell how early samples of the same class come among the others, sorted by similarity.
 
@@ -134,6 +153,11 @@ def mean_average_precision(
         Whether precision is the mean of those before and at each right sample, as the Oxford
         benchmark has it: the area below the curve of precision over recall, by trapezoids.
 
+    unlabeled : object, default="auto"
+        What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y holds,
+        which are two classes then. Missing values, None, NaN and NA, count as unlabeled as well.
+        None says that all samples have a label.
+
     Returns
     -------
     mean_average_precision : float
@@ -152,7 +176,7 @@ def mean_average_precision(
     0.75
     """
     if relevance is None:
-        X, y, gallery, y_gallery, same = _checked(X, y, X_gallery, y_gallery)
+        X, y, gallery, y_gallery, same = _checked(X, y, X_gallery, y_gallery, unlabeled)
     else:
         same = X_gallery is None
         X = check_array(X, dtype=[np.float32, np.float64])
@@ -190,7 +214,7 @@ def mean_average_precision(
     return float(np.mean(precisions))
 
 
-def _checked(X, y, X_gallery, y_gallery):
+def _checked(X, y, X_gallery, y_gallery, unlabeled):
     """Return samples and gallery with their classes, and whether they are the same."""
     same = X_gallery is None
     if (y_gallery is None) != same or y is None:
@@ -198,21 +222,25 @@ def _checked(X, y, X_gallery, y_gallery):
             "Pass y with X, and X_gallery and y_gallery together, or none of the two to look "
             "among the samples themselves."
         )
-    X, y = _labeled(X, y, 1 + same)
-    if same:
-        return X, y, X, y, same
-    X_gallery, y_gallery = _labeled(X_gallery, y_gallery, 1)
-    if X.shape[1] != X_gallery.shape[1]:
+    check = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
+    parts = [check_array(part, **check) for part in ([X] if same else [X, X_gallery])]
+    for part, labels in zip(parts, (y, y_gallery), strict=False):
+        check_consistent_length(part, labels)
+    if parts[0].shape[1] != parts[-1].shape[1]:
         raise ValueError(
-            f"X has {X.shape[1]} features and X_gallery {X_gallery.shape[1]}. Embed both alike."
+            f"X has {parts[0].shape[1]} features and X_gallery {parts[1].shape[1]}. Embed both "
+            "alike."
         )
-    return X, y, X_gallery, y_gallery, same
-
-
-def _labeled(X, y, n_needed):
-    """Return an embedding and classes of the samples that have a label."""
-    has_label, y = labels_of(y)
-    check_consistent_length(X, has_label)
-    if not has_label.all():
-        X = np.asarray(X)[has_label]
-    return check_array(X, dtype=[np.float32, np.float64], ensure_min_samples=n_needed), y
+    # Of both together, as -1 is a class in both or in none.
+    _, codes = codes_of(y if same else [*y, *y_gallery], unlabeled)
+    found = []
+    for part in parts:
+        own, codes = codes[: len(part)], codes[len(part) :]
+        used = (own >= 0) & check_readable(part)
+        if used.sum() < 1 + same:
+            raise ValueError(
+                f"{used.sum()} of {len(part)} samples have a label and can be read, {1 + same} or "
+                "more are needed."
+            )
+        found += [part[used], own[used]]
+    return *found[:2], *found[-2:], same

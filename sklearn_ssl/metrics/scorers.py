@@ -4,7 +4,6 @@ import torch
 
 from sklearn_ssl.embedding import transformed, views_of
 from sklearn_ssl.engine import isolated, resolve_device, seed_torch
-from sklearn_ssl.labels import readable_rows
 from sklearn_ssl.metrics.geometry import alignment, rankme, uniformity
 
 
@@ -43,8 +42,7 @@ def rankme_scorer(estimator, X, y=None):
     >>> search.fit(load_digits().images[:100]).best_params_["temperature"] in (0.1, 0.5)
     True
     """
-    embedding = transformed(estimator, X)
-    return rankme(embedding[readable_rows(embedding)])
+    return rankme(transformed(estimator, X))
 
 
 def alignment_uniformity_scorer(estimator, X, y=None):
@@ -96,6 +94,4 @@ def alignment_uniformity_scorer(estimator, X, y=None):
     with isolated(device):
         seed_torch(device, estimator._seed)
         first, second = estimator._map(X, "encoder_", embedded).swapaxes(0, 1)
-    readable = readable_rows(first)
-    first, second = first[readable], second[readable]
     return -(alignment(first, second) + uniformity(first))
