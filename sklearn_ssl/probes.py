@@ -188,7 +188,7 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
             labels = torch.from_numpy(codes).to(device)
             Z, axes = _uncorrelated(Z, torch.from_numpy(weights).to(device))
             shares = torch.from_numpy(weights * of_classes[codes]).to(Z)
-            groups = _equal_rows(X)
+            groups = _equal_rows(X, weights)
             C, scores = self._chosen(Z, labels, len(classes), shares, groups, weights)
             found, n_iter = self._minimised(Z, labels, len(classes), C, shares)
         full = found[:, :-1] @ axes.double().cpu().numpy()
@@ -480,11 +480,19 @@ def _uncorrelated(Z, weights):
     return Z @ axes.T, axes
 
 
-def _equal_rows(X):
-    """Return the first row of each group of equal rows, and the group of each row, as indices."""
+def _equal_rows(X, weights):
+    """Return the first row of each group of equal rows, and the group of each row, as indices.
+
+    Groups are in the order of X, so that folds do not depend on the values in it; but where the
+    weights of groups differ they are ordered by content, the same for weights as for copies.
+    """
     rows = np.ascontiguousarray(X + 0.0)  # -0 and 0 are equal
     rows = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))[:, 0]
     _, first, group = np.unique(rows, return_index=True, return_inverse=True)
+    weights = np.bincount(group, weights)
+    if (weights == weights[0]).all():
+        order = np.argsort(first)
+        first, group = first[order], np.argsort(order)[group]
     return first, group
 
 

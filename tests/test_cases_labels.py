@@ -538,3 +538,10 @@ def test_principal_components_where_the_first_solver_fails(monkeypatch):
     monkeypatch.setattr(decompositions, "PCA", Failing)
     found = np.abs(fit_pca(X[:120].astype(np.float32), 5, 0).transform(X[:120]))
     np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_c_does_not_depend_on_the_units_of_features():
+    """As folds depend on the order of samples, not on their values."""
+    plain = LinearProbe(random_state=0).fit(X[:300], Y[:300])
+    for other in (X[:300] * 4, X[:300].astype(np.float32), X[:300, ::-1]):
+        assert LinearProbe(random_state=0).fit(other, Y[:300]).scores_ == plain.scores_
