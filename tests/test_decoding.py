@@ -17,6 +17,7 @@ from common import photo_patches
 from corpus import broken_files, encoded, sound_files
 from PIL import Image, ImageOps
 
+from sklearn_ssl.cache import pixels_at
 from sklearn_ssl.decoding import UnreadableImage, read_image, shorter_side
 from sklearn_ssl.reading import KeptImages, read_images
 
@@ -324,7 +325,6 @@ def test_twenty_thousand_broken_files():
             assert bad.pop(2 * row)[:12] == result[:12]
             assert places["block"][2 * row] == -1
         else:
-            block, start, shape = places[2 * row]
-            pixels = blocks[block][start : start + result.size].reshape(shape)
+            (pixels,) = pixels_at(blocks, places[[2 * row]])
             np.testing.assert_array_equal(pixels, result)
     assert not bad
