@@ -1,4 +1,4 @@
-"""Labels of which some are missing: one convention for all that takes labels."""
+"""Missing labels: one convention for classifiers, splits, metrics and displays."""
 
 from numbers import Real
 
@@ -111,9 +111,8 @@ def check_readable(X, name=None, n_needed=0):
 def tell_of_unreadable(readable):
     """Warn of rows that are left out."""
     if not readable.all():
-        tell(
-            f"{int((~readable).sum())} of the {len(readable)} rows of X {UNREADABLE}, and left out."
-        )
+        n = int((~readable).sum())
+        tell(f"{n} of the {len(readable)} rows of X {UNREADABLE}. They are left out.")
 
 
 class PartlyLabeledClassifier(ClassifierMixin):
