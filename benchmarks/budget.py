@@ -40,10 +40,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ssl import EncoderTransformer, PatchKMeansTransformer, image_paths
-from sklearn_ssl.backbones import make_backbone
-from sklearn_ssl.comparison import COLORS
+from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl.discovery import all_methods
-from sklearn_ssl.engine import resolve_device
+from sklearn_ssl.evaluation.comparison import COLORS
+from sklearn_ssl.networks.backbone import make_backbone
 
 DRAWS, N_TRAIN = 3, 10_000
 PROBE = {"C": 0.01, "grid": (0.001, 0.01, 0.1)}

@@ -32,7 +32,7 @@ from common import write
 from sklearn.neighbors import KNeighborsClassifier
 
 from sklearn_ssl.discovery import all_methods
-from sklearn_ssl.engine import learning_rate_factor
+from sklearn_ssl.training.schedule import learning_rate_factor
 
 METHODS = all_methods()
 WEIGHT_DECAY = 5e-4

@@ -145,7 +145,7 @@ def now(device):
 
 def batch_maker(X, device):
     """Return the function by which fit makes a float batch on the device from indices of X."""
-    from sklearn_ssl.sources import ArraySource, learn_scaling
+    from sklearn_ssl.data.sources import ArraySource, learn_scaling
 
     source = ArraySource(X, X.shape[1:], 2)
     scale = learn_scaling(source).on(device)
@@ -154,8 +154,8 @@ def batch_maker(X, device):
 
 def step_maker(model, device):
     """Return a function that takes a training step, on views, as fit did with this estimator."""
-    from sklearn_ssl.engine import autocast
-    from sklearn_ssl.optimizers import make_optimizer
+    from sklearn_ssl._runtime.device import autocast
+    from sklearn_ssl.training.optimizers import make_optimizer
 
     objective = copy.deepcopy(model._objective).to(device).train()
     parameters = objective.parameters()

@@ -34,8 +34,8 @@ from common import compared, in_subprocess, interleaved, load_images, now, show,
 from torch.fx.experimental.optimization import fuse
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.engine import resolve_device
-from sklearn_ssl.heap import kept_heap
+from sklearn_ssl._runtime.device import resolve_device
+from sklearn_ssl._runtime.malloc import untrimmed_heap
 
 BATCH = 256
 
@@ -69,7 +69,7 @@ def folded_pass(model, X, device):
 
     @torch.inference_mode()
     def embed():
-        with kept_heap():
+        with untrimmed_heap():
             return torch.cat([network(batch).cpu() for batch in batches]).numpy()
 
     return embed

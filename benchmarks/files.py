@@ -41,8 +41,8 @@ from memory import Peak
 from peers import in_workers, lightly_transform
 
 from sklearn_ssl import SimCLRTransformer, image_paths
-from sklearn_ssl.inputs import find_samples
-from sklearn_ssl.sources import learn_scaling
+from sklearn_ssl.data.inputs import find_samples
+from sklearn_ssl.data.sources import learn_scaling
 from sklearn_ssl.views import ImageViews
 
 

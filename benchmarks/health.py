@@ -33,7 +33,7 @@ from sklearn_ssl import (
     SimCLRTransformer,
 )
 from sklearn_ssl.discovery import all_methods
-from sklearn_ssl.engine import Objective
+from sklearn_ssl.training.objective import Objective
 
 # How each warning begins.
 CAUSES = {

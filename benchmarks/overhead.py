@@ -26,7 +26,9 @@ from unittest import mock
 from common import compared, interleaved, load_images, show, write
 from sklearn.datasets import load_digits
 
-from sklearn_ssl import SimCLRTransformer, base, engine, memory
+from sklearn_ssl import SimCLRTransformer, base
+from sklearn_ssl.persistence import fit_cache as memory
+from sklearn_ssl.training import net as engine
 
 CASES = {
     "digits, small_convnet": {"max_epochs": 20},
@@ -57,7 +59,7 @@ def watched(X, folder, settings):
     with (
         timed(engine, "spread", seconds, "health"),
         timed(engine, "symptoms", seconds, "health"),
-        timed(memory.Kept, "write", seconds, "checkpoints"),
+        timed(memory.CachedFit, "write", seconds, "checkpoints"),
         timed(base, "identified", seconds, "key"),
         timed(SimCLRTransformer, "_fit_key", seconds, "key"),
         tempfile.TemporaryDirectory(dir=folder) as kept,

@@ -28,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from sklearn_ssl import EncoderTransformer, KNNProbe, LinearProbe
-from sklearn_ssl.probes import GRID, HELD_OUT
+from sklearn_ssl.evaluation.probes import GRID, HELD_OUT
 
 MAX_ITER, N_FEATURES = 1000, 512
 

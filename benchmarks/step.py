@@ -20,8 +20,10 @@ import numpy as np
 from common import batch_maker, compared, interleaved, load_images, now, show, step_maker, write
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.engine import isolated, resolve_device, split
-from sklearn_ssl.heap import kept_heap
+from sklearn_ssl._runtime.device import resolve_device
+from sklearn_ssl._runtime.isolation import isolated
+from sklearn_ssl._runtime.malloc import untrimmed_heap
+from sklearn_ssl.training.schedule import split
 from sklearn_ssl.views import ImageViews
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -77,7 +79,7 @@ def step_of(epoch):
     """Return a function that gives the seconds of a step of an epoch."""
 
     def seconds():
-        with isolated(device), kept_heap():
+        with isolated(device), untrimmed_heap():
             return epoch() / options.steps
 
     return seconds

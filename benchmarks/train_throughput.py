@@ -44,9 +44,9 @@ from peers import lightly_loader
 from torch import nn
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.backbones import make_backbone
-from sklearn_ssl.engine import resolve_device
-from sklearn_ssl.heap import kept_heap
+from sklearn_ssl._runtime.device import resolve_device
+from sklearn_ssl._runtime.malloc import untrimmed_heap
+from sklearn_ssl.networks.backbone import make_backbone
 from sklearn_ssl.views import ImageViews
 
 
@@ -112,7 +112,7 @@ def floor(backbone, X, options):
     batch = batch_maker(X, device)(np.arange(options.batch_size))
     views, step = model.views_(batch), step_maker(model, device)
     n_steps = len(X) // options.batch_size
-    with kept_heap():
+    with untrimmed_heap():
         step(views)
         start = now(device)
         for _ in range(n_steps):

@@ -47,8 +47,8 @@ from common import (
 from peers import kornia_views, lightly_loader, torchvision_views
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.engine import resolve_device
-from sklearn_ssl.heap import kept_heap
+from sklearn_ssl._runtime.device import resolve_device
+from sklearn_ssl._runtime.malloc import untrimmed_heap
 from sklearn_ssl.views import ImageViews
 
 
@@ -76,7 +76,7 @@ def images_per_second(way, X, batch_size, options):
         batches = np.random.default_rng(0).permutation(len(X)).reshape(-1, batch_size)
 
         def make_all():
-            with kept_heap() if way == "ours" else contextlib.nullcontext():
+            with untrimmed_heap() if way == "ours" else contextlib.nullcontext():
                 for indices in batches:
                     make_views(indices)
 
@@ -100,7 +100,7 @@ def beside_a_step(options):
     step, fixed = step_maker(model, device), our_views(X, device)(np.arange(256))
 
     def step_seconds():
-        with kept_heap():
+        with untrimmed_heap():
             start = now(device)
             step(fixed)
             return now(device) - start

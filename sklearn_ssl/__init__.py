@@ -1,25 +1,26 @@
 """Self-supervised learning as scikit-learn estimators."""
 
-from sklearn_ssl.comparison import Comparison, compare
 from sklearn_ssl.data import Images
-from sklearn_ssl.fine_tuning import FineTuneClassifier
-from sklearn_ssl.folders import image_paths
-from sklearn_ssl.loading import load
-from sklearn_ssl.methods.colorization import ColorizationTransformer
-from sklearn_ssl.methods.deepcluster import DeepClusterEstimator
-from sklearn_ssl.methods.dino import DINOTransformer
-from sklearn_ssl.methods.emp_ssl import EMPSSLTransformer
-from sklearn_ssl.methods.encoder import EncoderTransformer
-from sklearn_ssl.methods.exemplar import ExemplarTransformer
-from sklearn_ssl.methods.inpainting import InpaintingTransformer
-from sklearn_ssl.methods.jigsaw import JigsawTransformer
-from sklearn_ssl.methods.mae import MAETransformer
-from sklearn_ssl.methods.patch_kmeans import PatchKMeansTransformer
-from sklearn_ssl.methods.relative_patch import RelativePatchTransformer
-from sklearn_ssl.methods.rotation import RotationTransformer
-from sklearn_ssl.methods.simclr import SimCLRTransformer
-from sklearn_ssl.methods.super_resolution import SuperResolutionTransformer
-from sklearn_ssl.probes import KNNProbe, LinearProbe
+from sklearn_ssl.data.folders import image_paths
+from sklearn_ssl.evaluation.comparison import Comparison, compare
+from sklearn_ssl.evaluation.fine_tuning import FineTuneClassifier
+from sklearn_ssl.evaluation.model_selection import SemiSupervisedSplit
+from sklearn_ssl.evaluation.probes import KNNProbe, LinearProbe
+from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
+from sklearn_ssl.methods.baselines.patch_kmeans import PatchKMeansTransformer
+from sklearn_ssl.methods.clustering.deepcluster import DeepClusterEstimator
+from sklearn_ssl.methods.contrastive.exemplar import ExemplarTransformer
+from sklearn_ssl.methods.contrastive.simclr import SimCLRTransformer
+from sklearn_ssl.methods.distillation.dino import DINOTransformer
+from sklearn_ssl.methods.generative.colorization import ColorizationTransformer
+from sklearn_ssl.methods.generative.inpainting import InpaintingTransformer
+from sklearn_ssl.methods.generative.mae import MAETransformer
+from sklearn_ssl.methods.generative.super_resolution import SuperResolutionTransformer
+from sklearn_ssl.methods.non_contrastive.emp_ssl import EMPSSLTransformer
+from sklearn_ssl.methods.predictive.jigsaw import JigsawTransformer
+from sklearn_ssl.methods.predictive.relative_patch import RelativePatchTransformer
+from sklearn_ssl.methods.predictive.rotation import RotationTransformer
+from sklearn_ssl.persistence.save_load import load
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "PatchKMeansTransformer",
     "RelativePatchTransformer",
     "RotationTransformer",
+    "SemiSupervisedSplit",
     "SimCLRTransformer",
     "SuperResolutionTransformer",
     "compare",

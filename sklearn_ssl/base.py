@@ -20,36 +20,32 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ssl._sklearn import (
+from sklearn_ssl._runtime.device import gpu_freed, resolve_device
+from sklearn_ssl._runtime.isolation import isolated, seed_torch, torch_defaults
+from sklearn_ssl._runtime.sklearn_private import (
     HasMethods,
     Interval,
     StrOptions,
     _fit_context,
 )
-from sklearn_ssl.backbones import count_features, encoder_at, make_encoder, named
+from sklearn_ssl._runtime.warnings import tell
 from sklearn_ssl.data import Images
-from sklearn_ssl.defaults import default_for
-from sklearn_ssl.embedder import Embedder, is_auto
-from sklearn_ssl.embedding import in_batches, moved, views_of
-from sklearn_ssl.engine import (
-    Training,
-    check_callbacks,
-    gpu_freed,
-    isolated,
-    resolve_device,
-    seed_torch,
-    torch_defaults,
-)
-from sklearn_ssl.exporting import write_onnx
-from sklearn_ssl.fingerprint import NoContent, fingerprint
-from sklearn_ssl.fitting import Fit
-from sklearn_ssl.health import symptoms, warn
-from sklearn_ssl.inputs import identified, needs_color, needs_images
-from sklearn_ssl.memory import Kept, folder_of, key_of
-from sklearn_ssl.optimizers import DEFAULTS
+from sklearn_ssl.data.inputs import identified, needs_color, needs_images
+from sklearn_ssl.inference.batches import in_batches, moved, views_of
+from sklearn_ssl.inference.embedder import Embedder, is_auto
+from sklearn_ssl.inference.onnx import write_onnx
+from sklearn_ssl.networks.backbone import named
+from sklearn_ssl.networks.defaults import default_for
+from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
 from sklearn_ssl.parameters import suggesting
-from sklearn_ssl.telling import tell
-from sklearn_ssl.timing import Clock, seconds_of
+from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
+from sklearn_ssl.persistence.fit_cache import CachedFit, folder_of, key_of
+from sklearn_ssl.training.clock import Clock, seconds_of
+from sklearn_ssl.training.health import symptoms, warn
+from sklearn_ssl.training.net import check_callbacks
+from sklearn_ssl.training.optimizers import DEFAULTS
+from sklearn_ssl.training.run import Fit
+from sklearn_ssl.training.schedule import Training
 
 MAX_EPOCHS = 60
 # Parameters that change nothing in the result of a fit, or that its key has in another form.
@@ -148,7 +144,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     image_size : int or "auto", default="auto"
         Side in pixels of the squares that images of files, of a data set or of different sizes
         become: their shorter side is resized to it, a random part along the longer one is taken in
-        each epoch of training, and the middle in ``transform``. Of panoramas the middle is kept,
+        each epoch of training, and the middle in ``transform``. Of panoramas the middle is used,
         twice as long as wide. An array of images of another size is resized as well, if its
         values are bytes or from 0 to 1. "auto" leaves arrays as they are; for files it is
         the median of the shorter sides of 100 of them, rounded down to a multiple of 32, at most
@@ -161,23 +157,23 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         anew after fit, for what ``transform`` does.
 
     cache : str or path, default=None
-        Folder in which decoded images of files are kept, resized, for other calls, estimators and
+        Folder in which decoded images of files are cached, resized, for other calls, estimators and
         processes, which may share it: a pipeline reads files twice, to train and to embed, and a
         cross-validation does so for each fold. A file is read again if its size, time of change or
-        inode is another. Nothing is removed from the folder. With None, decoded images are kept
+        inode is another. Nothing is removed from the folder. With None, decoded images are cached
         during a call: 1 GB in memory, and the rest in a temporary file, in the folder TMPDIR.
 
     memory : str, path or joblib.Memory, default=None
-        Folder in which fits are kept, for this and other processes. A fit of equal samples, by
+        Folder in which fits are cached, for this and other processes. A fit of equal samples, by
         equal parameters and versions, is read back instead of repeated, to the bit; others that
         want the same one at the same time wait for it. A fit that was interrupted, even killed,
-        goes on from its last checkpoint, and embeddings of a kept fit are kept as well. Samples
+        goes on from its last checkpoint, and embeddings of a cached fit are cached as well. Samples
         are told apart by their values, files by path, size, time of change and inode, modules by
         their weights and code, code by itself and what it refers to; torch's global settings, as
         its number of threads, do not count. With ``random_state=None`` the fit that comes first
         stays. Callbacks of a fit that is read back are not called. ``clear()`` and
         ``reduce_size(bytes_limit=...)`` of a :class:`joblib.Memory` of the same folder remove
-        what is kept.
+        what is cached.
 
     hash_files : bool, default=False
         Whether ``memory`` tells files apart by their content, which takes reading them, so that
@@ -217,7 +213,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         once in training, to the same result but for rounding and dropout, where a batch takes too
         much memory: their embeddings are computed without what gradients need, then the loss of the
         whole batch, then each micro-batch again for its gradients. Batch norms need the whole
-        batch; with them what gradients need is kept in the processor's memory instead. With None, a
+        batch; with them activations are moved to the memory of the CPU instead. With None, a
         GPU without enough memory for a step has it repeated in this way, and fit warns.
 
     optimizer : {"auto", "adamw", "sgd", "lars"}, default="auto"
@@ -493,28 +489,28 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         else:
             seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         root = folder_of(self.memory) if anneal else None
-        kept = None
+        cached = None
         if root is not None:
             with clock.running():
                 found, content = identified(found, self.hash_files)
                 key = self._fit_key(content, device, seed, resume)
-            kept = Kept(root, key, self.verbose)
-        with contextlib.nullcontext() if kept is None else kept.alone():
-            finished = None if kept is None else kept.read("fit")
+            cached = CachedFit(root, key, self.verbose)
+        with contextlib.nullcontext() if cached is None else cached.alone():
+            finished = None if cached is None else cached.read("fit")
             if finished is not None:
                 self._take_over(finished, resume)
-                kept.remove("checkpoint")  # which a kill could leave
+                cached.remove("checkpoint")  # which a kill could leave
             else:
-                how = {"resume": resume, "anneal": anneal, "kept": kept}
+                how = {"resume": resume, "anneal": anneal, "cached": cached}
                 with clock.running():
                     source = found.read()
                 fit = Fit(self, source, device, seed, clock, **how)
                 fitted = fit.run(task, n_epochs, X, y)
-                if kept is not None:
+                if cached is not None:
                     changed = self._fit_key(content, device, seed, resume) != key
                 vars(self).update(fitted)
-                if kept is not None and not fit.stopped_from_outside:
-                    self._keep(kept, {*fitted, "image_shape_"}, changed)
+                if cached is not None and not fit.stopped_from_outside:
+                    self._write_to_cache(cached, {*fitted, "image_shape_"}, changed)
         task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
 
     def _fit_key(self, content, device, seed, resume):
@@ -535,31 +531,31 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             parts["start"] = [self._objective.state_dict(), self.history_]
         return key_of(parts)
 
-    def _keep(self, kept, names, changed):
+    def _write_to_cache(self, cached, names, changed):
         """Keep the fit, with the attributes of these names, if it can be read back as it is."""
         if changed:
-            tell("The fit is not kept, as views or callbacks were changed by it.")
+            tell("The fit is not cached, as views or callbacks were changed by it.")
         elif not self._is_rebuilt():
-            tell("The fit is not kept, as its backbone does not come from its state_dict alone.")
-        elif kept.write("fit", (self, names)):
-            kept.remove("checkpoint")
+            tell("The fit is not cached, as its backbone does not come from its state_dict alone.")
+        elif cached.write("fit", (self, names)):
+            cached.remove("checkpoint")
 
-    def _take_over(self, kept, resume):
-        """Become what was kept of a fit like this one."""
+    def _take_over(self, cached, resume):
+        """Become what was cached of a fit like this one."""
         backbone = self.backbone_ if resume else self.backbone
-        vars(self).update(kept["fitted"])
+        vars(self).update(cached["fitted"])
         # What no file holds, as it is code, was given again.
-        if "backbone_" in kept["custom"]:
+        if "backbone_" in cached["custom"]:
             self.backbone_ = backbone
-        if "views_" in kept["custom"]:
+        if "views_" in cached["custom"]:
             shape = self._sample_shape()
             is_image = len(shape) == 3
             kind = "image" if is_image else "rows"
             self.views_ = self._resolve_views(
                 SimpleNamespace(kind=kind, is_image=is_image, shape=shape)
             )
-        self._rebuild(kept["weights"])
-        self._optimizer_state = kept["more"]["optimizer_state"]
+        self._rebuild(cached["weights"])
+        self._optimizer_state = cached["more"]["optimizer_state"]
         warn(symptoms(self.history_, self._objective))
 
     def _is_rebuilt(self):
@@ -574,16 +570,18 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             samples = torch.linspace(0, 1, math.prod(shape), device="cpu").reshape(shape)
             return torch.equal(copied.encoder_(samples), self.encoder_(samples))
 
-    def _kept_backbone(self, *_):
+    def _fitted_backbone(self, *_):
         """Return the backbone of the fit before; raise where another one is asked for now."""
-        kept = self.backbone_
-        same = self.backbone is kept or (isinstance(kept, str) and named(self.backbone) == kept)
+        fitted = self.backbone_
+        same = self.backbone is fitted or (
+            isinstance(fitted, str) and named(self.backbone) == fitted
+        )
         if not same and not is_auto(self.backbone):
             raise ValueError(
-                f"Training goes on with backbone={kept!r} of the fit before, and not with "
+                f"Training goes on with backbone={fitted!r} of the fit before, and not with "
                 f"{self.backbone!r}. Set it back, or fit a clone."
             )
-        return kept
+        return fitted
 
     def _resolve_views(self, source):
         """Return the view recipe, with all filled in that the samples decide."""
@@ -630,24 +628,24 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
     def _embedding_of(self, found, device):
         """Return the embedding of samples that were found, which ``memory`` may hold."""
-        if self.memory is None or getattr(self, "_kept_as", None) is None:
+        if self.memory is None or getattr(self, "_cache_inputs", None) is None:
             return self._embedding(found.read(), device)
         found, content = identified(found, self.hash_files)
         precision = self._resolve_precision(device)
-        told = [content, self._embedder(), self._scaling, device.type, precision]
+        told = [content, self._network(), self._scaling, device.type, precision]
         with contextlib.ExitStack() as stack:
             try:
                 part = f"embedding-{fingerprint(told)}"
-                kept = Kept(folder_of(self.memory), self._kept_as, self.verbose)
-                stack.enter_context(kept.alone(part))
+                cached = CachedFit(folder_of(self.memory), self._cache_inputs, self.verbose)
+                stack.enter_context(cached.alone(part))
             except (NoContent, OSError) as error:
-                tell(f"The embedding is not kept: {error}.")
+                tell(f"The embedding is not cached: {error}.")
                 return self._embedding(found.read(), device)
-            before = kept.read(part)
+            before = cached.read(part)
             if before is not None:
                 return before["embedding"]
             embedding = self._embedding(found.read(), device)
-            kept.write(part, {"embedding": embedding})
+            cached.write(part, {"embedding": embedding})
         return embedding
 
     def score(self, X, y=None):
@@ -720,7 +718,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         source, _ = self._read_again(X)
         if self._seen is None:
             raise ValueError(
-                "has_seen needs a fit with remember_samples=True; this one kept no samples in mind."
+                "has_seen needs a fit with remember_samples=True; this one stored none."
             )
         return source.aligned(np.isin(source.digests(), self._seen).astype(np.int8)) == 1
 

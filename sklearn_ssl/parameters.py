@@ -1,8 +1,11 @@
-"""Names of parameters: what to use instead of one that a class does not have."""
+"""Parameters of estimators: those that have parameters of their own, and mistyped names."""
 
 import difflib
 import functools
 import inspect
+from collections import defaultdict
+from copy import deepcopy
+from dataclasses import fields, replace
 
 # Names that are usual elsewhere.
 USUAL = {
@@ -21,6 +24,108 @@ USUAL = {
     "solver": "optimizer",
     "gpu": "device",
 }
+
+
+class Recipe:
+    """Base of frozen dataclasses that estimators take as a parameter.
+
+    Several estimators, and classes as their default, may hold the same recipe: ``set_params`` of an
+    estimator replaces it by another one and never changes it.
+    """
+
+    def get_params(self, deep=True):
+        """Return the parameters, as those of estimators are.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to return the parameters of recipes among them as well.
+
+        Returns
+        -------
+        params : dict
+            Names and values.
+        """
+        params = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
+        for name, value in list(params.items()) if deep else ():
+            if isinstance(value, Recipe):
+                params |= {f"{name}__{key}": part for key, part in value.get_params().items()}
+        return params
+
+    def __sklearn_clone__(self):
+        return deepcopy(self)  # what a recipe holds may change: a transform, a network
+
+
+class TakesRecipes:
+    """Mixin of the estimators that take recipes: ``set_params`` knows their parameters."""
+
+    def set_params(self, **params):
+        """Set parameters of the estimator, of recipes and of estimators in it.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values. ``views__flip`` is the parameter ``flip`` of ``views``, which is
+            replaced by a copy with the new value.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        names = self.get_params(deep=False)
+        nested = defaultdict(dict)
+        for key in list(params):
+            name, _, sub_name = key.partition("__")
+            value = params.get(name, names.get(name))
+            if sub_name and name in names and not hasattr(value, "set_params"):
+                nested[name][sub_name] = params.pop(key)
+        replaced = {
+            name: _replaced(name, params.get(name, names[name]), changes)
+            for name, changes in nested.items()
+        }
+        return super().set_params(**params | replaced)
+
+
+def _replaced(name, value, changes):
+    """Return a recipe, the value of the parameter of this name, with other parameters."""
+    if not isinstance(value, Recipe):
+        known = [cls.__name__ for cls in _recipes(Recipe) if _names(cls) >= _firsts(changes)]
+        remedy = f"Set {name}={' or '.join(f'{cls}(...)' for cls in known)} first" if known else ""
+        raise ValueError(
+            f"{name}={value!r} has no parameter {min(changes)!r} that could be set as "
+            f"{name}__{min(changes)}. {remedy or 'Set it to an object that has one first'}."
+        )
+    wrong = _firsts(changes) - _names(value)
+    if wrong:
+        raise ValueError(
+            f"Invalid parameter {min(wrong)!r} for {name}={type(value).__name__}(...). Valid "
+            f"parameters are: {sorted(_names(value))}."
+        )
+    plain, nested = {}, defaultdict(dict)
+    for key, new in changes.items():
+        first, _, rest = key.partition("__")
+        if rest:
+            nested[first][rest] = new
+        else:
+            plain[first] = new
+    for first, inner in nested.items():
+        before = plain.get(first, getattr(value, first))
+        plain[first] = _replaced(f"{name}__{first}", before, inner)
+    return replace(value, **plain)
+
+
+def _firsts(changes):
+    return {key.partition("__")[0] for key in changes}
+
+
+def _names(recipe):
+    return {field.name for field in fields(recipe) if field.init}
+
+
+def _recipes(cls):
+    """Return the recipes that there are."""
+    return [part for sub in cls.__subclasses__() for part in (sub, *_recipes(sub))]
 
 
 def suggesting(cls):

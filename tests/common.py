@@ -10,8 +10,8 @@ import torch
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.feature_extraction.image import extract_patches_2d
 
+from sklearn_ssl.data.sources import ArraySource
 from sklearn_ssl.discovery import all_methods
-from sklearn_ssl.sources import ArraySource
 
 METHODS = list(all_methods().values())
 # What engine and base do is the same for all methods: it is seen quickly with those that use all

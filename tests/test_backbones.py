@@ -18,16 +18,11 @@ from sklearn_ssl import (
     SimCLRTransformer,
     SuperResolutionTransformer,
 )
-from sklearn_ssl.backbones import (
-    SMALL,
-    SmallMultiscale,
-    count_features,
-    encoder_at,
-    make_backbone,
-    make_encoder,
-)
+from sklearn_ssl.networks.backbone import make_backbone
+from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
+from sklearn_ssl.networks.small import SMALL, SmallMultiscale
+from sklearn_ssl.networks.vit import _positions, attention_maps
 from sklearn_ssl.views import ImageViews
-from sklearn_ssl.vision_transformers import _positions, attention_maps
 
 
 def encoder(backbone, shape=(3, 32, 32), layer=None, **settings):

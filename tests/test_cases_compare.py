@@ -39,7 +39,6 @@ from sklearn_ssl import (
     compare,
     comparison,
 )
-from sklearn_ssl.fingerprint import fingerprint
 from sklearn_ssl.inspection import (
     EmbeddingDisplay,
     LabelEfficiencyDisplay,
@@ -47,6 +46,7 @@ from sklearn_ssl.inspection import (
     TrainingDisplay,
 )
 from sklearn_ssl.metrics import rankme_scorer
+from sklearn_ssl.persistence.fingerprint import fingerprint
 from sklearn_ssl.views import ImageViews
 
 mpl.use("Agg")

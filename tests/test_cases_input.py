@@ -522,10 +522,10 @@ class OnDisk:
 
 @pytest.mark.parametrize("layout", ["gray", "color", "channels first", "floats"])
 def test_arrays_on_disk_are_read_by_parts(colors, layout, monkeypatch):
-    monkeypatch.setattr("sklearn_ssl.sources.CHUNK_VALUES", 4 * 40 * 48 * 3)
-    monkeypatch.setattr("sklearn_ssl.embedding.EMBEDDING_BATCH", {"cpu": 8})
-    monkeypatch.setattr("sklearn_ssl.sources.DIGEST_VALUES", 4 * 40 * 48 * 3)
-    monkeypatch.setattr("sklearn_ssl.fitting.TRIAL_SAMPLES", 8)
+    monkeypatch.setattr("sklearn_ssl.data.sources.CHUNK_VALUES", 4 * 40 * 48 * 3)
+    monkeypatch.setattr("sklearn_ssl.inference.batches.EMBEDDING_BATCH", {"cpu": 8})
+    monkeypatch.setattr("sklearn_ssl.data.sources.DIGEST_VALUES", 4 * 40 * 48 * 3)
+    monkeypatch.setattr("sklearn_ssl.training.run.TRIAL_SAMPLES", 8)
     X = {
         "gray": colors[..., 0],
         "color": colors,
@@ -546,10 +546,10 @@ def test_arrays_on_disk_are_read_by_parts(colors, layout, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["f8", "u1"])
 def test_tables_on_disk_are_read_by_parts(kind, monkeypatch):
-    monkeypatch.setattr("sklearn_ssl.sources.CHUNK_VALUES", 7 * 10)
-    monkeypatch.setattr("sklearn_ssl.sources.DIGEST_VALUES", 7 * 10)
-    monkeypatch.setattr("sklearn_ssl.embedding.EMBEDDING_BATCH", {"cpu": 10})
-    monkeypatch.setattr("sklearn_ssl.fitting.TRIAL_SAMPLES", 8)
+    monkeypatch.setattr("sklearn_ssl.data.sources.CHUNK_VALUES", 7 * 10)
+    monkeypatch.setattr("sklearn_ssl.data.sources.DIGEST_VALUES", 7 * 10)
+    monkeypatch.setattr("sklearn_ssl.inference.batches.EMBEDDING_BATCH", {"cpu": 10})
+    monkeypatch.setattr("sklearn_ssl.training.run.TRIAL_SAMPLES", 8)
     X = (255 * np.random.default_rng(0).random((50, 7))).astype(kind)
     stored, settings = OnDisk(X), {"batch_size": 5}
     model = fitted(stored, **settings)

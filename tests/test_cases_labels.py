@@ -24,18 +24,19 @@ from sklearn_ssl import (
     FineTuneClassifier,
     KNNProbe,
     LinearProbe,
+    SemiSupervisedSplit,
     SimCLRTransformer,
     compare,
     decompositions,
 )
-from sklearn_ssl.decompositions import fit_pca, symmetric_eigh
+from sklearn_ssl._runtime.decompositions import fit_pca, symmetric_eigh
+from sklearn_ssl.data.labels import codes_of, labels_of
 from sklearn_ssl.inspection import (
     ClusteringDisplay,
     EmbeddingDisplay,
     LabelEfficiencyDisplay,
     NeighborsDisplay,
 )
-from sklearn_ssl.labels import codes_of, labels_of
 from sklearn_ssl.metrics import (
     alignment,
     alignment_uniformity_scorer,
@@ -51,7 +52,6 @@ from sklearn_ssl.metrics import (
     structural_similarity,
     uniformity,
 )
-from sklearn_ssl.model_selection import SemiSupervisedSplit
 
 mpl.use("Agg")
 IMAGES, Y = digits()

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 import sklearn_ssl
 from sklearn_ssl import EncoderTransformer, FineTuneClassifier, Images, SimCLRTransformer
-from sklearn_ssl.backbones import make_backbone
+from sklearn_ssl.networks.backbone import make_backbone
 from sklearn_ssl.views import CombinedViews, ImageViews, PerSampleViews, RowViews
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])

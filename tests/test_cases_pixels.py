@@ -41,7 +41,7 @@ def scaled(X, value_range="auto"):
     parameters = {"input": Images(value_range=value_range)}
     model = SimCLRTransformer(max_epochs=1, random_state=0, **parameters)
     source = model._find(X, reset=True).read()
-    scaling = sklearn_ssl.sources.learn_scaling(source, value_range)
+    scaling = sklearn_ssl.data.sources.learn_scaling(source, value_range)
     return scaling.on("cpu")(source.batch(slice(None))).permute(0, 2, 3, 1).numpy(), scaling
 
 

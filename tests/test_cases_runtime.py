@@ -38,8 +38,9 @@ from sklearn_ssl import (
     image_paths,
     load,
 )
-from sklearn_ssl.engine import Progress, torch_defaults
-from sklearn_ssl.recipes import Recipe, TakesRecipes
+from sklearn_ssl._runtime.isolation import torch_defaults
+from sklearn_ssl.parameters import Recipe, TakesRecipes
+from sklearn_ssl.training.net import Progress
 from sklearn_ssl.views import ImageViews, RowViews
 
 

@@ -10,8 +10,8 @@ from sklearn.datasets import load_sample_image
 from sklearn.feature_extraction.image import extract_patches_2d
 
 from sklearn_ssl import ColorizationTransformer
-from sklearn_ssl.colors import lab_of, lightness, rgb_of
 from sklearn_ssl.inspection import PretextDisplay
+from sklearn_ssl.methods.generative.cielab import lab_of, lightness, rgb_of
 from sklearn_ssl.metrics import peak_signal_noise_ratio
 
 

@@ -165,7 +165,7 @@ def test_encoders_before_training_stand_beside():
 
 @pytest.mark.parametrize("mirror", [True, False])
 def test_encoders_before_training_are_read_as_those_after(photos, mirror):
-    from sklearn_ssl.comparison import _as_it_is
+    from sklearn_ssl.evaluation.comparison import _as_it_is
 
     model = shrunk(SimCLRTransformer, mirror=mirror, layer="stage3", backbone="small_convnet")
     model.fit(photos[:40])

@@ -17,9 +17,9 @@ from common import photo_patches
 from corpus import broken_files, encoded, sound_files
 from PIL import Image, ImageOps
 
-from sklearn_ssl.cache import pixels_at
-from sklearn_ssl.decoding import UnreadableImage, read_image, shorter_side
-from sklearn_ssl.reading import KeptImages, read_images
+from sklearn_ssl.data.decoded_images import pixels_at
+from sklearn_ssl.data.image_decoding import UnreadableImage, read_image, shorter_side
+from sklearn_ssl.data.image_lists import StoredImages, read_images
 
 
 @pytest.fixture(scope="module")
@@ -318,7 +318,7 @@ def test_twenty_thousand_broken_files():
         blocks, places, bad = read_images(mixed, 16, 16, n_jobs=2, folder=None, verbose=0)
     assert slowest < 5
     assert 2_000 < outcomes["read"] < 18_000
-    kept = KeptImages(blocks, places, (16, 16, 3))
+    kept = StoredImages(blocks, places, (16, 16, 3))
     for row, result in enumerate(alone):
         np.testing.assert_array_equal(kept[[2 * row + 1]][0], expected)
         if isinstance(result, str):

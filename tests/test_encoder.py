@@ -11,7 +11,7 @@ from sklearn.base import clone
 from torch import nn
 
 from sklearn_ssl import EncoderTransformer, SimCLRTransformer
-from sklearn_ssl.backbones import make_backbone
+from sklearn_ssl.networks.backbone import make_backbone
 
 
 def plain_network(shape):

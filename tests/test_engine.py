@@ -17,19 +17,13 @@ from torch import nn
 from torch._inductor import config as inductor
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.embedding import in_batches
-from sklearn_ssl.engine import (
-    Epoch,
-    Objective,
-    Training,
-    isolated,
-    learning_rate_factor,
-    seed_torch,
-    split,
-    train,
-)
-from sklearn_ssl.optimizers import LARS, make_optimizer
-from sklearn_ssl.sources import ArraySource
+from sklearn_ssl._runtime.isolation import isolated, seed_torch
+from sklearn_ssl.data.sources import ArraySource
+from sklearn_ssl.inference.batches import in_batches
+from sklearn_ssl.training.net import train
+from sklearn_ssl.training.objective import Epoch, Objective
+from sklearn_ssl.training.optimizers import LARS, make_optimizer
+from sklearn_ssl.training.schedule import Training, learning_rate_factor, split
 from sklearn_ssl.views import ImageViews
 
 simclr = partial(shrunk, SimCLRTransformer)
@@ -330,7 +324,7 @@ def test_embedding_in_bfloat16_is_near_that_in_float32(photos, backbone):
     model = simclr(backbone=backbone, precision="bfloat16").fit(photos)
     exact, source = model.transform(photos), ArraySource(photos, photos.shape[1:], 2)
     parts = source, model._scaling.on(torch.device("cpu")), torch.device("cpu")
-    rough = in_batches(lambda x: model._embedder()(x).float(), *parts, "bfloat16")
+    rough = in_batches(lambda x: model._network()(x).float(), *parts, "bfloat16")
     error = np.linalg.norm(rough - exact) / np.linalg.norm(exact)
     assert 1e-6 < error < 1e-2
     assert rough.dtype == np.float32

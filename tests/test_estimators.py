@@ -21,7 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
 
 import sklearn_ssl
-from sklearn_ssl import SimCLRTransformer, sources
+from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl.data import sources
 from sklearn_ssl.views import CombinedViews, ImageViews
 
 simclr = partial(shrunk, SimCLRTransformer)

@@ -228,7 +228,7 @@ def test_names_of_backbones_in_errors(images, path):
 
 
 def test_weights_that_are_too_large(images, path, monkeypatch):
-    monkeypatch.setattr("sklearn_ssl.exporting.LARGEST", 10**5)
+    monkeypatch.setattr("sklearn_ssl.inference.onnx.LARGEST", 10**5)
     with pytest.raises(ValueError, match=r"take 0\.00149 GB, but an ONNX file holds at most"):
         simclr().fit(images).to_onnx(path)
     assert not any(path.parent.iterdir())

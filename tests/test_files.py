@@ -27,9 +27,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ssl import DeepClusterEstimator, RotationTransformer, SimCLRTransformer, image_paths
-from sklearn_ssl.inputs import find_samples
-from sklearn_ssl.reading import KeptImages, listed_images
-from sklearn_ssl.sources import ArraySource
+from sklearn_ssl.data.image_lists import StoredImages, listed_images
+from sklearn_ssl.data.inputs import find_samples
+from sklearn_ssl.data.sources import ArraySource
 
 N = 48
 
@@ -266,7 +266,7 @@ def test_training_on_long_images_is_reproducible_and_resumable(array, monkeypatc
     again = pickle.loads(pickle.dumps(simclr().partial_fit(X))).partial_fit(X)
     np.testing.assert_array_equal(again.transform(X), twice)
     # Other parts of the images are seen in the second epoch: not those of the first again.
-    monkeypatch.setattr(KeptImages, "moved", lambda self, rng: self)
+    monkeypatch.setattr(StoredImages, "moved", lambda self, rng: self)
     assert not np.array_equal(simclr(max_epochs=2).fit(X).transform(X), one)
 
 
@@ -497,12 +497,13 @@ def own(cache):
 @pytest.fixture
 def decoded(monkeypatch):
     """How many images were decoded so far."""
-    import sklearn_ssl.reading
+    import sklearn_ssl.data.image_lists
 
     count = []
-    real = sklearn_ssl.reading.read_image
+    real = sklearn_ssl.data.image_lists.read_image
     monkeypatch.setattr(
-        "sklearn_ssl.reading.read_image", lambda *args: count.append(args[0]) or real(*args)
+        "sklearn_ssl.data.image_lists.read_image",
+        lambda *args: count.append(args[0]) or real(*args),
     )
     return count
 
@@ -547,8 +548,10 @@ def test_bad_files_are_not_cached(some_bad, tmp_path, decoded):
 
 @pytest.mark.parametrize("kept", ["memory", "file", "folder"])
 def test_small_blocks_hold_the_same(kept, paths, array, tmp_path, monkeypatch):
-    monkeypatch.setattr("sklearn_ssl.cache.BLOCK_BYTES", 7000)  # two images
-    monkeypatch.setattr("sklearn_ssl.cache.MEMORY_BYTES", 7000 if kept == "file" else 10**9)
+    monkeypatch.setattr("sklearn_ssl.data.decoded_images.BLOCK_BYTES", 7000)  # two images
+    monkeypatch.setattr(
+        "sklearn_ssl.data.decoded_images.MEMORY_BYTES", 7000 if kept == "file" else 10**9
+    )
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     for _ in range(2):
@@ -568,25 +571,25 @@ def test_small_blocks_hold_the_same(kept, paths, array, tmp_path, monkeypatch):
 
 
 def test_an_image_larger_than_a_block(array, monkeypatch):
-    monkeypatch.setattr("sklearn_ssl.cache.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("sklearn_ssl.data.decoded_images.BLOCK_BYTES", 1000)
     source = source_of([*array[:3], array[3, :31]], image_size=32)
     np.testing.assert_array_equal(source.batch(slice(0, 3)).permute(0, 2, 3, 1), array[:3])
 
 
 READING = """
 import sys, os, time
-import sklearn_ssl.cache, sklearn_ssl.reading
+import sklearn_ssl.data.decoded_images, sklearn_ssl.data.image_lists
 from sklearn_ssl import SimCLRTransformer, image_paths
-from sklearn_ssl.inputs import find_samples
+from sklearn_ssl.data.inputs import find_samples
 
-sklearn_ssl.cache.BLOCK_BYTES = 13_000
-sklearn_ssl.reading.TASK = sklearn_ssl.reading.TASKS = 1
-real = sklearn_ssl.reading.read_image
+sklearn_ssl.data.decoded_images.BLOCK_BYTES = 13_000
+sklearn_ssl.data.image_lists.TASK = sklearn_ssl.data.image_lists.TASKS = 1
+real = sklearn_ssl.data.image_lists.read_image
 def slow(*args):
     print("decoded", flush=True)
     time.sleep(0.01)
     return real(*args)
-sklearn_ssl.reading.read_image = slow
+sklearn_ssl.data.image_lists.read_image = slow
 paths, _ = image_paths(sys.argv[1])
 print("begin", flush=True)
 input()  # until the others are there
@@ -653,7 +656,7 @@ def test_a_full_disk_is_explained(paths, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sklearn_ssl.cache.os.fsync", full)
+    monkeypatch.setattr("sklearn_ssl.data.decoded_images.os.fsync", full)
     with pytest.raises(OSError, match=r"could not be written to .*No space left.* Set cache to"):
         source_of(paths, cache=tmp_path)
     monkeypatch.undo()
@@ -686,9 +689,9 @@ def test_waiting_is_told(paths, tmp_path, capsys):
 
 
 def test_blocks_hold_few_files_open(paths, tmp_path, monkeypatch):
-    monkeypatch.setattr("sklearn_ssl.cache.BLOCK_BYTES", 1)
+    monkeypatch.setattr("sklearn_ssl.data.decoded_images.BLOCK_BYTES", 1)
     for cache, memory in (tmp_path, None), (None, 0):
-        monkeypatch.setattr("sklearn_ssl.cache.MEMORY_BYTES", memory)
+        monkeypatch.setattr("sklearn_ssl.data.decoded_images.MEMORY_BYTES", memory)
         files = len(os.listdir("/proc/self/fd"))
         source = source_of(paths, cache=cache)
         assert len(source.array.blocks) == N
@@ -698,7 +701,7 @@ def test_blocks_hold_few_files_open(paths, tmp_path, monkeypatch):
 
 def test_results_do_not_pile_up(paths, monkeypatch):
     """However slow the disk is, only so many images are decoded before they are written."""
-    from sklearn_ssl import reading
+    from sklearn_ssl.data import image_lists as reading
 
     decoded, ahead = [], []
     real_read, real_add = reading.read_image, reading.ImageStore.add
@@ -725,10 +728,10 @@ def test_a_cache_that_is_no_folder(paths, tmp_path):
 KEPT = """
 import sys, threading
 import numpy as np
-import sklearn_ssl.cache
+import sklearn_ssl.data.decoded_images
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.inputs import find_samples
-from sklearn_ssl.sources import learn_scaling
+from sklearn_ssl.data.inputs import find_samples
+from sklearn_ssl.data.sources import learn_scaling
 
 def anonymous():
     lines = open("/proc/self/status").read().splitlines()
@@ -742,8 +745,8 @@ class Images:
     def __getitem__(self, i):
         return np.random.default_rng(i).integers(0, 256, (64, 66, 3), np.uint8)
 
-sklearn_ssl.cache.BLOCK_BYTES = 2**22
-sklearn_ssl.cache.MEMORY_BYTES = 2**23
+sklearn_ssl.data.decoded_images.BLOCK_BYTES = 2**22
+sklearn_ssl.data.decoded_images.MEMORY_BYTES = 2**23
 learn_scaling(find_samples(SimCLRTransformer(), Images(64), reset=True).read())
 before = peak = anonymous()
 ended = threading.Event()

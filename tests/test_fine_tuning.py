@@ -19,11 +19,11 @@ from sklearn_ssl import (
     EncoderTransformer,
     FineTuneClassifier,
     LinearProbe,
+    SemiSupervisedSplit,
     SimCLRTransformer,
     fine_tuning,
     fitting,
 )
-from sklearn_ssl.model_selection import SemiSupervisedSplit
 from sklearn_ssl.views import ImageViews
 
 IMAGES, Y = (part[:300] for part in digits())

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from torch import nn
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.fingerprint import NoContent, fingerprint
+from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
 from sklearn_ssl.views import CombinedViews, ImageViews, PerSampleViews
 
 # Pairs of values with equal content, made anew at each call.
@@ -179,7 +179,7 @@ def test_keys_are_the_same_in_another_process():
         import sys
         sys.path.insert(0, {folder!r})
         import test_fingerprint as t
-        from sklearn_ssl.fingerprint import fingerprint
+        from sklearn_ssl.persistence.fingerprint import fingerprint
         print(fingerprint([[one() for one, _ in t.EQUAL.values()], t.Mine(), t.net()]))
     """).format(folder=str(Path(__file__).parent))
     run = functools.partial(subprocess.run, capture_output=True, text=True, check=True)

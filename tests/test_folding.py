@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.backbones import make_encoder
-from sklearn_ssl.folding import folded
+from sklearn_ssl.networks.encoder import make_encoder
+from sklearn_ssl.networks.fuse_batchnorm import folded
 
 NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
 

@@ -13,9 +13,9 @@ from torch import nn
 
 import sklearn_ssl
 from sklearn_ssl import InpaintingTransformer, SuperResolutionTransformer
-from sklearn_ssl.backbones import make_encoder
-from sklearn_ssl.folding import folded
-from sklearn_ssl.microbatches import micro_batches
+from sklearn_ssl.networks.encoder import make_encoder
+from sklearn_ssl.networks.fuse_batchnorm import folded
+from sklearn_ssl.training.micro_batches import micro_batches
 from sklearn_ssl.views import ImageViews
 
 CIRCLE = np.hypot(*np.mgrid[-3.5:4, -3.5:4]) < 2
@@ -338,7 +338,7 @@ def test_a_backbone_without_maps_is_refused():
 def test_the_map_is_what_the_features_are_made_of(name, layer, shape):
     encoder = make_encoder(name, (3, 32, 32), [0.5] * 3, [0.2] * 3)
     found = tuple(encoder.find_map())
-    assert (encoder.kept.layer, found) == (layer, shape)
+    assert (encoder.map_hook.layer, found) == (layer, shape)
     encoder.eval()
     images = torch.rand(2, 3, 32, 32)
     features, maps = encoder(images, dense=True)
@@ -421,7 +421,7 @@ def test_no_map_is_kept_after_an_error():
     with pytest.raises(RuntimeError):
         encoder(torch.rand(2, 1, 16, 0), dense=True)
     encoder(torch.rand(2, 1, 16, 16))
-    assert encoder.kept.result is None
+    assert encoder.map_hook.result is None
 
 
 def test_maps_in_micro_batches_are_those_of_the_batch():

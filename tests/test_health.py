@@ -23,7 +23,7 @@ from sklearn_ssl import (
     RotationTransformer,
     SimCLRTransformer,
 )
-from sklearn_ssl.health import spread, symptoms
+from sklearn_ssl.training.health import spread, symptoms
 
 simclr = partial(shrunk, SimCLRTransformer)
 
@@ -185,7 +185,7 @@ def test_single_epochs_are_judged_with_those_before(images):
 
 def test_chance_is_the_loss_of_one_who_guesses():
     """Each objective states what it is for a network that gives all samples the same."""
-    from sklearn_ssl.methods.simclr import nt_xent
+    from sklearn_ssl.methods.contrastive.simclr import nt_xent
 
     model = simclr().fit(digits()[0][:100])
     same = torch.ones(7, 4)
@@ -268,7 +268,7 @@ def test_no_spoiled_state_is_kept(images, tmp_path):
     with pytest.raises(ValueError, match="step 3 of epoch 2"):
         simclr(views=Spoiled(8), **settings).fit(images)
     (path,) = tmp_path.rglob("checkpoint.safetensors")
-    state = sklearn_ssl.saving.read_values(path)
+    state = sklearn_ssl.persistence.file_format.read_values(path)
     assert len(state["rows"]) == 1
     assert state["begun"]["n_steps"] == 2
     assert all(value.isfinite().all() for value in state["objective"].values())

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sklearn_ssl import heap
-from sklearn_ssl.engine import isolated
+from sklearn_ssl._runtime import malloc as heap
+from sklearn_ssl._runtime.isolation import isolated
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 glibc = pytest.mark.skipif(
@@ -25,7 +25,7 @@ FAULTS = """
 import resource
 import torch
 torch.set_num_threads(1)
-from sklearn_ssl.heap import kept_heap
+from sklearn_ssl._runtime.malloc import untrimmed_heap
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -39,8 +39,8 @@ def kept():
 
 counts = [faults()]
 before = kept()
-with kept_heap():
-    with kept_heap():
+with untrimmed_heap():
+    with untrimmed_heap():
         faults()
     counts.append(faults())  # the inner one has not ended it
     within = kept() - before
@@ -78,7 +78,7 @@ def test_settings_of_the_environment_are_left_alone():
 
 def test_forked_processes_begin_anew():
     """While another thread holds the locks, of which no thread is left in the new process."""
-    with heap.kept_heap(), isolated(torch.device("cpu")), ThreadPoolExecutor(1) as threads:
+    with heap.untrimmed_heap(), isolated(torch.device("cpu")), ThreadPoolExecutor(1) as threads:
         assert threads.submit(forked).result() == 1
 
 
@@ -90,18 +90,18 @@ def forked():
 
 def inside():
     """Return how many contexts are open inside of one."""
-    with heap.kept_heap(), isolated(torch.device("cpu")):
+    with heap.untrimmed_heap(), isolated(torch.device("cpu")):
         return heap._users
 
 
 def test_nothing_is_done_where_it_is_not_wanted(monkeypatch):
     monkeypatch.setattr(heap, "_set", lambda *args: pytest.fail("told glibc"))
-    with heap.kept_heap(False):
+    with heap.untrimmed_heap(False):
         pass
 
 
 def test_other_systems_are_left_alone(monkeypatch):
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
     monkeypatch.setattr(heap, "_set", lambda *args: pytest.fail("told another C library"))
-    with heap.kept_heap():
+    with heap.untrimmed_heap():
         pass

@@ -12,8 +12,8 @@ import torch
 from common import each_method, shrunk
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.inputs import find_samples
-from sklearn_ssl.sources import ArraySource, DeviceSource, learn_scaling, one_behind
+from sklearn_ssl.data.inputs import find_samples
+from sklearn_ssl.data.sources import ArraySource, DeviceSource, learn_scaling, one_behind
 
 
 def source_of(X, image_shape=None):
@@ -138,7 +138,9 @@ def test_image_scales(values, low, high):
 
 
 def test_scaling_has_the_statistics_of_the_whole_set(photos, monkeypatch):
-    monkeypatch.setattr("sklearn_ssl.sources.CHUNK_VALUES", 7 * 3072)  # parts of 7, the last of 2
+    monkeypatch.setattr(
+        "sklearn_ssl.data.sources.CHUNK_VALUES", 7 * 3072
+    )  # parts of 7, the last of 2
     scaling = learn_scaling(source_of(photos))
     np.testing.assert_allclose(scaling.mean, (photos / 255).mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(scaling.std, (photos / 255).std((0, 1, 2)), rtol=1e-5)
@@ -234,7 +236,7 @@ def test_sparse_input():
 
 @pytest.mark.parametrize(("value", "name"), [(np.nan, "NaN"), (-np.inf, "infinity")])
 def test_not_finite_names_the_sample(images, value, name, monkeypatch):
-    monkeypatch.setattr("sklearn_ssl.sources.CHUNK_VALUES", 7 * 64)  # parts of 7 samples
+    monkeypatch.setattr("sklearn_ssl.data.sources.CHUNK_VALUES", 7 * 64)  # parts of 7 samples
     X = images.astype(np.float32)
     X[[17, 30], 3, 3] = value
     with pytest.raises(ValueError, match=f"contains {name}: sample 17 is the first"):

@@ -1,8 +1,10 @@
 """The arrows between the parts, and that no method is left out anywhere."""
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,77 +14,31 @@ from common import METHODS
 import sklearn_ssl
 
 PACKAGE = Path(sklearn_ssl.__file__).parent
+# Which folders and files at the top of the package each of them may import, besides itself.
 ARROWS = {
-    "_sklearn": set(),
-    "optimizers": set(),
+    "_runtime": set(),
     "parameters": set(),
-    "timing": set(),
-    "data": {"data", "decoding", "folders", "recipes", "telling"},
-    "defaults": set(),
-    "engine": {"health", "microbatches", "optimizers", "telling", "timing"},
-    "microbatches": set(),
-    "health": {"telling"},
-    "telling": set(),
-    "fingerprint": set(),
-    "memory": {"fingerprint", "locking", "saving", "telling"},
-    "embedding": {"engine", "heap", "sources"},
-    "fitting": {"backbones", "data", "embedding", "engine", "health", "heap", "sources", "views"},
-    "decoding": set(),
-    "locking": set(),
-    "cache": {"locking"},
-    "reading": {"cache", "data", "decoding"},
-    "sources": {"cache", "data", "reading"},
-    "inputs": {"_sklearn", "data", "decoding", "reading", "sources", "telling"},
-    "folders": set(),
-    "saving": {"data", "sources", "views"},
-    "exporting": {"engine", "saving"},
-    "loading": {"discovery", "fine_tuning", "methods", "saving"},
-    "checkpoints": {"saving"},
-    "backbones": {"checkpoints", "vision_transformers"},
-    "vision_transformers": set(),
-    "layers": set(),
-    "colors": set(),
-    "folding": set(),
-    "heap": set(),
-    "recipes": set(),
-    "views": {"parameters", "recipes", "views"},
-    "embedder": {
-        *("_sklearn", "backbones", "defaults", "embedding", "engine", "folding", "inputs"),
-        *("recipes", "saving"),
-    },
+    "data": {"_runtime", "parameters"},
+    "views": {"parameters"},
+    "persistence": {"_runtime", "data", "views"},
+    "networks": {"persistence"},
+    "inference": {"_runtime", "data", "networks", "parameters", "persistence"},
+    "training": {"_runtime", "data", "inference", "networks", "views"},
     "base": {
-        *("_sklearn", "backbones", "embedder", "embedding", "engine", "exporting", "fingerprint"),
-        *("fitting", "health", "inputs", "memory", "optimizers", "telling"),
-        *("data", "defaults", "parameters", "timing"),
+        *("_runtime", "data", "inference", "networks", "parameters", "persistence", "training"),
     },
     "methods": {
-        *("_sklearn", "backbones", "base", "colors", "data", "decompositions", "embedder"),
-        *("embedding", "engine", "inputs", "layers", "parameters", "recipes", "saving", "sources"),
-        *("telling", "views", "vision_transformers"),
+        *("_runtime", "base", "data", "inference", "networks", "parameters", "persistence"),
+        *("training", "views"),
     },
     "discovery": {"base", "methods"},
-    "inspection": {
-        *("comparison", "data", "decompositions", "embedding", "engine", "inputs", "inspection"),
-        *("labels", "methods", "neighbors", "sources"),
+    "metrics": {"_runtime", "data", "inference"},
+    "evaluation": {
+        *("_runtime", "base", "data", "inference", "methods", "metrics", "networks"),
+        *("parameters", "persistence", "training", "views"),
     },
-    "comparison": {
-        *("base", "decompositions", "embedding", "inputs", "labels", "methods", "model_selection"),
-        "probes",
-    },
-    "fine_tuning": {
-        *("_sklearn", "backbones", "base", "embedder", "embedding", "engine", "heap", "inputs"),
-        *("labels", "layers", "methods", "parameters", "probes", "recipes", "saving", "timing"),
-        "views",
-    },
-    "decompositions": set(),
-    "labels": {"telling"},
-    "neighbors": {"engine"},
-    "metrics": {"decompositions", "embedding", "engine", "labels", "metrics", "neighbors"},
-    "model_selection": {"labels"},
-    "probes": {
-        *("_sklearn", "decompositions", "engine", "labels", "neighbors", "parameters", "telling"),
-    },
-    "__init__": {"comparison", "data", "fine_tuning", "folders", "loading", "methods", "probes"},
+    "inspection": {"_runtime", "data", "evaluation", "inference", "methods", "metrics"},
+    "__init__": {"data", "evaluation", "methods", "persistence"},
 }
 
 
@@ -104,8 +60,24 @@ def test_arrows_point_one_way(path):
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     modules = list(imports(path))
     ours = {m.split(".")[1] for m in modules if m.startswith("sklearn_ssl.")}
-    assert ours <= ARROWS[part]
-    assert part == "engine" or not any(m.split(".")[0] == "skorch" for m in modules)
+    assert ours <= ARROWS[part] | {part}
+    in_training = path.parent == PACKAGE / "training"
+    assert in_training or not any(m.split(".")[0] == "skorch" for m in modules)
+
+
+def test_table_of_arrows_is_complete_and_has_no_cycle():
+    parts = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py")}
+    assert set(ARROWS) == {part.removesuffix(".py") for part in parts}
+    tuple(TopologicalSorter(ARROWS).static_order())  # raises where there is a cycle
+
+
+def test_contributing_lists_every_folder():
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    table = text.partition("## Where things are")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `([^`]+)` \|", table, flags=re.M)
+    folders = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")} - {Path()}
+    files = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
+    assert sorted(listed) == sorted({f"{folder}/" for folder in folders} | files)
 
 
 def test_every_method_is_public():

@@ -14,11 +14,11 @@ from torch import nn
 
 import sklearn_ssl
 from sklearn_ssl import MAETransformer
-from sklearn_ssl.backbones import make_encoder
 from sklearn_ssl.inspection import PretextDisplay
-from sklearn_ssl.layers import PatchDecoder
-from sklearn_ssl.methods.mae import MAEObjective, MaskedColumnsObjective, SimMIMObjective
-from sklearn_ssl.microbatches import micro_batches
+from sklearn_ssl.methods.generative.mae import MAEObjective, MaskedColumnsObjective, SimMIMObjective
+from sklearn_ssl.networks.decoders import PatchDecoder
+from sklearn_ssl.networks.encoder import make_encoder
+from sklearn_ssl.training.micro_batches import micro_batches
 from sklearn_ssl.views import ImageViews, RowViews
 
 

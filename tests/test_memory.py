@@ -105,7 +105,7 @@ def test_a_fit_is_read_back_to_the_bit(method, kind, images, tmp_path, trainings
     )
     assert counted(trainings) == (0, 0)
     torch.testing.assert_close(torch.random.get_rng_state(), state)
-    plain._kept_as = first._kept_as
+    plain._cache_inputs = first._cache_inputs
     assert_same(plain, first, X)
     assert_same(first, second, X)
     assert second.history_ == first.history_
@@ -303,11 +303,11 @@ def test_files_are_not_read_again(files, tmp_path, trainings, monkeypatch):
     first = simclr(**settings).fit(files)
     embedding = first.transform(files)
     with monkeypatch.context() as broken:
-        broken.setattr(sklearn_ssl.inputs, "read_images", None)
+        broken.setattr(sklearn_ssl.data.inputs, "read_images", None)
         again = simclr(**settings).fit(files)
         np.testing.assert_array_equal(again.transform(files), embedding)
     assert counted(trainings)[0] == 1
-    first._kept_as = again._kept_as
+    first._cache_inputs = again._cache_inputs
     assert_same(first, again, files)
     os.utime(files[3], (1, 1))
     simclr(**settings).fit(files)
@@ -559,7 +559,7 @@ def test_the_scale_of_half_precision_is_kept(images, tmp_path, monkeypatch):
 
 def test_without_a_seed_it_goes_on_with_that_of_its_beginning(images, tmp_path):
     path, model = begun(images, tmp_path, random_state=None)
-    seed = sklearn_ssl.saving.read_values(path)["seed"]
+    seed = sklearn_ssl.persistence.file_format.read_values(path)["seed"]
     assert model.fit(images)._seed == seed
     assert STEPS.n < 15
 
@@ -601,7 +601,7 @@ def test_callbacks_whose_state_cannot_be_kept(images, tmp_path):
     """There are no checkpoints, and it is said; the finished fit is kept."""
     settings = {"max_epochs": 3, "memory": tmp_path, "callbacks": [Secretive()]}
     with pytest.warns(
-        UserWarning, match="The checkpoint cannot be kept .* as a callback may"
+        UserWarning, match="The checkpoint cannot be cached .* as a callback may"
     ) as warned:
         first = simclr(**settings).fit(images)
     assert len(warned) == 1
@@ -662,9 +662,11 @@ def test_a_checkpoint_of_other_data_is_not_used(images, tmp_path):
 
 def test_a_checkpoint_of_another_version_is_told(images, tmp_path, monkeypatch):
     with monkeypatch.context() as older:
-        real = sklearn_ssl.memory.version
+        real = sklearn_ssl.persistence.fit_cache.version
         older.setattr(
-            sklearn_ssl.memory, "version", lambda name: "1.0" if name == "torch" else real(name)
+            sklearn_ssl.persistence.fit_cache,
+            "version",
+            lambda name: "1.0" if name == "torch" else real(name),
         )
         _, model = begun(images, tmp_path)
     with pytest.warns(UserWarning, match=r"\(torch 1.0, now 2[^,]*\) and cannot go on"):
@@ -691,7 +693,7 @@ def test_disk_full(images, tmp_path, trainings, disk_full):
     settings = {"max_epochs": 3, "memory": tmp_path / "kept", "callbacks": [trainings]}
     disk_full()
     with pytest.warns(
-        UserWarning, match=r"The checkpoint cannot be kept in .*: File too large"
+        UserWarning, match=r"The checkpoint cannot be cached in .*: File too large"
     ) as warned:
         model = simclr(**settings).fit(images)
     assert len(warned) == 1
@@ -709,7 +711,7 @@ def test_a_disk_that_is_full_after_some_epochs(images, tmp_path, disk_full):
     path, model = begun(images, tmp_path)
     kept = path.read_bytes()
     disk_full()
-    with pytest.warns(UserWarning, match="cannot be kept"):
+    with pytest.warns(UserWarning, match="cannot be cached"):
         model.fit(images)
     disk_full(-1)
     assert STEPS.n < 15
@@ -931,7 +933,7 @@ NOT_KEPT = {
     "hidden state": ({"backbone": Hidden()}, "from its state_dict alone"),
     "state that is no value": (
         {"backbone": nn.Sequential(nn.Flatten(), WithState(64, 8))},
-        "cannot be kept in .*slice",
+        "cannot be cached in .*slice",
     ),
 }
 
@@ -1034,9 +1036,9 @@ def test_a_folder_that_is_gone_stops_no_transform(images, tmp_path):
 
     shutil.rmtree(tmp_path / "kept")
     (tmp_path / "kept").write_text("in the way")
-    with pytest.warns(UserWarning, match="The embedding is not kept: .*Fits cannot be kept in"):
+    with pytest.warns(UserWarning, match="The embedding is not cached: .*Fits cannot be cached in"):
         np.testing.assert_array_equal(model.transform(images), embedding)
-    with pytest.raises(OSError, match=r"Fits cannot be kept in .*Set memory to a folder"):
+    with pytest.raises(OSError, match=r"Fits cannot be cached in .*Set memory to a folder"):
         clone(model).fit(images[:40])
 
 

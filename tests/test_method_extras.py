@@ -24,9 +24,9 @@ from sklearn_ssl import (
     RotationTransformer,
     SuperResolutionTransformer,
 )
-from sklearn_ssl.folding import folded
+from sklearn_ssl.networks.fuse_batchnorm import folded
+from sklearn_ssl.networks.vit import attention_maps
 from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
-from sklearn_ssl.vision_transformers import attention_maps
 
 
 @pytest.mark.parametrize("backbone", ["small_convnet", "small_vit", "resnet18", "vit_b_16"])
@@ -348,7 +348,7 @@ def by_hand(model, X, crops):
 def test_emp_ssl_embeds_the_mean_over_crops(photos):
     X = photos[:40]
     whole = shrunk(EMPSSLTransformer, mirror=False).fit(X)
-    assert whole._embedder() is whole.encoder_ is whole._objective.encoder
+    assert whole._network() is whole.encoder_ is whole._objective.encoder
     np.testing.assert_allclose(whole.transform(X), by_hand(whole, X, [(0, 0, 32)]), atol=1e-4)
     # The range of the places, 16 pixels along each side, in halves: their middles are 4 and 12.
     four = shrunk(EMPSSLTransformer, n_patches=4, mirror=False).fit(X)
@@ -368,7 +368,7 @@ def test_emp_ssl_crops_are_as_large_as_those_of_the_views(photos):
     views = ImageViews(crop_area=(0.5, 0.625), crop_aspect=(1.0, 1.0), n_views=2)
     for recipe, side, n_out in ((views, 24, 32), (enlarged, 16, 32), ("auto", 16, 16)):
         model = shrunk(EMPSSLTransformer, views=recipe, n_patches=2).fit(photos[:20])
-        rows = model._embedder().rows
+        rows = model._network().rows
         assert rows.shape == (2, n_out, 32)
         assert ((rows > 0).any(dim=1).sum(dim=1) == side).all()
 
@@ -379,7 +379,7 @@ def test_emp_ssl_views(photos, images):
     tiny = shrunk(EMPSSLTransformer).fit(images[:20])  # crops of 4 pixels would show nothing
     assert tiny.views_(torch.rand(5, 1, 8, 8))[0].shape == (5, 1, 8, 8)
     rows = shrunk(EMPSSLTransformer, n_patches=4).fit(images[:20].reshape(20, -1))
-    assert rows._embedder() is rows.encoder_
+    assert rows._network() is rows.encoder_
     views = rows.views_(torch.rand(30, 64))
     assert len({view.numpy().tobytes() for view in views}) == 8
     with pytest.raises(ValueError, match="two views or more; the view recipe gave 1"):
@@ -419,7 +419,7 @@ def test_emp_ssl_with_patches_is_kept_written_and_read(photos, tmp_path, setting
     np.testing.assert_array_equal(sklearn_ssl.load(tmp_path / "saved").transform(X), embedding)
     model.partial_fit(X)
     assert np.abs(model.transform(X) - embedding).max() > 1e-4
-    assert len(model._embedder().rows) == 3
+    assert len(model._network().rows) == 3
 
 
 @pytest.mark.parametrize("backbone", ["small_convnet", "small_vit"])
@@ -437,7 +437,7 @@ def test_emp_ssl_with_patches_is_folded(photos):
     """The encoder is called once for all crops, else its batch norms could not be folded."""
     model = shrunk(EMPSSLTransformer, n_patches=4).fit(photos[:20])
     samples = torch.rand(3, 3, 32, 32)
-    embedder = model._embedder()
+    embedder = model._network()
     network = folded(embedder, samples)
     assert network is not embedder
     with torch.no_grad():

@@ -12,8 +12,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_references import check_inputs
 
-from sklearn_ssl import RotationTransformer, SimCLRTransformer, metrics, neighbors
+from sklearn_ssl import RotationTransformer, SimCLRTransformer, metrics
 from sklearn_ssl.metrics import geometry
+from sklearn_ssl.metrics import nearest as neighbors
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(60, 5)), RNG.integers(0, 4, 60)

@@ -9,8 +9,9 @@ import torch
 from common import each_method, shrunk, suited
 from torch import nn
 
-from sklearn_ssl import DINOTransformer, SimCLRTransformer, engine
-from sklearn_ssl.microbatches import micro_batches, needs_whole_batches
+from sklearn_ssl import DINOTransformer, SimCLRTransformer
+from sklearn_ssl.training import net as engine
+from sklearn_ssl.training.micro_batches import micro_batches, needs_whole_batches
 
 simclr = partial(shrunk, SimCLRTransformer)
 

@@ -8,8 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, cross_validate
 from sklearn.pipeline import make_pipeline
 
-from sklearn_ssl import KNNProbe, LinearProbe
-from sklearn_ssl.model_selection import SemiSupervisedSplit
+from sklearn_ssl import KNNProbe, LinearProbe, SemiSupervisedSplit
 
 X, Y = load_digits(return_X_y=True)
 FEW = np.where(np.random.default_rng(0).random(len(Y)) < 0.1, Y, -1)

@@ -22,9 +22,13 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
-from sklearn_ssl import DeepClusterEstimator, SimCLRTransformer, base, embedder, engine, fitting
-from sklearn_ssl.engine import SSLNet, gpu_freed, resolve_device
-from sklearn_ssl.sources import ArraySource
+from sklearn_ssl import DeepClusterEstimator, SimCLRTransformer, base
+from sklearn_ssl._runtime.device import gpu_freed, resolve_device
+from sklearn_ssl.data.sources import ArraySource
+from sklearn_ssl.inference import embedder
+from sklearn_ssl.training import net as engine
+from sklearn_ssl.training import run as fitting
+from sklearn_ssl.training.net import SSLNet
 
 simclr = partial(shrunk, SimCLRTransformer)
 X, y = (part[:120] for part in digits())

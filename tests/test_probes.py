@@ -9,7 +9,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler, normalize
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sklearn_ssl import KNNProbe, LinearProbe, neighbors, probes
+from sklearn_ssl import KNNProbe, LinearProbe
+from sklearn_ssl.evaluation import probes
+from sklearn_ssl.metrics import nearest as neighbors
 
 X, Y = load_digits(return_X_y=True)
 

@@ -13,24 +13,28 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
 from torch import nn
 
-from sklearn_ssl.backbones import make_encoder
-from sklearn_ssl.engine import Epoch
-from sklearn_ssl.methods.colorization import ColorizationObjective
-from sklearn_ssl.methods.deepcluster import (
+from sklearn_ssl.methods.clustering.deepcluster import (
     DeepClusterObjective,
     split_largest,
     uniform_over_clusters,
 )
-from sklearn_ssl.methods.dino import DINOHead, DINOObjective, dino_loss
-from sklearn_ssl.methods.emp_ssl import EMPSSLObjective, coding_rate
-from sklearn_ssl.methods.exemplar import ExemplarObjective
-from sklearn_ssl.methods.inpainting import InpaintingObjective, central, reversed_gradient
-from sklearn_ssl.methods.jigsaw import JigsawObjective, far_permutations
-from sklearn_ssl.methods.mae import MAEObjective, MaskedColumnsObjective, SimMIMObjective
-from sklearn_ssl.methods.relative_patch import RelativePatchObjective, without_colors
-from sklearn_ssl.methods.rotation import TRANSFORMATIONS, RotationObjective
-from sklearn_ssl.methods.simclr import SimCLRObjective, nt_xent
-from sklearn_ssl.methods.super_resolution import SuperResolutionObjective
+from sklearn_ssl.methods.contrastive.exemplar import ExemplarObjective
+from sklearn_ssl.methods.contrastive.simclr import SimCLRObjective, nt_xent
+from sklearn_ssl.methods.distillation.dino import DINOHead, DINOObjective, dino_loss
+from sklearn_ssl.methods.generative.colorization import ColorizationObjective
+from sklearn_ssl.methods.generative.inpainting import (
+    InpaintingObjective,
+    central,
+    reversed_gradient,
+)
+from sklearn_ssl.methods.generative.mae import MAEObjective, MaskedColumnsObjective, SimMIMObjective
+from sklearn_ssl.methods.generative.super_resolution import SuperResolutionObjective
+from sklearn_ssl.methods.non_contrastive.emp_ssl import EMPSSLObjective, coding_rate
+from sklearn_ssl.methods.predictive.jigsaw import JigsawObjective, far_permutations
+from sklearn_ssl.methods.predictive.relative_patch import RelativePatchObjective, without_colors
+from sklearn_ssl.methods.predictive.rotation import TRANSFORMATIONS, RotationObjective
+from sklearn_ssl.networks.encoder import make_encoder
+from sklearn_ssl.training.objective import Epoch
 from sklearn_ssl.views.tiles import Tiles
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 import sklearn_ssl
 from sklearn_ssl import DeepClusterEstimator, DINOTransformer, SimCLRTransformer
-from sklearn_ssl.saving import read_estimator
+from sklearn_ssl.persistence.file_format import read_estimator
 from sklearn_ssl.views import ImageViews
 
 
@@ -135,7 +135,7 @@ def test_a_file_appears_when_it_is_complete(images, path, monkeypatch):
         Path(part).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sklearn_ssl.saving.save_file", full)
+    monkeypatch.setattr("sklearn_ssl.persistence.file_format.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         model.save(path)
     assert path.read_bytes() == before
@@ -146,7 +146,7 @@ def rewritten(path, change):
     """Write the file anew with other text, with a fingerprint that fits."""
     from safetensors import safe_open
 
-    from sklearn_ssl.saving import _digest
+    from sklearn_ssl.persistence.file_format import _digest
 
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["sklearn_ssl"])

@@ -13,8 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 import sklearn_ssl
 from sklearn_ssl import JigsawTransformer, RelativePatchTransformer
-from sklearn_ssl.methods.jigsaw import far_permutations
-from sklearn_ssl.methods.relative_patch import pairs
+from sklearn_ssl.methods.predictive.jigsaw import far_permutations
+from sklearn_ssl.methods.predictive.relative_patch import pairs
 from sklearn_ssl.views.tiles import Tiles, rearranged
 
 BOTH = pytest.mark.parametrize("method", [JigsawTransformer, RelativePatchTransformer])

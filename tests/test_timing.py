@@ -22,10 +22,10 @@ from sklearn.pipeline import make_pipeline
 
 import sklearn_ssl
 from sklearn_ssl import DeepClusterEstimator, DINOTransformer, SimCLRTransformer
-from sklearn_ssl.backbones import make_backbone
-from sklearn_ssl.engine import learning_rate_factor
-from sklearn_ssl.methods.deepcluster import DeepClusterObjective
-from sklearn_ssl.timing import Clock, seconds_of
+from sklearn_ssl.methods.clustering.deepcluster import DeepClusterObjective
+from sklearn_ssl.networks.backbone import make_backbone
+from sklearn_ssl.training.clock import Clock, seconds_of
+from sklearn_ssl.training.schedule import learning_rate_factor
 
 X = digits()[0][:60]
 pytestmark = pytest.mark.filterwarnings("ignore:Nothing was learned")  # by 60 samples

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sklearn_ssl.recipes import Recipe
+from sklearn_ssl.parameters import Recipe
 
 CHANNELS = "auto", "first", "last"
 NORMALIZATIONS = "auto", "data", "imagenet"

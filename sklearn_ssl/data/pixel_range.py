@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_ssl.telling import tell
+from sklearn_ssl._runtime.warnings import tell
 
 # By so many pixels of a channel its outliers are found, and by so many of all channels together.
 PIXELS, ALL_PIXELS = 2**18, 2**22

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 
+from sklearn_ssl.data.folders import SUFFIXES
+from sklearn_ssl.data.image_decoding import is_image, is_pillow
 from sklearn_ssl.data.on_disk import OnDisk
-from sklearn_ssl.decoding import is_image, is_pillow
-from sklearn_ssl.folders import SUFFIXES
 
 # Keys of a dict that hold an image, and those that a column of samples is looked for in.
 IMAGE_KEYS = "image", "img", "bytes", "path"

@@ -8,8 +8,8 @@ from sklearn.model_selection import check_cv, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ssl.embedding import transformed
-from sklearn_ssl.labels import check_some, labels_of
+from sklearn_ssl.data.labels import check_some, labels_of
+from sklearn_ssl.inference.batches import transformed
 
 
 class ClusteringDisplay:

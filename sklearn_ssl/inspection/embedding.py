@@ -5,11 +5,11 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
 
-from sklearn_ssl.decompositions import fit_pca
-from sklearn_ssl.embedding import transformed
-from sklearn_ssl.inputs import taken
+from sklearn_ssl._runtime.decompositions import fit_pca
+from sklearn_ssl.data.inputs import taken
+from sklearn_ssl.data.labels import as_labels, codes_of, readable_rows
+from sklearn_ssl.inference.batches import transformed
 from sklearn_ssl.inspection.pictures import chosen, pictures_of
-from sklearn_ssl.labels import as_labels, codes_of, readable_rows
 
 N_CLASSES = 20  # that have a colour of their own
 
@@ -252,10 +252,10 @@ class EmbeddingDisplay:
 
 def _apart(positions, distance, n):
     """Return indices of at most n positions, none nearer to another than a distance."""
-    kept = []
+    chosen = []
     for i, position in enumerate(positions):
-        if len(kept) == n:
+        if len(chosen) == n:
             break
-        if not kept or np.abs(positions[kept] - position).max(axis=1).min() > distance:
-            kept.append(i)
-    return kept
+        if not chosen or np.abs(positions[chosen] - position).max(axis=1).min() > distance:
+            chosen.append(i)
+    return chosen

@@ -1,6 +1,6 @@
 """Scores over the number of labels."""
 
-from sklearn_ssl.comparison import compare
+from sklearn_ssl.evaluation.comparison import compare
 
 
 class LabelEfficiencyDisplay:

@@ -3,8 +3,9 @@
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
-from sklearn_ssl.embedding import transformed
-from sklearn_ssl.inputs import taken
+from sklearn_ssl.data.inputs import taken
+from sklearn_ssl.data.labels import codes_of, readable_rows
+from sklearn_ssl.inference.batches import transformed
 from sklearn_ssl.inspection.pictures import (
     RIGHT,
     UNKNOWN,
@@ -14,8 +15,7 @@ from sklearn_ssl.inspection.pictures import (
     pictures_of,
     show,
 )
-from sklearn_ssl.labels import codes_of, readable_rows
-from sklearn_ssl.neighbors import nearest
+from sklearn_ssl.metrics.nearest import nearest
 
 
 class NeighborsDisplay:

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from sklearn_ssl.inputs import recognized
-from sklearn_ssl.methods.encoder import EncoderTransformer
-from sklearn_ssl.sources import learn_scaling
+from sklearn_ssl.data.inputs import recognized
+from sklearn_ssl.data.sources import learn_scaling
+from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
 
 RIGHT, WRONG, UNKNOWN = "tab:green", "tab:red", "lightgray"
 

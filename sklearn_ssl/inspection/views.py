@@ -5,10 +5,11 @@ import torch
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from sklearn_ssl._runtime.isolation import isolated, seed_torch
 from sklearn_ssl.data import images_of
-from sklearn_ssl.embedding import views_of
-from sklearn_ssl.engine import isolated, seed_torch
-from sklearn_ssl.inputs import taken
+from sklearn_ssl.data.inputs import taken
+from sklearn_ssl.data.sources import learn_scaling
+from sklearn_ssl.inference.batches import views_of
 from sklearn_ssl.inspection.pictures import (
     as_pictures,
     check_images,
@@ -18,7 +19,6 @@ from sklearn_ssl.inspection.pictures import (
     rows_of,
     show,
 )
-from sklearn_ssl.sources import learn_scaling
 
 
 class ViewsDisplay:

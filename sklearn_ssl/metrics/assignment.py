@@ -5,7 +5,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from sklearn_ssl.labels import check_some, labels_of
+from sklearn_ssl.data.labels import check_some, labels_of
 
 
 def clustering_accuracy(labels_true, labels_pred, *, unlabeled="auto"):
@@ -189,8 +189,8 @@ def _pixel_counts(y_true, y_pred, ignore_label, match):
             if labels.dtype.kind not in "iub":
                 raise ValueError(f"{name} must hold whole numbers. Map {i} is {labels.dtype}.")
     if ignore_label is not None:
-        kept = [t != ignore_label for t, _ in maps]
-        maps = [(t[k], p[k]) for (t, p), k in zip(maps, kept, strict=True)]
+        labeled = [t != ignore_label for t, _ in maps]
+        maps = [(t[k], p[k]) for (t, p), k in zip(maps, labeled, strict=True)]
     classes = _found(t for t, _ in maps)
     told = _found(p for _, p in maps)
     if not len(classes):

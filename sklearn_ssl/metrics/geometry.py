@@ -5,10 +5,10 @@ import torch
 from sklearn.utils import check_array, gen_batches
 from torch.nn.functional import normalize
 
-from sklearn_ssl.decompositions import symmetric_eigh
-from sklearn_ssl.engine import full_precision
-from sklearn_ssl.labels import check_readable
-from sklearn_ssl.neighbors import BLOCK_BYTES
+from sklearn_ssl._runtime.decompositions import symmetric_eigh
+from sklearn_ssl._runtime.device import full_precision
+from sklearn_ssl.data.labels import check_readable
+from sklearn_ssl.metrics.nearest import BLOCK_BYTES
 
 FIRST, LAST = 11, 100  # ranks that the slope of alpha_req is taken over
 

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length
 
-from sklearn_ssl.labels import check_readable, codes_of
-from sklearn_ssl.neighbors import blocks_of_similarities, nearest, votes
+from sklearn_ssl.data.labels import check_readable, codes_of
+from sklearn_ssl.metrics.nearest import blocks_of_similarities, nearest, votes
 
 
 def recall_at_k(X, y, X_gallery=None, y_gallery=None, *, k=1, unlabeled="auto"):

@@ -2,8 +2,9 @@
 
 import torch
 
-from sklearn_ssl.embedding import transformed, views_of
-from sklearn_ssl.engine import isolated, resolve_device, seed_torch
+from sklearn_ssl._runtime.device import resolve_device
+from sklearn_ssl._runtime.isolation import isolated, seed_torch
+from sklearn_ssl.inference.batches import transformed, views_of
 from sklearn_ssl.metrics.geometry import alignment, rankme, uniformity
 
 

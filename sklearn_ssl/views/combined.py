@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from sklearn_ssl.parameters import suggesting
-from sklearn_ssl.recipes import Recipe
+from sklearn_ssl.parameters import Recipe, suggesting
 from sklearn_ssl.views.image import ImageViews
 
 

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import affine_grid, embedding_bag, grid_sample
 
-from sklearn_ssl.parameters import suggesting
-from sklearn_ssl.recipes import Recipe
+from sklearn_ssl.parameters import Recipe, suggesting
 
 # Rec. 601 luma, the weights of torchvision's and Pillow's conversion to gray.
 LUMA = (0.299, 0.587, 0.114)

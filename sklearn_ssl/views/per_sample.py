@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sklearn_ssl.recipes import Recipe
+from sklearn_ssl.parameters import Recipe
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sklearn_ssl.parameters import suggesting
-from sklearn_ssl.recipes import Recipe
+from sklearn_ssl.parameters import Recipe, suggesting
 
 
 @suggesting

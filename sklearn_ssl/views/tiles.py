@@ -1,4 +1,4 @@
-"""Tiles: parts of images at the places of a grid, kept apart, and alike but for what they show."""
+"""Tiles: parts of images at the places of a grid, with gaps between them, and normalized."""
 
 import math
 from dataclasses import dataclass

@@ -1,0 +1,1 @@
+"""What the process is: devices, random states, memory allocation, locks, warnings."""

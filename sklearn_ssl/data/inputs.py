@@ -1,0 +1,548 @@
+"""What X may be: its checks, and the source of its samples."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from sklearn import get_config
+from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils.validation import validate_data
+
+from sklearn_ssl._runtime.sklearn_private import _check_feature_names
+from sklearn_ssl._runtime.warnings import tell
+from sklearn_ssl.data import images_of
+from sklearn_ssl.data.image_decoding import AmbiguousLayout, channel_axis, is_missing, is_pillow
+from sklearn_ssl.data.image_lists import (
+    StoredImages,
+    listed_images,
+    read_images,
+    rows_of,
+    told_apart,
+    typical_size,
+    value_ranges,
+    what_went_wrong,
+)
+from sklearn_ssl.data.on_disk import OnDisk
+from sklearn_ssl.data.recognition import is_path_of_image, is_shape_of_one, recognized
+from sklearn_ssl.data.sources import ArraySource, ImagesSource
+
+
+def find_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
+    """Check X; return its source, or the images that it lists. ``read()`` of both is the source.
+
+    With ``reset`` learn what X is like, else compare it with fit's. Sets ``n_features_in_`` on the
+    estimator and, for images, ``image_shape_`` (h, w, c), that of listed ones when they are read.
+    These get at most ``largest_size`` where ``image_size`` is "auto".
+    """
+    X, channels = recognized(X), images_of(estimator).channels
+    # Whether pixels were and will be read as bytes, in whatever number type they come.
+    listed = not reset and getattr(estimator, "_listed", False)
+    if listed and hasattr(X, "columns"):
+        _check_feature_names(estimator, X, reset=False)
+    images, n_features = listed_images(X, expected=listed), 1  # a column of images
+    if images is None:
+        source = _array_source(estimator, _as_array(X), reset, min_samples)
+        if not _to_be_resized(estimator, source, reset, listed):
+            _check_finite(source, getattr(estimator, "feature_names_in_", None))
+            _check_shape(estimator, source, reset)
+            if source.is_image and not reset:
+                estimator._scaling.check(source, type(estimator).__name__)
+            if reset:
+                estimator._listed = False
+            return source
+        images = source.array
+        if not isinstance(images, OnDisk):
+            images = list(images.reshape(len(source), *source.sample_shape))
+        channels = "last" if source.channel_axis == 2 else "first"
+        n_features = math.prod(source.sample_shape)
+    if reset:
+        size = estimator.image_size
+        size = (
+            typical_size(images, largest_size, channels) if isinstance(size, str) else size,
+        ) * 2
+        _check_feature_names(estimator, X, reset=True)
+        estimator.n_features_in_, estimator._listed = n_features, True
+    else:
+        size = _shape_of_fit(estimator)[:2]
+    return ListedImages(estimator, images, size, reset, min_samples, channels)
+
+
+@dataclass
+class ListedImages:
+    """Images that X lists, which are decoded when they are read."""
+
+    estimator: object
+    images: object  # by their number
+    size: tuple  # (height, width) that they get
+    reset: bool
+    min_samples: int
+    channels: str  # of arrays
+
+    def content(self, by_content=False):
+        """Return what tells the images from others; None if they have to be decoded for that.
+
+        Files are told by path, size and time of change, or else ``by_content``.
+        """
+        warns = self.estimator.on_error == "warn"  # which only reading can
+        parts = None if warns else told_apart(self.images, by_content)
+        return parts if parts is None else [self.size, self.estimator.on_error, parts]
+
+    def read(self):
+        """Decode the images, and return their source."""
+        estimator, (height, width) = self.estimator, self.size
+        if self.reset and estimator.verbose:
+            print(f"The images of X are resized to {height} x {width} pixels (image_size).")
+        blocks, places, bad = read_images(
+            self.images,
+            height,
+            width,
+            channels=self.channels,
+            n_jobs=estimator.n_jobs,
+            folder=estimator.cache,
+            verbose=estimator.verbose,
+        )
+        rows, n_images = np.flatnonzero(places["block"] >= 0), len(self.images)
+        if not n_images:
+            raise ValueError("X lists no images: it is empty.")
+        needed = self.min_samples if self.min_samples > 1 else 0  # transform can do without any
+        if bad and estimator.on_error == "raise":
+            remedy = 'Mend or remove them, or set on_error="skip" to go on without them.'
+            raise ValueError(f"{what_went_wrong(self.images, bad)}\n{remedy}")
+        if n_images < needed and not bad:
+            raise ValueError(
+                f"X lists {n_images} images; at least {needed} are needed to train on."
+            )
+        if len(rows) < needed:
+            remedy = f"At least {needed} are needed to train on, {len(rows)} are left."
+            raise ValueError(f"{what_went_wrong(self.images, bad)}\n{remedy}")
+        if bad and estimator.on_error == "warn":
+            tell(what_went_wrong(self.images, bad))
+        channels = int(places["shape"][rows, 2].max()) if self.reset else estimator.image_shape_[2]
+        ranges = value_ranges(
+            blocks,
+            places[rows],
+            images_of(estimator).value_range,
+            None if self.reset else estimator._scaling,
+            type(estimator).__name__,
+        )
+        stored = StoredImages(blocks, places[rows], (height, width, channels), ranges=ranges)
+        if self.reset:
+            estimator.image_shape_ = stored.shape_of_one
+        return ImagesSource(stored, stored.shape_of_one, 2, rows=rows, n_rows=n_images)
+
+
+def identified(found, hash_files):
+    """Return what ``find_samples`` found, read if it has to be, and what tells it from others."""
+    content = found.content(hash_files)
+    if content is None:
+        found = found.read()
+        content = found.content()
+    return found, content
+
+
+def taken(X, indices):
+    """Return the samples of these indices, of whatever X is."""
+    X = recognized(X)
+    return X[indices] if isinstance(X, torch.Tensor | OnDisk) else _safe_indexing(X, indices)
+
+
+def needs_images(estimator, source):
+    """Return the error that says that an estimator does not take rows."""
+    return ValueError(
+        f"{type(estimator).__name__} needs images, X has shape {source.array.shape}. Pass an "
+        "array (n, h, w) or (n, h, w, c), or set image_shape for flattened images."
+    )
+
+
+def needs_color(estimator, source):
+    """Return the error that says that an estimator does not learn from images without colours."""
+    n = source.shape[0]
+    return ValueError(
+        f"{type(estimator).__name__} learns from images in colour, of 3 channels: red, green and "
+        f"blue. Those of X have {n}. Pass such an array, (n, h, w, 3), or files of colour images; "
+        "gray ones are taken when it is fitted. From gray ones alone other methods learn, such as "
+        "SimCLRTransformer."
+    )
+
+
+def _check_one_image(estimator, X, reset, min_samples):
+    """Raise where an array (a, b, c) is one image, which would be taken for gray ones."""
+    shape, seen = tuple(X.shape), None if reset else getattr(estimator, "image_shape_", None)
+    # Three gray images may be shown, but not trained on.
+    one = is_shape_of_one(shape) and (shape[0] > 3 or min_samples > 1 or seen is not None)
+    if seen is not None:
+        if shape[1:] == seen[:2] and (seen[2] == 1 or getattr(estimator, "needs_color", False)):
+            return
+        one |= shape in (seen, (seen[2], *seen[:2]))
+    if one:
+        raise ValueError(
+            f"X has shape {shape}, as one image has. Give a list of images, [image], or an array "
+            "(n, height, width, channels), where gray images have one channel."
+        )
+
+
+def _array_source(estimator, X, reset, min_samples):
+    """Check an array, and return the source of its samples."""
+    ndim, channels = len(X.shape), images_of(estimator).channels
+    if ndim > 4:
+        raise ValueError(
+            f"X has {ndim} dimensions, shape {X.shape}. Images have 3 or 4: (n, h, w), "
+            "(n, h, w, c) or (n, c, h, w); rows have 2."
+        )
+    if ndim == 1:
+        _check_column(X)
+    if ndim == 3:
+        _check_one_image(estimator, X, reset, min_samples)
+    if ndim > 2:
+        X = _checked(estimator, X, min_samples)
+        if 0 in X.shape:
+            raise ValueError(f"X has shape {X.shape}: its images hold no pixels.")
+        if reset:
+            _check_feature_names(estimator, X, reset=True)  # forget those of an earlier fit
+        seen = None if reset else getattr(estimator, "image_shape_", None)
+        return ArraySource(X, X.shape[1:], _axis_like(X.shape[1:], channels, seen))
+    if not reset and getattr(estimator, "image_shape_", None) and estimator.image_shape is None:
+        raise ValueError(
+            f"X holds rows, of shape {tuple(X.shape)}, but {type(estimator).__name__} was fitted "
+            f"on images of (height, width, channels) = {estimator.image_shape_}. Pass images, or "
+            "set image_shape to say how a row holds one. If X is one image, pass a list: [image]."
+        )
+    if ndim == 2 and estimator.image_shape is None and not isinstance(estimator.image_size, str):
+        raise ValueError(
+            f"image_size={estimator.image_size} is for images, but X holds rows, of shape "
+            f"{tuple(X.shape)}. If X is one image, give a list, [image]; if its rows are flattened "
+            "images, set image_shape."
+        )
+    X = _checked_rows(estimator, X, reset, min_samples)
+    if estimator.image_shape is not None:
+        return _flattened_images(X, tuple(estimator.image_shape), channels)
+    return ArraySource(X, X.shape[1:])
+
+
+def _checked(estimator, X, min_samples):
+    """Return an array of numbers with so many samples, as scikit-learn checks it."""
+    if isinstance(X, OnDisk) or X.dtype.kind in "mM":
+        if X.dtype.kind not in "buif":
+            raise ValueError(f"X holds values of type {X.dtype}. Give real numbers.")
+        if len(X) < min_samples:
+            raise ValueError(
+                f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of "
+                f"{min_samples} is required by {type(estimator).__name__}."
+            )
+        return X
+    return check_array(
+        X,
+        allow_nd=True,
+        estimator=estimator,
+        input_name="X",
+        ensure_all_finite=False,  # done later, with the sample's number
+        ensure_min_samples=min_samples,
+    )
+
+
+def _checked_rows(estimator, X, reset, min_samples):
+    """Return rows of numbers, checked as scikit-learn does; raise with the name of the column."""
+    if isinstance(X, OnDisk):
+        return validate_data(
+            estimator, _checked(estimator, X, min_samples), reset=reset, skip_check_array=True
+        )
+    if hasattr(X, "columns"):
+        if not len(X.columns):
+            raise ValueError("X is a data frame without columns.")
+        if any(_is_temporal(dtype) for dtype in X.dtypes):
+            raise _column_error(X)  # dates would become numbers beside others
+    try:
+        rows = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            ensure_all_finite=False,
+            ensure_min_samples=min_samples,
+        )
+        if rows.dtype.kind in "mM":
+            raise _column_error(rows)
+        return rows.astype(np.float64) if rows.dtype == object else rows
+    except (TypeError, ValueError) as error:
+        raise _column_error(X, error) from error
+
+
+def _check_column(X):
+    """Raise where an array (n,) holds no samples, or arrays that are to be stacked."""
+    if not len(X):
+        raise ValueError("X is empty: it holds no samples.")
+    if getattr(X.dtype, "names", None):
+        raise ValueError("X is a structured array. Give a data frame: pandas.DataFrame(X).")
+    first = next((value for value in X if not is_missing(value)), None)
+    if np.ndim(first) == 1 and not isinstance(first, str):
+        raise ValueError("X is a column of arrays. Give one array, with numpy.stack(X).")
+
+
+def _axis_like(shape, channels, seen):
+    """Return the axis of the channels in images, which look like those in fit if that tells it."""
+    if channels == "auto" and seen is not None and len(shape) == 3:
+        last, first = tuple(shape) == tuple(seen), tuple(shape) == (seen[2], *seen[:2])
+        if last != first:
+            return 2 if last else 0
+    return channel_axis(shape, channels)
+
+
+def _is_temporal(dtype):
+    """Tell whether a type of pandas or polars is one of dates or times."""
+    is_temporal = getattr(dtype, "is_temporal", None)
+    return is_temporal() if is_temporal else getattr(dtype, "kind", None) in ("m", "M")
+
+
+def _column_error(X, error=None):
+    """Return the error that names the column of a table that holds no numbers, or ``error``."""
+    if issparse(X) or len(getattr(X, "shape", ())) != 2:
+        return error
+    names = X.columns if hasattr(X, "columns") else range(X.shape[1])
+    missing = None
+    for i, name in enumerate(names):
+        column = np.asarray(_safe_indexing(X, i, axis=1))
+        if column.dtype.kind in "buif":
+            continue
+        if column.dtype.kind in "mM":
+            rows = np.flatnonzero(~np.isnat(column))
+            row = rows[0] if len(rows) else 0
+            return _value_error(name, row, column[row])
+        for row, value in enumerate(column.tolist()):
+            if is_missing(value):
+                missing = missing or (row, name)
+            elif not isinstance(value, Real | Decimal):
+                return _value_error(name, row, value)
+    if missing and error is not None:  # as pandas' NA among objects
+        row, name = missing
+        return ValueError(_not_finite("NaN", row, f", in column {name!r}"))
+    return error
+
+
+def _value_error(name, row, value):
+    """Return the error that says what a column holds, by a value that is not a number."""
+    error, start, end = ValueError, "", ""
+    dates = date, time, timedelta, np.datetime64, np.timedelta64
+    if isinstance(value, dates) or type(value).__name__ == "Period":
+        kind = "dates"
+        remedy = "Encode them as numbers, such as days since the first of them."
+    elif is_path_of_image(value) or is_pillow(value):
+        kind = "images" if is_pillow(value) else "paths of images"
+        remedy = "Give them to an estimator of their own: ColumnTransformer([('images', "
+        end = f"SimCLRTransformer(), [{name!r}]), ('numbers', ..., [...])])."
+    elif isinstance(value, str | bytes):
+        kind, remedy = "text", "Encode categories as numbers, such as with OneHotEncoder."
+    elif isinstance(value, complex):
+        start, kind = "Complex data not supported: ", "complex numbers"
+        remedy = "Give real and imaginary parts as columns."
+    else:
+        error, kind = TypeError, f"values of type {type(value).__name__}"
+        remedy = "The argument must be a table of numbers, or of strings that are numbers."
+    return error(
+        f"{start}Column {name!r} of X holds {kind}, such as {value!r:.100} in sample {row}. "
+        f"{remedy}{end}"
+    )
+
+
+def _to_be_resized(estimator, source, reset, listed):
+    """Tell whether the images of an array are to be read one by one, as those of files are."""
+    if not source.is_image or (isinstance(estimator.image_size, str) and not listed):
+        return False
+    size = (estimator.image_size,) * 2 if reset else getattr(estimator, "image_shape_", (0, 0))[:2]
+    scaling = getattr(estimator, "_scaling", None)
+    plain = source.array.dtype == np.uint8 and (reset or scaling is None or 0 not in scaling.ranges)
+    if source.shape[1:] == size and (plain or not listed):
+        return False
+    if source.shape[0] not in (1, 3) or source.array.dtype.kind not in "buif":
+        raise ValueError(
+            f"Images of 1 or 3 channels can be resized to image_size. Those of X have "
+            f"{source.shape[0]}, of type {source.array.dtype}. Resize them before."
+        )
+    if source.array.dtype.kind == "f" and any(
+        np.isnan(source.array[part]).any() for part in source.parts()
+    ):
+        raise ValueError(
+            "Input X contains NaN. Its images are read one by one, as bytes, which cannot be NaN. "
+            "Put numbers there; inpaint takes holes as its mask, too."
+        )
+    return True
+
+
+def _shape_of_fit(estimator):
+    """Return the shape of the images that an estimator was fitted on, if these were bytes."""
+    if getattr(estimator, "image_shape_", None) is None:
+        raise _fitted_on_rows(estimator)
+    scaling = estimator._scaling
+    if not scaling.is_bytes:
+        low, high = np.min(scaling.offset), np.max(scaling.offset + 1 / scaling.scale)
+        raise ValueError(
+            f"The images that X lists are read as bytes, from 0 to 255, but "
+            f"{type(estimator).__name__} was fitted on values from {low:g} to {high:g}. Fit it on "
+            "such images, or on an array of bytes."
+        )
+    return estimator.image_shape_
+
+
+def _fitted_on_rows(estimator):
+    """Return the error that says so where images are given."""
+    return ValueError(
+        f"X holds images, but {type(estimator).__name__} was fitted on rows of "
+        f"{estimator.n_features_in_} features. Fit it on images first."
+    )
+
+
+def _flattened_images(X, image_shape, channels):
+    """Return the source of images that lie in rows."""
+    if len(image_shape) not in (2, 3) or not all(
+        isinstance(side, Integral) and side > 0 for side in image_shape
+    ):
+        raise ValueError(
+            "image_shape is two or three positive ints, (height, width), (height, width, channels) "
+            f"or (channels, height, width). Got {image_shape} instead."
+        )
+    if math.prod(image_shape) != X.shape[1]:
+        raise ValueError(
+            f"image_shape={image_shape} needs {math.prod(image_shape)} columns, X has {X.shape[1]}."
+            " Give the shape that the images in its rows have."
+        )
+    try:
+        axis = channel_axis(image_shape, channels)
+    except AmbiguousLayout:
+        axis = 2  # what is said outright is obeyed
+    return ArraySource(X, tuple(int(side) for side in image_shape), axis)
+
+
+def _check_shape(estimator, source, reset):
+    """Learn the shape of the samples, or compare it with the one that fit learned."""
+    shape = None
+    if source.is_image:
+        channels, height, width = source.shape
+        shape = (height, width, channels)
+    if reset:
+        vars(estimator).pop("image_shape_", None)
+        if shape is not None:
+            estimator.image_shape_ = shape
+            estimator.n_features_in_ = math.prod(shape)
+        return
+    name, seen = type(estimator).__name__, getattr(estimator, "image_shape_", None)
+    if seen is None and shape is not None:
+        raise _fitted_on_rows(estimator)
+    if seen is not None and shape is None:
+        raise ValueError(
+            f"X holds rows, but {name} was fitted on images of (height, width, channels) = {seen}. "
+            "Pass images, or set image_shape to say how a row holds one."
+        )
+    takes_gray = seen != shape and getattr(estimator, "needs_color", False)
+    if seen != shape and not (takes_gray and shape == (*seen[:2], 1)):
+        stored, channels = source.sample_shape, images_of(estimator).channels
+        turned = {"first": seen, "last": (seen[2], *seen[:2])}.get(channels) == stored
+        remedy = (
+            f'They are in the other layout than input=Images(channels="{channels}") says.'
+            if turned
+            else "Resize them, or fit again."
+        )
+        raise ValueError(
+            f"X holds images of (height, width, channels) = {shape}, but {name} was fitted on "
+            f"{seen}. {remedy}"
+        )
+
+
+def _as_array(X):
+    """Turn tensors and lists into arrays; raise where X is ragged or holds text."""
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu()
+        return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    if issparse(X) or hasattr(X, "columns"):  # scikit-learn reads data frames and column names
+        return X
+    if isinstance(X, OnDisk):
+        return X
+    if hasattr(X, "__getitem__") and not hasattr(X, "__array__") and not isinstance(X, Sequence):
+        return rows_of(X)  # a data set
+    if isinstance(X, list | tuple):
+        X = [_as_array(x) if isinstance(x, torch.Tensor) else x for x in X]
+        _check_one_scale(X)
+    if isinstance(X, np.ma.MaskedArray):
+        if np.ma.is_masked(X):
+            raise ValueError(
+                f"X is a masked array in which {np.ma.count_masked(X)} values are masked. Give "
+                "values for them, such as X.filled(0), or impute them."
+            )
+        X = X.data
+    given = X
+    try:
+        X = np.asarray(X)
+    except ValueError as error:
+        shapes = list(dict.fromkeys(str(x.shape) for x in X if isinstance(x, np.ndarray)))
+        raise ValueError(
+            "X is a list of samples of different shapes"
+            + (f", such as {' and '.join(shapes[:2])}" if shapes else "")
+            + ". Bring all to one shape, images by resizing or cropping them."
+        ) from error
+    if X.dtype.kind in "USTV" and X.ndim == 2 and X.size:
+        raise _column_error(np.array(given, dtype=object))  # NumPy made text of its numbers, too
+    if X.size and isinstance(X.flat[0], str | bytes) and X.ndim != 2:
+        raise ValueError(
+            f"X holds text, {str(X.flat[0])!r} at first, and not numbers. Encode categories as "
+            "numbers; paths of images go into one column, or a list."
+        )
+    return X
+
+
+def _check_one_scale(images):
+    """Raise where arrays of a list have number types of different scales, as bytes and floats."""
+    arrays = [image for image in images if isinstance(image, np.ndarray)]
+    if any(np.ma.is_masked(array) for array in arrays):
+        raise ValueError("X lists masked arrays. Give values for what is masked: .filled(0).")
+    types = {}
+    for i, array in enumerate(arrays):
+        if array.ndim > 1:
+            types.setdefault(array.dtype.name, i)
+    if len(types) > 1 and not all(name.startswith("float") for name in types):
+        found = ", ".join(f"{name} (such as number {i})" for name, i in types.items())
+        raise ValueError(
+            f"X lists images of different number types: {found}. Their values are on different "
+            "scales. Convert all to one type and scale, such as bytes or floats from 0 to 1."
+        )
+
+
+def _check_finite(source, names=None):
+    """Raise a ValueError that names the first sample with NaN or infinity."""
+    if source.array.dtype.kind != "f" or get_config()["assume_finite"]:
+        return
+    for part in source.parts():
+        chunk = source.array[part]
+        finite = np.isfinite(chunk)
+        if not finite.all():
+            bad = np.flatnonzero(~finite.reshape(len(chunk), -1).all(axis=1))
+            kind = "NaN" if np.isnan(chunk[bad[0]]).any() else "infinity"
+            column = "" if source.is_image else _column_of(names, ~finite[bad[0]])
+            raise ValueError(_not_finite(kind, part.start + bad[0], column))
+
+
+def _not_finite(kind, row, column):
+    """Return what an error says of the first sample with NaN or infinity."""
+    return (
+        f"Input X contains {kind}: sample {row} is the first of them{column}. "
+        "Impute or remove such samples."
+    )
+
+
+def _column_of(names, wrong):
+    """Return in which column of a row the first wrong value is, as text."""
+    i = int(wrong.argmax())
+    return f", in column {i if names is None else repr(names[i])}"
+
+
+def holds_nan(source):
+    """Tell whether there is NaN in samples, which were not checked; raise where infinity is."""
+    found = False
+    for part in source.parts() if source.array.dtype.kind == "f" else ():
+        chunk = source.array[part]
+        if np.isinf(chunk).any():
+            raise ValueError("Input X contains infinity. Put NaN where a value is missing.")
+        found |= bool(np.isnan(chunk).any())
+    return found

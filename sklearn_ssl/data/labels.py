@@ -1,0 +1,218 @@
+"""Missing labels: one convention for classifiers, splits, metrics and displays."""
+
+from numbers import Real
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+
+from sklearn_ssl._runtime.warnings import tell
+
+UNLABELED = -1  # scikit-learn's
+UNREADABLE = "are NaN in every feature, as those of unreadable images are"
+
+
+def labels_of(y, unlabeled="auto", classes=None):
+    """Return which samples have a label (n,), and the labels of these.
+
+    ``unlabeled`` is what y holds for the others. "auto" is -1, unless -1 is a class: among
+    ``classes``, or, where these are not known, where y holds -1 and 1 alone. None says that all
+    samples have a label. Missing values, None, NaN and NA, are never one. Numbers and NaN also
+    mean the words that they become in an array of words.
+    """
+    y = column_or_1d(as_labels(y), warn=True)
+    missing = _missing(y)
+    if unlabeled is None:
+        if missing.any():
+            raise ValueError(
+                f"Input y contains NaN or None, first at sample {int(missing.argmax())}, but "
+                'unlabeled=None says that all samples have a label. Set unlabeled="auto".'
+            )
+        return np.ones(len(y), bool), y
+    has_label = ~missing
+    if isinstance(unlabeled, str) and unlabeled == "auto":
+        missing = missing | _equal(y, "nan") if y.dtype.kind in "UT" else missing
+        has_label, marked = ~missing, _is(y, UNLABELED)
+        if classes is not None:
+            is_class = _is(classes, UNLABELED).any()
+        else:
+            ones = _is(y, 1)
+            is_class = ones.any() and (marked | ones | missing).all()
+        has_label &= ~marked | is_class
+    elif not isinstance(unlabeled, str | np.generic | Real) and not _is_missing(unlabeled):
+        raise ValueError(
+            'unlabeled must be one label, a word or a number, None, NaN or "auto". Got '
+            f"{unlabeled!r} instead."
+        )
+    elif not _is_missing(unlabeled):
+        has_label &= ~_is(y, unlabeled)
+    known = y[has_label]
+    if known.dtype == object and len(known):  # words alone, or numbers alone, once again
+        words = np.array([isinstance(label, str) for label in known])
+        if words.any() and not words.all():
+            i, j = (np.flatnonzero(has_label)[kind.argmax()] for kind in (words, ~words))
+            raise ValueError(
+                f"y mixes words, such as {str(y[i])!r} (sample {i}), and other labels, such as "
+                f"{y[j]} (sample {j}). Convert all to words, or to numbers."
+            )
+        known = np.array(known.tolist())
+    return has_label, known
+
+
+def check_some(has_label, unlabeled, name):
+    """Raise where no sample has a label."""
+    if not has_label.any():
+        raise ValueError(
+            f"{name} needs samples with a label. All of y is unlabeled, which is "
+            f"{'-1, None or NaN' if str(unlabeled) == 'auto' else repr(unlabeled)}."
+        )
+
+
+def with_unlabeled(labels, wrong, unlabeled, classes):
+    """Return labels with the mark of unlabeled samples for those that are ``wrong`` (n,).
+
+    By default it is -1, or NaN where -1 is one of the classes.
+    """
+    if not wrong.any():
+        return labels
+    mark = unlabeled
+    if mark is None or (isinstance(mark, str) and mark == "auto"):
+        mark = np.nan if _is(classes, UNLABELED).any() else UNLABELED
+    numbers = labels.dtype.kind in "biuf" and isinstance(mark, int | float | np.number)
+    labels = labels.astype(
+        np.promote_types(labels.dtype, np.min_scalar_type(mark)) if numbers else object
+    )
+    labels[wrong] = mark
+    return labels
+
+
+def readable_rows(X):
+    """Return which rows of an embedding (n,) are not those of unreadable images."""
+    return ~np.isnan(X).all(axis=1)
+
+
+def check_readable(X, name=None, n_needed=0):
+    """Return which rows of an embedding (n,) are not those of unreadable images.
+
+    Other values that are NaN or infinite raise, and so do fewer readable rows than are needed.
+    """
+    readable = readable_rows(X)
+    if readable.sum() < min(n_needed, len(X)):
+        raise ValueError(
+            f"{readable.sum()} of the {len(X)} rows of X can be used, {n_needed} or more are "
+            f"needed. Input X contains NaN: the other rows {UNREADABLE}."
+        )
+    finite = X if readable.all() else X[readable]
+    assert_all_finite(finite, input_name="X", estimator_name=name)
+    return readable
+
+
+def tell_of_unreadable(readable):
+    """Warn of rows that are left out."""
+    if not readable.all():
+        n = int((~readable).sum())
+        tell(f"{n} of the {len(readable)} rows of X {UNREADABLE}. They are left out.")
+
+
+class PartlyLabeledClassifier(ClassifierMixin):
+    """A classifier that is scored on the samples that have a label and an embedding."""
+
+    def score(self, X, y, sample_weight=None):
+        """Return the accuracy on samples that have a label, and can be read.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples, as in ``predict``.
+
+        y : array-like of shape (n_samples,)
+            True classes.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+            Share of the samples whose class is right.
+        """
+        has_label, known = labels_of(y, self.unlabeled, self.classes_)
+        check_some(has_label, self.unlabeled, "score")
+        probabilities = self.predict_proba(X)
+        check_consistent_length(probabilities, y)
+        probabilities = probabilities[has_label]
+        readable = readable_rows(probabilities)
+        if not readable.any():
+            raise ValueError("None of the images in X could be read: there is nothing to score.")
+        told = self.classes_[probabilities[readable].argmax(axis=1)]
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)[has_label][readable]
+        return float(accuracy_score(known[readable], told, sample_weight=sample_weight))
+
+
+def as_labels(y):
+    """Return labels as an array, in which words and numbers of a list stay what they are."""
+    if hasattr(y, "to_numpy"):
+        kind = getattr(y, "dtype", None)
+        return (
+            y.to_numpy() if isinstance(kind, np.dtype) else np.array(y.to_numpy().tolist(), object)
+        )
+    if isinstance(y, list | tuple):
+        kinds = {isinstance(label, str) for label in y}
+        mixed = len(kinds) > 1 or any(label is None for label in y)
+        if mixed and np.ndim(np.array(y, object)) == 1:
+            return np.array(y, object)
+    return np.asarray(y)
+
+
+def _missing(y):
+    """Return where labels are None, NaN or NA."""
+    if y.dtype.kind == "f":
+        return np.isnan(y)
+    if y.dtype.kind != "O":
+        return np.zeros(len(y), bool)
+    return np.array([_is_missing(label) for label in y], bool)
+
+
+def _is_missing(value):
+    """Return whether a value is None, NaN or NA."""
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    return isinstance(value, Real) and bool(value != value)
+
+
+def _is(y, mark):
+    """Return where labels are a mark, or the word that a number becomes in an array of words."""
+    found = _equal(y, mark)
+    if y.dtype.kind not in "OUT" or isinstance(mark, str):
+        return found
+    words = {str(mark), str(float(mark))} | (
+        {str(int(mark))} if float(mark).is_integer() else set()
+    )
+    return np.any([found, *(_equal(y, word) for word in words)], axis=0)
+
+
+def _equal(y, value):
+    """Return where labels are a value; words are no numbers."""
+    words = y.dtype.kind in "UT"
+    if y.dtype.kind == "O":
+        return np.array(
+            [
+                not missing and isinstance(v, str) == isinstance(value, str) and bool(v == value)
+                for v, missing in zip(y, _missing(y), strict=True)
+            ],
+            bool,
+        )
+    if words != isinstance(value, str):
+        return np.zeros(len(y), bool)
+    return y == value
+
+
+def codes_of(y, unlabeled="auto"):
+    """Return classes, and the number of the class of each sample (n,), -1 without a label."""
+    has_label, known = labels_of(y, unlabeled)
+    classes, codes = np.unique(known, return_inverse=True)
+    found = np.full(len(has_label), UNLABELED)
+    found[has_label] = codes
+    return classes, found

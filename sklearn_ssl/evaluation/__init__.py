@@ -1,0 +1,1 @@
+"""What an embedding is good for: probes, fine-tuning, comparisons, splits."""

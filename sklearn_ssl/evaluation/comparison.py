@@ -1,0 +1,650 @@
+"""Did it help? Estimators beside raw values, principal components and encoders as they are."""
+
+import functools
+import itertools
+import time
+import warnings
+from collections.abc import Mapping
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.dummy import DummyClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils import check_random_state, get_tags
+from torch import nn
+
+from sklearn_ssl._runtime.decompositions import fit_pca
+from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.data.inputs import recognized, taken
+from sklearn_ssl.data.labels import labels_of
+from sklearn_ssl.evaluation.model_selection import SemiSupervisedSplit
+from sklearn_ssl.evaluation.probes import LinearProbe
+from sklearn_ssl.inference.batches import transformed
+from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
+
+N_COMPONENTS = 256  # of PCA, or as many as there can be
+NOISE = 1e-7  # share of the largest component's variance
+DRAWS = 5  # of some labels per class, in each fold
+NOISE_ERRORS = 2  # standard errors up to which a difference is within noise
+COLORS = ["C" + number for number in "012345689"]  # C7 is gray, as baselines are
+NOISE_NOTE = "within noise of the best baseline"
+HOLLOW = {"facecolor": "white", "s": 25, "zorder": 3}
+READING = "input", "image_shape", "image_size", "on_error", "cache", "n_jobs", "device"
+
+
+def compare(
+    estimators,
+    X,
+    y,
+    *,
+    cv=5,
+    probe=None,
+    scoring=None,
+    n_labels=None,
+    transductive=False,
+    unlabeled="auto",
+    random_state=None,
+    verbose=0,
+):
+    """Tell whether learning without labels helped, beside what needs no training.
+
+    In each fold every estimator learns from the training part, without labels; then the same probe
+    learns the classes from its embedding, and is judged on the test part. Beside them stand, in
+    the same folds and with the same probe, the values of the samples as they are, their principal
+    components, and the encoder of each estimator before training: with random weights, or with
+    those that its ``weights`` name. For a method in a :class:`~sklearn.pipeline.Pipeline` the
+    baselines take the output of the steps before it.
+
+    Parameters
+    ----------
+    estimators : transformer, list of transformers, or dict of them by name
+        What is compared; each is cloned. Where one has the name of a baseline, "(baseline)" is
+        added to that of the baseline. One that is frozen
+        (:class:`~sklearn.frozen.FrozenEstimator`) is used as it is; where it learned from samples
+        of the test part, the table says of how many.
+
+    X : array-like, list or DataFrame
+        Samples, as the estimators take them.
+
+    y : array-like of shape (n_samples,)
+        Classes, and -1, or what ``unlabeled`` is, for samples without a label: all estimators learn
+        from them, and nothing is judged on them.
+
+    cv : int, cross-validation generator or iterable, default=5
+        The folds. An int is the number of stratified folds.
+
+    probe : classifier, default=None
+        What judges an embedding. None is :class:`~sklearn_ssl.LinearProbe`.
+
+    scoring : str or callable, default=None
+        How the probe is judged, as in :func:`~sklearn.model_selection.cross_val_score`. None is
+        the probe's own score: accuracy, if the probe is not a search with another ``scoring``.
+
+    n_labels : int or sequence of int, default=None
+        Numbers of labels per class that the probe learns from, such as (1, 10, None), each drawn
+        five times in each fold, the same for all; None is all that there are, also among them. Of
+        a class with fewer labels all are used, and the table says so.
+
+    transductive : bool, default=False
+        Whether estimators learn from the test part as well, without labels. The table says so.
+
+    unlabeled : object, default="auto"
+        What y has for samples without a label. "auto" is -1, scikit-learn's convention, unless -1
+        and 1 are all that y holds, which are two classes then. Missing values, None, NaN and NA,
+        count as unlabeled as well. None says that all samples have a label.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the labels that are drawn, of the probe and of random encoders; that of an estimator
+        is its own parameter.
+
+    verbose : int, default=0
+        1 prints each row of a fold when it is done.
+
+    Returns
+    -------
+    comparison : Comparison
+        The table, which can be printed and plotted.
+
+    Notes
+    -----
+    A difference to the best baseline is within noise if it is at most two standard errors. Those
+    are corrected for the overlap of the training parts (Nadeau & Bengio); the standard deviation
+    over the folds is taken to be at least one sample, for accuracy. With two or three folds they
+    are rough estimates themselves.
+
+    References
+    ----------
+    `Nadeau & Bengio "Inference for the generalization error", Machine Learning 52, 2003
+    <https://doi.org/10.1023/A:1024068626366>`_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ssl import PatchKMeansTransformer, compare
+    >>> X, y = load_digits().images[:300], load_digits().target[:300]
+    >>> patches = PatchKMeansTransformer(n_centroids=20, patch_size=4, random_state=0)
+    >>> comparison = compare({"patches": patches}, X, y, cv=3, random_state=0)
+    >>> [row["name"] for row in comparison.rows]
+    ['patches', 'raw values', 'PCA']
+    """
+    estimators = _named(estimators)
+    recognized(X)  # raises where it is no collection of samples
+    has_label, known = labels_of(y, unlabeled)
+    if not len(known):
+        raise ValueError("compare needs samples with a label. All of y is unlabeled.")
+    y = np.full(len(has_label), known[0])  # of samples without a label it is not used
+    y[has_label] = known
+    rng = check_random_state(random_state)
+    seed = rng.randint(np.iinfo(np.int32).max)
+    probe = LinearProbe(random_state=seed) if probe is None else probe
+    if not is_classifier(probe):
+        raise ValueError(f"probe must be a classifier. Got {probe!r} instead.")
+    # It gets samples with labels only, -1 among them where that is a class.
+    names = [name for name in probe.get_params() if name.split("__")[-1] == "unlabeled"]
+    probe = clone(probe).set_params(**dict.fromkeys(names))
+    metric = _metric_name(probe, scoring)
+    check_scoring(probe, scoring)
+    numbers = [None] if n_labels is None else _checked_numbers(n_labels)
+    splitter, given = check_cv(cv, y, classifier=True), y
+    if not has_label.all():
+        splitter, given = (
+            SemiSupervisedSplit(cv),
+            np.where(has_label, np.unique(y, return_inverse=True)[1] + 2, -1),
+        )
+    rows, folds = {}, list(splitter.split(X, given))
+    _check_scoring(scoring, y[np.unique(np.concatenate([test for _, test in folds]))])
+    for fold, (train, test) in enumerate(folds, start=1):
+        labeled = train[has_label[train]]
+        learned = np.arange(len(y)) if transductive else train
+        parts = learned, labeled, test
+        to_learn, to_probe, to_judge = (taken(X, part) for part in parts)
+        draws = {n: _drawn(y[labeled], n, rng) for n in numbers}
+        smallest = int(np.unique(y[labeled], return_counts=True)[1].min())
+        for name, model, minutes, is_baseline in _fitted(estimators, to_learn, seed):
+            embedded, judged = transformed(model, to_probe), transformed(model, to_judge)
+            if (len(embedded), len(judged)) != (len(labeled), len(test)):
+                raise ValueError(
+                    f"{name!r} must give a row for each sample. Got {len(embedded)} and "
+                    f"{len(judged)} for {len(labeled)} and {len(test)} samples."
+                )
+            n_seen = _count_seen(model, to_judge)
+            for n, draw in draws.items():
+                scores = [
+                    _score(probe, scoring, embedded[some], y[labeled][some], judged, y[test])
+                    for some in draw
+                ]
+                row = rows.setdefault((n, name), {"is_baseline": is_baseline, "folds": []})
+                used = smallest if n is None else min(n, smallest)
+                row["folds"].append(
+                    {
+                        "score": np.mean(scores),
+                        "minutes": minutes,
+                        "n_seen": n_seen,
+                        "labels_used": used,
+                        "n_test": len(test),
+                        "n_train": len(labeled),
+                    }
+                )
+                if verbose:
+                    number = "all labels" if n is None else f"{n} labels per class"
+                    number = "1 label per class" if n == 1 else number
+                    print(
+                        f"fold {fold} of {len(folds)}, {number}: {name} {np.mean(scores):.3f}",
+                        flush=True,
+                    )
+    table = [row for n in numbers for row in _compared(rows, n, transductive, metric)]
+    chance = None
+    if metric == "accuracy":
+        chance = np.mean(
+            [np.unique(y[test], return_counts=True)[1].max() / len(test) for _, test in folds]
+        )
+    return Comparison(table, transductive=transductive, metric=metric, chance_level=chance)
+
+
+class Comparison:
+    """A table of estimators and baselines, judged by the same probe in the same folds.
+
+    :func:`compare` makes it; ``print(comparison)`` shows it.
+
+    Parameters
+    ----------
+    rows : list of dict
+        One for each number of labels, and each estimator and baseline: "name"; "is_baseline";
+        "labels", their number per class, or None for all; "labels_used", the smallest number of
+        labels of a class that the probe learned from; "scores", of each fold; "mean" and "std" of
+        these; "difference" and "difference_std", mean and standard deviation over the folds of the
+        difference to the best baseline with as many labels; "within_noise", whether that is at
+        most two standard errors (see :func:`compare`); "minutes" of fit, the mean over the folds;
+        and "note".
+        With one fold standard deviations are NaN, and "within_noise" is None.
+
+    transductive : bool
+        Whether estimators learned from the test parts as well, without labels.
+
+    metric : str, default="accuracy"
+        Name of the scores.
+
+    chance_level : float, default=None
+        Accuracy of always predicting the most frequent class; None for other metrics.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        What ``plot`` drew on.
+
+    figure_ : matplotlib Figure
+        Its figure.
+    """
+
+    def __init__(self, rows, *, transductive, metric="accuracy", chance_level=None):
+        self.rows = rows
+        self.transductive = transductive
+        self.metric = metric
+        self.chance_level = chance_level
+
+    def __str__(self):
+        """Return the table, and what it says, as text."""
+        head = ["", "labels per class", self.metric, "difference to the best baseline", "fit", ""]
+        cells = [
+            [
+                row["name"],
+                _labels(row),
+                _with_std(f"{row['mean']:.3f}", row["std"]),
+                _with_std(f"{row['difference']:+.3f}", row["difference_std"]) + _mark(row),
+                "" if np.isnan(row["minutes"]) else f"{row['minutes']:.1f} min",
+                row["note"],
+            ]
+            for row in self.rows
+        ]
+        widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in [head, *cells]
+        ]
+        if any(map(_mark, self.rows)):
+            lines.append(f"~ {NOISE_NOTE}: at most {NOISE_ERRORS} corrected standard errors.")
+        if any(np.isnan(row["std"]) for row in self.rows):
+            lines.append("One fold: the spread of scores and differences is unknown.")
+        if any(_is_short(row) for row in self.rows):
+            lines.append("Available: labels of the smallest class in a training part.")
+        if self.transductive:
+            lines.append("Transductive: all learned from the test parts as well, without labels.")
+        return "\n".join(lines)
+
+    def __repr__(self):
+        return f"<Comparison of {len({row['name'] for row in self.rows})} ways>\n{self}"
+
+    def to_pandas(self):
+        """Return the table as a data frame of pandas.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            A row for each of ``rows``.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    def plot(self, ax=None):
+        """Draw the scores: bars, or curves over the number of labels where there are several.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        Returns
+        -------
+        self : Comparison
+            The comparison, with the drawn parts as attributes.
+        """
+        import matplotlib.pyplot as plt
+
+        names = list(dict.fromkeys(row["name"] for row in self.rows))
+        of = {name: [row for row in self.rows if row["name"] == name] for name in names}
+        several = len(of[names[0]]) > 1
+        if ax is None:
+            size = (8, 3.8) if several else (6.4, 0.9 + 0.35 * len(names))
+            ax = plt.subplots(figsize=size, layout="constrained")[1]
+        self.ax_, self.figure_ = ax, ax.figure
+        colored, marked = 0, any(map(_mark, self.rows))
+        for place, name in enumerate(names):
+            rows = of[name]
+            style = {"color": "gray", "linestyle": ["--", ":", "-."][place % 3]}
+            if not rows[0]["is_baseline"]:
+                color = COLORS[colored % len(COLORS)]
+                style, colored = {"color": color, "linestyle": "-"}, colored + 1
+            mean, std = (np.array([row[key] for row in rows]) for key in ("mean", "std"))
+            if several:
+                x = np.arange(len(rows))
+                ax.plot(x, mean, marker="o", markersize=5, label=name, **style)
+                ax.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.15, lw=0)
+                noise = np.array([bool(_mark(row)) for row in rows])
+                ax.scatter(x[noise], mean[noise], edgecolor=style["color"], **HOLLOW)
+            else:
+                known = None if np.isnan(std).any() else std
+                ax.barh(place, mean, xerr=known, color=style["color"], height=0.7)
+                text = _with_std(f"{mean[0]:.3f}", std[0]) + _mark(rows[0])
+                ax.text(1.02, place, text, va="center", transform=ax.get_yaxis_transform())
+        chance, line = self.chance_level, ax.axhline if several else ax.axvline
+        low, high = ax.get_ylim() if several else ax.get_xlim()
+        has_chance = bool(chance is not None and low < chance < high)
+        if has_chance:
+            line(chance, color="black", linewidth=0.8, label="chance level")
+        if several:
+            ax.set_xticks(x, [_labels(row).replace(" ", "\n", 1) for row in rows])
+            ax.set(xlabel="labels per class", ylabel=self.metric)
+            if marked:
+                ax.scatter([], [], edgecolor="gray", label=NOISE_NOTE, **HOLLOW)
+            ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
+        else:
+            ax.set_yticks(range(len(names)), names)
+            ax.invert_yaxis()
+            spread = "" if np.isnan(std).any() else ", mean and std over folds"
+            notes = f"\n~ {NOISE_NOTE}" * marked + "\nline: chance level" * has_chance
+            ax.set_xlabel(self.metric + spread + notes)
+        return self
+
+
+def _named(estimators):
+    """Return a dict of estimators by name."""
+    if isinstance(estimators, Mapping):
+        named = dict(estimators)
+    else:
+        several = isinstance(estimators, list | tuple)
+        named = {}
+        for estimator in estimators if several else [estimators]:
+            inner = getattr(estimator, "estimator", estimator)  # of a frozen one
+            named[_unused(type(inner).__name__, named)] = estimator
+    for name, estimator in named.items():
+        if not isinstance(name, str):
+            raise TypeError(f"Names of estimators must be strings. Got {name!r} instead.")
+        if not hasattr(estimator, "transform"):
+            raise ValueError(
+                f"compare needs transformers, which give an embedding. {name!r} is {estimator!r}."
+            )
+        frozen = isinstance(estimator, FrozenEstimator)
+        if not frozen and get_tags(estimator).target_tags.required:
+            raise ValueError(
+                f"compare fits estimators without labels, but {name!r} needs them: {estimator!r}. "
+                "Fit it before, and pass it in a FrozenEstimator."
+            )
+    if not named:
+        raise ValueError("compare needs one estimator or more. Got none.")
+    return named
+
+
+def _unused(name, names):
+    """Return a name, with a number where it is taken."""
+    numbered = (f"{name} {i}" for i in itertools.count(2))
+    return next(n for n in itertools.chain([name], numbered) if n not in names)
+
+
+def _checked_numbers(n_labels):
+    """Return numbers of labels, each whole and positive, or None for all."""
+    numbers = [n_labels] if np.ndim(n_labels) == 0 else list(n_labels)
+    if not numbers or not all(
+        n is None or (isinstance(n, Integral) and not isinstance(n, bool) and n > 0)
+        for n in numbers
+    ):
+        raise ValueError(
+            "n_labels must be numbers of labels per class: an int of at least 1, a sequence of "
+            f"them, or None for all. Got {n_labels!r} instead. Fractions are not supported: for a "
+            "tenth of the labels give a tenth of the labels per class, such as 10 of 100."
+        )
+    return list(dict.fromkeys(numbers))
+
+
+def _drawn(y, n, rng):
+    """Return draws of n samples a class, or all samples once, as indices."""
+    if n is None:
+        return [np.arange(len(y))]
+    of_classes = [np.flatnonzero(y == c) for c in np.unique(y)]
+    return [
+        np.concatenate([rng.choice(i, min(n, len(i)), replace=False) for i in of_classes])
+        for _ in range(DRAWS)
+    ]
+
+
+def _metric_name(probe, scoring):
+    """Return the name of the score of a probe; raise if it is not one."""
+    if scoring is None:
+        last = probe[-1] if isinstance(probe, Pipeline) else probe
+        own = getattr(last, "scoring", None)  # of a search
+        return "accuracy" if own is None else _metric_name(probe, own)
+    if isinstance(scoring, str):
+        return scoring
+    if not callable(scoring):
+        raise ValueError(
+            f"scoring must be one metric: a str, a callable or None. Got {scoring!r} instead."
+        )
+    if hasattr(scoring, "_score_func"):  # of make_scorer
+        sign = "neg_" if scoring._sign < 0 else ""
+        settings = ", ".join(f"{name}={value!r}" for name, value in scoring._kwargs.items())
+        return sign + scoring._score_func.__name__ + (f"({settings})" if settings else "")
+    scoring = scoring.func if isinstance(scoring, functools.partial) else scoring
+    name = getattr(scoring, "__name__", type(scoring).__name__)
+    return "score" if name == "<lambda>" else name
+
+
+def _check_scoring(scoring, y):
+    """Raise where a metric is not one for these classes, before anything is trained."""
+    if not isinstance(scoring, str):
+        return
+    X = np.zeros((len(y), 1))
+    dummy = DummyClassifier().fit(X, y)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            check_scoring(dummy, scoring)(dummy, X, y)
+    except ValueError as error:
+        raise ValueError(f"scoring={scoring!r} cannot be used for this y: {error}") from error
+
+
+def _fitted(estimators, X, seed):
+    """Give name, fitted model, minutes, and whether it is a baseline, of all there are."""
+    encoders, reading, before_reading, names = {}, {}, [], list(estimators)
+
+    def baseline(name):
+        name = f"{name} (baseline)" if name in estimators else name
+        names.append(_unused(name, names))
+        return names[-1]
+
+    for name, estimator in estimators.items():
+        model, start = clone(estimator), time.perf_counter()
+        frozen = isinstance(model, FrozenEstimator)
+        if not frozen:
+            model.fit(X)
+        yield name, model, np.nan if frozen else (time.perf_counter() - start) / 60, False
+        before, method, _ = _method_of(model)
+        if method is None:
+            continue
+        if not reading:
+            reading, before_reading = {key: getattr(method, key) for key in READING}, before
+        if isinstance(method, SSLTransformer):
+            as_it_is = _as_it_is(method, seed)
+            encoders.setdefault(repr([*before, as_it_is]), (before, as_it_is))
+    pixels = _behind(before_reading, EncoderTransformer(backbone=nn.Flatten(), **reading))
+    start = time.perf_counter()
+    components = Components(pixels.fit(X), seed).fit(X)
+    minutes = (time.perf_counter() - start) / 60
+    yield baseline("raw values"), pixels, np.nan, True
+    yield baseline("PCA"), components, minutes, True
+    for before, encoder in encoders.values():
+        known = encoder.backbone if isinstance(encoder.backbone, str) else "encoder"
+        kind = "untrained" if encoder.weights is None else "pretrained"
+        yield baseline(f"{kind} {known}"), _behind(before, encoder).fit(X), np.nan, True
+
+
+def _method_of(model):
+    """Return the steps before a fitted model's method of this package, it, and if it is frozen."""
+    steps = _steps(model)
+    for i, (step, frozen) in enumerate(steps):
+        if isinstance(step, SSLTransformer | EncoderTransformer):
+            return [before for before, _ in steps[:i]], step, frozen
+    return [], None, False
+
+
+def _steps(model, frozen=False):
+    """Return the steps of a pipeline of pipelines, and whether each is frozen."""
+    if isinstance(model, FrozenEstimator):
+        return _steps(model.estimator, frozen=True)
+    if isinstance(model, Pipeline):
+        return [pair for _, step in model.steps for pair in _steps(step, frozen)]
+    return [] if model is None or isinstance(model, str) else [(model, frozen)]
+
+
+def _behind(before, transformer):
+    """Return a transformer behind steps that are fitted."""
+    return make_pipeline(*map(FrozenEstimator, before), transformer) if before else transformer
+
+
+class Components:
+    """Principal components of what a fitted transformer gives; none where it gives NaN."""
+
+    def __init__(self, transformer, seed):
+        self.transformer = transformer
+        self.seed = seed
+
+    def fit(self, X):
+        """Find the components of samples."""
+        values = transformed(self.transformer, X)
+        values = values[np.isfinite(values).all(axis=1)]
+        pca = fit_pca(values, min(N_COMPONENTS, *values.shape), self.seed)
+        # What holds rounding alone is left out.
+        n_real = int((pca.explained_variance_ > NOISE * pca.explained_variance_[0]).sum())
+        if n_real < pca.n_components_:
+            pca = fit_pca(values, n_real, self.seed)
+        self.pca = pca
+        # A probe that standardises features would make the last component as large as the first.
+        # Turned at random all are about as large, and a linear model is the same.
+        random = np.random.default_rng(self.seed).normal(size=(n_real, n_real))
+        self.turn = np.linalg.qr(random).Q
+        return self
+
+    def transform(self, X):
+        """Return the components of samples."""
+        values = transformed(self.transformer, X)
+        known = np.isfinite(values).all(axis=1)
+        components = np.full((len(values), self.pca.n_components_), np.nan, np.float32)
+        components[known] = transformed(self.pca, values[known]) @ self.turn
+        return components
+
+
+def _as_it_is(method, seed):
+    """Return the encoder of a fitted method as it is before training, read as the method is."""
+    shared = {key: getattr(method, key) for key in (*READING, "weights", "precision")}
+    encoder = method.encoder_
+    return EncoderTransformer(
+        backbone=method.backbone_,
+        layer=encoder.map_hook.layer if encoder.reads_map else method.layer,
+        mirror=method._mirrors(),
+        random_state=seed,
+        **shared,
+    )
+
+
+def _count_seen(model, X):
+    """Return how many of the samples a frozen model has learned from; NaN if that is unknown."""
+    before, method, frozen = _method_of(model)
+    if not frozen or not hasattr(method, "has_seen"):
+        return 0
+    if not method.remember_samples:
+        return np.nan
+    for step in before:
+        X = step.transform(X)
+    return int(method.has_seen(X).sum())
+
+
+def _score(probe, scoring, embedded, y, judged, y_judged):
+    """Return the score of a probe that learns from one part and is judged on the other.
+
+    Images that could not be read have no embedding; they teach and count nothing.
+    """
+    known, readable = (np.isfinite(part).all(axis=1) for part in (embedded, judged))
+    fitted = clone(probe).fit(embedded[known], y[known])
+    score = check_scoring(fitted, scoring)(fitted, judged[readable], y_judged[readable])
+    if not isinstance(score, Real):
+        raise ValueError(f"scoring must return one number. {scoring!r} returned {score!r}.")
+    return score
+
+
+def _compared(rows, n, transductive, metric):
+    """Return the rows of the table with this number of labels, beside the best baseline."""
+    rows = {name: row for (number, name), row in rows.items() if number == n}
+    of_folds = {
+        name: {key: np.array([fold[key] for fold in row["folds"]]) for key in row["folds"][0]}
+        for name, row in rows.items()
+    }
+    baselines = [of_folds[name]["score"] for name, row in rows.items() if row["is_baseline"]]
+    best = max(baselines, key=lambda scores: np.nan_to_num(scores.mean(), nan=-np.inf))
+    table = []
+    for name, row in rows.items():
+        folds = of_folds[name]
+        scores, n_seen = folds["score"], folds["n_seen"].sum()
+        difference = scores - best
+        one_fold = len(scores) == 1
+        notes = {
+            f"learned from {n_seen:.0f} of the test samples": n_seen > 0,
+            "may have learned from test samples": np.isnan(n_seen),
+            "also learned from test samples": transductive and not row["is_baseline"],
+        }
+        table.append(
+            {
+                "name": name,
+                "is_baseline": row["is_baseline"],
+                "labels": n,
+                "labels_used": int(folds["labels_used"].min()),
+                "mean": float(scores.mean()),
+                "std": np.nan if one_fold else float(scores.std()),
+                "difference": float(difference.mean()),
+                "difference_std": np.nan if one_fold else float(difference.std()),
+                "within_noise": _within_noise(
+                    difference,
+                    (folds["n_test"] / folds["n_train"]).mean(),
+                    1 / folds["n_test"].mean() if metric == "accuracy" else 0.0,
+                ),
+                "minutes": float(folds["minutes"].mean()),
+                "scores": scores,
+                "note": "; ".join(note for note, holds in notes.items() if holds),
+            }
+        )
+    return table
+
+
+def _within_noise(difference, ratio, least_std):
+    """Return whether the mean of differences over folds is within noise; None for one fold.
+
+    ``ratio`` is the size of a test part as a share of the training part.
+    """
+    n = len(difference)
+    if n == 1:
+        return None
+    error = max(difference.std(ddof=1), least_std) * np.sqrt(1 / n + ratio)
+    return not abs(difference.mean()) > NOISE_ERRORS * error
+
+
+def _mark(row):
+    """Return the mark of a difference within noise; the best baseline has none."""
+    is_best = row["is_baseline"] and row["difference"] == row["difference_std"] == 0
+    return " ~" if row.get("within_noise") and not is_best else ""
+
+
+def _with_std(text, std):
+    """Return a number as text with its standard deviation, where that is known."""
+    return text if np.isnan(std) else f"{text} ± {std:.3f}"
+
+
+def _is_short(row):
+    """Return whether a class has fewer labels than asked for."""
+    return row["labels"] is not None and row.get("labels_used", np.inf) < row["labels"]
+
+
+def _labels(row):
+    """Return the number of labels per class as text."""
+    number = "all" if row["labels"] is None else str(row["labels"])
+    return f"{number} ({row['labels_used']} available)" if _is_short(row) else number

@@ -1,0 +1,1 @@
+"""What methods are compared with: networks as they are, and patch k-means."""

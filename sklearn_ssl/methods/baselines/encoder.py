@@ -1,0 +1,223 @@
+"""A network as it is: what training without labels has to beat, or what is trained already."""
+
+import math
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from torch import nn
+
+from sklearn_ssl._runtime.device import resolve_device
+from sklearn_ssl._runtime.isolation import isolated, seed_torch
+from sklearn_ssl._runtime.sklearn_private import _fit_context
+from sklearn_ssl.base import SSLTransformer, all_or_nothing, rebuilt
+from sklearn_ssl.data import images_of
+from sklearn_ssl.data.sources import learn_scaling
+from sklearn_ssl.inference.batches import embedding_batch
+from sklearn_ssl.inference.embedder import Embedder
+from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
+from sklearn_ssl.parameters import suggesting
+
+# Of the parameters of all methods, those that mean the same here.
+SHARED = "backbone", "weights", "layer", "input", "image_shape", "image_size", "on_error", "cache"
+SHARED += "n_jobs", "device", "precision", "random_state", "verbose"
+
+
+@suggesting
+@dataclass(kw_only=True, eq=False, repr=False)
+class EncoderTransformer(Embedder, BaseEstimator):
+    """Embed samples with a network that is not trained here: a random one, or pretrained weights.
+
+    Use it to see what training gained, since random networks give features too, often better ones
+    than pixels; or with ``weights``, for features of a network that was trained elsewhere.
+
+    Parameters
+    ----------
+    backbone : str, callable or torch.nn.Module, default="auto"
+        The network, as in :class:`~sklearn_ssl.SimCLRTransformer`; "auto" is the same one.
+
+    weights : str or path, default=None
+        A file of the backbone's weights, or the name of torchvision's pretrained weights, such as
+        "DEFAULT", which torchvision downloads at first use, as in
+        :class:`~sklearn_ssl.SimCLRTransformer`, where it says which files are read. Images are
+        normalized with the constants of torchvision's weights for its models; see ``normalization``
+        of :class:`~sklearn_ssl.Images`. With None weights are random, and the means and variances
+        of batch norms are those of the samples in fit; a module that is given stays as it is.
+
+    layer : str, default=None
+        Name of the backbone's layer whose output is the embedding. None is the last one before the
+        classifier.
+
+    mirror : bool, default=False
+        Whether the embedding of an image is the mean of the features of the image and of its
+        mirror image.
+
+    input : Images or "auto", default="auto"
+        How the images in X are stored, where that cannot be inferred; see
+        :class:`~sklearn_ssl.Images`.
+
+    image_shape : tuple of int, default=None
+        For flattened images in the rows of X: their (height, width), (height, width, channels), or
+        (channels, height, width) as in (3, 32, 32) and with ``input=Images(channels="first")``.
+
+    image_size : int or "auto", default="auto"
+        Side in pixels of the squares that images of files, of a data set or of different sizes
+        become, as in :class:`~sklearn_ssl.SimCLRTransformer`.
+
+    on_error : {"raise", "skip", "warn"}, default="raise"
+        What to do about images that cannot be read: raise an error that counts them; go on
+        without them and give rows of NaN in ``transform``; or also warn.
+
+    cache : str or path, default=None
+        Folder in which decoded images of files are cached, resized, for other calls, estimators and
+        processes.
+
+    n_jobs : int, default=None
+        Number of images that are decoded at once. None is 1, -1 is as many as there are cores.
+
+    device : str or torch.device, default="auto"
+        Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one.
+
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        Number type of the network's products on a GPU. "auto" is "bfloat16" on GPUs that have it.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of random weights. An int makes fit reproducible.
+
+    verbose : int, default=0
+        1 says to which size images of files are resized.
+
+    Attributes
+    ----------
+    encoder_ : torch.nn.Module
+        The encoder, on the CPU and in evaluation mode. Its ``mean`` and ``std`` are the constants
+        that it normalizes images from 0 to 1 with.
+
+    backbone_ : object
+        The backbone, with "auto" resolved.
+
+    image_shape_ : tuple of int
+        Height, width and channels of the images. Only for images.
+
+    n_features_in_ : int
+        Number of features in X; for an array of images the number of values in one, and 1 for a
+        list or column of them.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X is a DataFrame whose column names are all strings.
+
+    References
+    ----------
+    `Saxe et al. "On random weights and unsupervised feature learning", ICML 2011
+    <https://mlanthology.org/icml/2011/saxe2011icml-random/>`_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ssl import EncoderTransformer
+    >>> images = load_digits().images[:200]
+    >>> EncoderTransformer(random_state=0).fit_transform(images).shape
+    (200, 256)
+    """
+
+    backbone: object = "auto"
+    weights: str | PathLike | None = None
+    layer: str | None = None
+    mirror: bool = False
+    input: object = "auto"
+    image_shape: tuple | None = None
+    image_size: int | str = "auto"
+    on_error: str = "raise"
+    cache: str | PathLike | None = None
+    n_jobs: int | None = None
+    device: str | torch.device = "auto"
+    precision: str = "auto"
+    random_state: object = None
+    verbose: int = 0
+
+    _parameter_constraints = {
+        **{name: SSLTransformer._parameter_constraints[name] for name in SHARED},
+        "mirror": ["boolean"],
+    }
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Build the network for samples like those of X.
+
+        Parameters
+        ----------
+        X : array-like, tensor, DataFrame or data set
+            Samples, at least two, as :meth:`SimCLRTransformer.fit` takes them.
+
+        y : Ignored
+            Not used, here for scikit-learn's conventions.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator. If fit raises, it is left as it was.
+        """
+        device = resolve_device(self.device)
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        source = self._find(X, reset=True, min_samples=2).read()
+        self._scaling = learn_scaling(source, images_of(self).value_range)
+        self.backbone_ = self._resolve_backbone(source, device)
+        scaling = self._scaling.mean, self._scaling.std
+        with isolated(device):
+            with torch.device("cpu"):
+                seed_torch(device, seed)
+                encoder = make_encoder(
+                    self.backbone_,
+                    source.shape,
+                    *scaling,
+                    weights=self.weights,
+                    normalization=images_of(self).normalization,
+                )
+                count_features(encoder, source.shape)
+                self._published = encoder.published
+                self.encoder_ = encoder_at(encoder, self.layer).eval()
+                self._n_features_out = count_features(self.encoder_, source.shape)
+            if self.weights is None and not isinstance(self.backbone, nn.Module):
+                self._measure(source, device)
+        return self
+
+    def _measure(self, source, device):
+        """Give batch norms the means and variances of the samples."""
+        encoder = self.encoder_
+        norms = [m for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if not norms:
+            return
+        encoder.to(device)
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.train().momentum = None  # the mean over batches
+        scale, n_batches = self._scaling.on(device), len(source) / embedding_batch(source, device)
+        with torch.inference_mode():
+            for part in np.array_split(np.arange(len(source)), math.ceil(n_batches)):
+                encoder(scale(source.batch(part, device)))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        self.encoder_ = encoder.cpu().eval()
+
+    def _weights(self):
+        """Return the state of the encoder."""
+        return self.encoder_.state_dict() if hasattr(self, "encoder_") else None
+
+    def _rebuild(self, weights):
+        """Build the encoder anew and give it weights; all else of a fit is there."""
+        self.encoder_ = rebuilt(self._new_encoder, weights, self)
+
+    def _new_encoder(self, published):
+        """Return an encoder as that of fit, or the one that was fine-tuned, with other weights."""
+        if hasattr(self, "_pretrained"):
+            encoder = self._pretrained._new_encoder(published)
+            return encoder.to(memory_format=torch.channels_last)  # as training leaves it
+        constants, shape = (self._scaling.mean, self._scaling.std), self._sample_shape()
+        encoder = make_encoder(self.backbone_, shape, *constants, published=published)
+        count_features(encoder, shape)
+        return encoder_at(encoder, self.layer)

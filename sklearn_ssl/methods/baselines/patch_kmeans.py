@@ -1,0 +1,342 @@
+"""Patch k-means: tell how near small patches of an image are to clusters of such patches."""
+
+import functools
+from dataclasses import dataclass
+from numbers import Integral, Real
+from os import PathLike
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.utils import check_random_state
+from sklearn.utils.random import sample_without_replacement
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_ssl._runtime.decompositions import symmetric_eigh
+from sklearn_ssl._runtime.device import resolve_device
+from sklearn_ssl._runtime.sklearn_private import Interval, _fit_context
+from sklearn_ssl.base import SSLTransformer, all_or_nothing
+from sklearn_ssl.data import images_of
+from sklearn_ssl.data.inputs import find_samples, needs_images
+from sklearn_ssl.data.sources import learn_scaling
+from sklearn_ssl.inference.batches import embedding_batch, in_batches
+from sklearn_ssl.parameters import TakesRecipes, suggesting
+from sklearn_ssl.persistence.file_format import Saved
+
+# Added to the variance of a patch, so that flat ones are not all noise: 10 where pixels are bytes.
+FLAT = 10 / 255**2
+# Distances are computed for about this many pairs of patch and centroid at once: on a processor
+# they stay in its cache until they are pooled.
+PAIRS = {"cpu": 2**20, "cuda": 2**28}
+COUNTS = "n_centroids", "patch_size", "n_patches", "stride", "pool"
+# Of the parameters of all methods, those that mean the same here.
+SHARED = (
+    "input",
+    "image_shape",
+    "image_size",
+    "on_error",
+    "cache",
+    "n_jobs",
+    "device",
+    "random_state",
+)
+SHARED += ("verbose",)
+
+
+@suggesting
+@dataclass(kw_only=True, eq=False, repr=False)
+class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimator):
+    """Describe images by how near their patches are to the clusters of patches.
+
+    The classical rival of networks that learn without labels: small patches of the images are
+    normalised, whitened and clustered with k-means. A feature says how much nearer than the mean
+    centroid one centroid is to the patches of a part of the image, on average. It trains in
+    seconds, and is the baseline that a network has to beat on small images.
+
+    Parameters
+    ----------
+    n_centroids : int, default=800
+        Number of clusters. More are better, in time and memory in proportion.
+
+    patch_size : int, default=6
+        Side of the patches in pixels.
+
+    n_patches : int, default=100000
+        Number of random patches that are clustered; all there are if X holds fewer.
+
+    stride : int, default=1
+        Pixels from one patch of an image to the next in ``transform``.
+
+    pool : int, default=2
+        The patches of an image are averaged over pool x pool parts of it, by default quadrants.
+
+    epsilon : float, default=0.1
+        Added to the variances that whitening divides by, above 0. Smaller values stress fine
+        detail, and noise.
+
+    input : Images or "auto", default="auto"
+        How the images in X are stored, where that cannot be inferred; see
+        :class:`~sklearn_ssl.Images`.
+
+    image_shape : tuple of int, default=None
+        For flattened images in the rows of X: their (height, width), (height, width, channels), or
+        (channels, height, width) as in (3, 32, 32) and with ``input=Images(channels="first")``.
+
+    image_size : int or "auto", default="auto"
+        Side in pixels of the squares that images of files, of a data set or of different sizes
+        become, and arrays of another size too, if it is an int: the shorter side is resized to
+        it, and the middle taken. "auto" leaves arrays as they are; for files it is the median of
+        the shorter sides of 100 of them, rounded down to a multiple of 32, at most 64.
+
+    on_error : {"raise", "skip", "warn"}, default="raise"
+        What to do about images that cannot be read: raise an error that counts them; go on
+        without them and give rows of NaN in ``transform``; or also warn.
+
+    cache : str or path, default=None
+        Folder in which decoded images of files are cached, resized, for other calls, estimators and
+        processes.
+
+    n_jobs : int, default=None
+        Number of images that are decoded at once. None is 1, -1 is as many as there are cores.
+
+    device : str or torch.device, default="auto"
+        Where ``transform`` computes: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is
+        one. Patches are clustered on the processor.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the choice of patches and of k-means. An int makes fit reproducible.
+
+    verbose : int, default=0
+        1 says what k-means does, and to which size images of files are resized.
+
+    Attributes
+    ----------
+    centroids_ : ndarray of shape (n_centroids, channels * patch_size**2), float32
+        Centres of the clusters of whitened patches, whose values are in the order (channels,
+        height, width).
+
+    whitening_ : ndarray of shape (channels * patch_size**2, channels * patch_size**2), float32
+        What normalised patches are multiplied with before they are clustered.
+
+    image_shape_ : tuple of int
+        Height, width and channels of the images.
+
+    n_features_in_ : int
+        Number of values in an image of an array, and 1 for a list or column of images.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X is a DataFrame whose column names are all strings.
+
+    Notes
+    -----
+    Features are averages over a part of the image, and not sums, so that they do not depend on its
+    size. An image is encoded at once: one of a thousand pixels takes gigabytes unless ``stride`` is
+    larger or ``image_size`` smaller. Whitening leaves the mean patch where it is: distances do not
+    change by it. Mini-batch k-means from random patches takes the place of full k-means from
+    ``k-means++``.
+
+    References
+    ----------
+    `Coates et al. "An analysis of single-layer networks in unsupervised feature learning",
+    AISTATS 2011 <https://proceedings.mlr.press/v15/coates11a.html>`_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ssl import PatchKMeansTransformer
+    >>> images = load_digits().images[:200]
+    >>> patch_kmeans = PatchKMeansTransformer(n_centroids=50, patch_size=4, random_state=0)
+    >>> patch_kmeans.fit_transform(images).shape
+    (200, 200)
+    """
+
+    n_centroids: int = 800
+    patch_size: int = 6
+    n_patches: int = 100_000
+    stride: int = 1
+    pool: int = 2
+    epsilon: float = 0.1
+    input: object = "auto"
+    image_shape: tuple | None = None
+    image_size: int | str = "auto"
+    on_error: str = "raise"
+    cache: str | PathLike | None = None
+    n_jobs: int | None = None
+    device: str | torch.device = "auto"
+    random_state: object = None
+    verbose: int = 0
+
+    _parameter_constraints = {
+        **{name: SSLTransformer._parameter_constraints[name] for name in SHARED},
+        **{name: [Interval(Integral, 1, None, closed="left")] for name in COUNTS},
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+    }
+    get_feature_names_out = SSLTransformer.get_feature_names_out
+
+    def _find(self, X, **check):
+        """Check X and return its source, or the images that it lists, which ``read()`` decodes."""
+        return find_samples(self, X, **check)
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Cluster random patches of the images of X.
+
+        Parameters
+        ----------
+        X : array-like, tensor, DataFrame or data set
+            Images, at least two, as :meth:`SimCLRTransformer.fit` takes them: in an array, of
+            files or of a data set.
+
+        y : Ignored
+            Not used, here for scikit-learn's conventions.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator. If fit raises, it is left as it was.
+        """
+        resolve_device(self.device)
+        source = self._find(X, reset=True, min_samples=2).read()
+        if not source.is_image:
+            raise needs_images(self, source)
+        rng = check_random_state(self.random_state)
+        self._scaling = learn_scaling(source, images_of(self).value_range)
+        patches = self._random_patches(source, rng)
+        self.whitening_ = whitening(patches, self.epsilon)
+        kmeans = MiniBatchKMeans(
+            self.n_centroids,
+            init="random",
+            n_init=1,
+            batch_size=4096,
+            max_iter=10,
+            random_state=rng,
+            verbose=self.verbose,
+        )
+        self.centroids_ = kmeans.fit(patches @ self.whitening_).cluster_centers_
+        self._n_features_out = self.pool**2 * self.n_centroids
+        return self
+
+    def _random_patches(self, source, rng):
+        """Return random patches of the images, normalised, (n_patches, c * size * size)."""
+        n_down, n_across = (side - self.patch_size + 1 for side in source.shape[1:])
+        n_places = n_down * n_across
+        self._check_sizes(source, len(source) * max(0, n_places))
+        n_patches = min(self.n_patches, len(source) * n_places)
+        chosen = sample_without_replacement(len(source) * n_places, n_patches, random_state=rng)
+        image, place = np.divmod(np.sort(chosen), n_places)
+        down, across = np.divmod(place, n_across)
+        cpu, used = torch.device("cpu"), np.unique(image)
+        scale, size, patches = self._scaling.on(cpu), embedding_batch(source, cpu), []
+        for some in np.split(used, range(size, len(used), size)):
+            these = slice(*np.searchsorted(image, (some[0], some[-1] + 1)))
+            windows = all_patches(scale(source.batch(some)), self.patch_size)
+            position = np.searchsorted(some, image[these])
+            patches.append(windows[position, down[these], across[these]])
+        return normalised(torch.cat(patches).flatten(1)).numpy()
+
+    def _check_sizes(self, source, n_available):
+        """Raise where images are too small, or too few, for the parameters."""
+        sides = source.shape[1:]
+        if self.patch_size > min(sides):
+            raise ValueError(
+                f"patch_size={self.patch_size} is larger than the images of X, {sides[0]} x "
+                f"{sides[1]} pixels. Choose at most {min(sides)}, or give larger images."
+            )
+        steps = [(side - self.patch_size) // self.stride + 1 for side in sides]
+        if self.pool > min(steps):
+            raise ValueError(
+                f"pool={self.pool} is more than the places of a patch along a side: {steps[0]} x "
+                f"{steps[1]} with patch_size={self.patch_size} and stride={self.stride} in images "
+                f"of {sides[0]} x {sides[1]} pixels. Choose at most {min(steps)}, or smaller "
+                "patches and strides."
+            )
+        n_patches = min(self.n_patches, n_available)
+        if self.n_centroids > n_patches:
+            raise ValueError(
+                f"n_centroids={self.n_centroids} is more than the {n_patches} patches to cluster: "
+                f"n_patches={self.n_patches}, and the images of X hold {n_available}. Choose at "
+                f"most {n_patches}, or more patches."
+            )
+
+    def transform(self, X):
+        """Describe images by their nearness to the centroids, averaged over parts of the image.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Images as in fit, of the same shape.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, pool * pool * n_centroids), float32
+            Those of the part at the top left first, then of the part to its right.
+        """
+        check_is_fitted(self)
+        source, device = self._find(X, reset=False).read(), resolve_device(self.device)
+        squares = np.square(self.centroids_).sum(axis=1)
+        # A patch z, as (z, |z|^2, 1), times this is its squared distance to each centroid. A
+        # product with lines in memory rounds all patches alike, wherever in X they are.
+        lines = [-2 * self.centroids_.T, np.ones_like(squares), squares]
+        to_distances = np.ascontiguousarray(np.vstack(lines))
+        sides = ((side - self.patch_size) // self.stride + 1 for side in source.shape[1:])
+        to_parts = np.kron(*(means_of_parts(side, self.pool) for side in sides))
+        encode = functools.partial(
+            self._encode,
+            *(torch.from_numpy(m).to(device) for m in (self.whitening_, to_distances, to_parts)),
+        )
+        features = in_batches(encode, source, self._scaling.on(device), device)
+        return source.aligned(features)
+
+    def _encode(self, whiten, to_distances, to_parts, images):
+        """Return the features of a batch of images, (n, pool * pool * n_centroids)."""
+        n_places, n_centroids = to_parts.shape[1], to_distances.shape[1]
+        size = max(1, PAIRS[images.device.type] // (n_places * n_centroids))
+        encoded = []
+        for some in images.split(size):
+            patches = all_patches(some, self.patch_size, self.stride).flatten(3).flatten(0, 2)
+            z = normalised(patches) @ whiten
+            z = torch.cat([z, z.square().sum(1, keepdim=True), z.new_ones(len(z), 1)], dim=1)
+            distance = (z @ to_distances).clamp_min_(0).sqrt_()  # (n * n_places, n_centroids)
+            mean = distance.mean(dim=1, keepdim=True)
+            nearness = torch.sub(mean, distance, out=distance).relu_()
+            encoded.append(to_parts @ nearness.reshape(len(some), n_places, n_centroids))
+        return torch.cat(encoded).flatten(1)
+
+    def __sklearn_tags__(self):
+        """Return scikit-learn's tags: images in, float32 out."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def all_patches(images, size, stride=1):
+    """Return a view of all patches of images, (n, down, across, c, size, size)."""
+    windows = images.unfold(2, size, stride).unfold(3, size, stride)
+    return windows.permute(0, 2, 3, 1, 4, 5)
+
+
+def normalised(patches):
+    """Return patches, (n, values), minus their mean and divided by their deviation.
+
+    ``torch.var_mean`` would take several times as long.
+    """
+    patches = patches - patches.mean(dim=1, keepdim=True)
+    return patches.mul_((patches.square().mean(dim=1, keepdim=True) + FLAT).rsqrt())
+
+
+def whitening(patches, epsilon):
+    """Return the symmetric matrix (ZCA) that makes patches uncorrelated, of variances near one."""
+    centered = patches - patches.mean(axis=0)
+    variances, axes = symmetric_eigh((centered.T @ centered).astype(np.float64) / len(patches))
+    variances = variances.clip(0)  # rounding leaves some below
+    return ((axes / np.sqrt(variances + epsilon)) @ axes.T).astype(np.float32)
+
+
+def means_of_parts(n_places, n_parts):
+    """Return the matrix, (n_parts, n_places), that averages the places in each part of a side."""
+    part = np.arange(n_places) * n_parts // n_places
+    member = (part == np.arange(n_parts)[:, None]).astype(np.float32)
+    return member / member.sum(axis=1, keepdims=True)

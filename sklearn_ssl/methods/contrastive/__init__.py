@@ -1,0 +1,1 @@
+"""Methods that compare samples with others."""

@@ -1,0 +1,1 @@
+"""Methods that match the outputs of a momentum teacher."""

@@ -1,0 +1,134 @@
+"""Backbones by name, function or module, with or without weights."""
+
+import copy
+import difflib
+import inspect
+import math
+
+from torch import nn
+
+from sklearn_ssl.networks.checkpoints import find_checkpoint
+from sklearn_ssl.networks.small import SMALL, mlp
+from sklearn_ssl.networks.torchvision import torchvision_model
+
+# First parameters of functions that build a network, but not from the shape of its samples.
+NOT_SHAPES = {"weights", "pretrained", "progress", "num_classes", "n_classes", "classes", "name"}
+
+
+NOT_SHAPES |= {"model_name", "model", "channels", "in_channels", "in_chans", "checkpoint", "config"}
+
+
+def make_backbone(backbone, in_shape, *, weights=None, published=False):
+    """Build the backbone for samples of shape (c, h, w) or (n_features,).
+
+    ``backbone`` is a name, a factory ``callable(in_shape)``, or a module, which is copied.
+    ``published`` keeps torchvision's networks as pretrained weights need them, for small images
+    too.
+    """
+    return built_backbone(backbone, in_shape, weights, published)[0]
+
+
+def built_backbone(backbone, in_shape, weights, published):
+    """Return a backbone, what its weights' images were normalized with, and its stem's kind.
+
+    The constants (mean, std) are None where they are not known. The last is whether the stem is as
+    published.
+    """
+    backbone = named(backbone)
+    if isinstance(backbone, nn.Module):
+        model = copy.deepcopy(backbone).float()
+    elif not isinstance(backbone, str):
+        model = _from_factory(backbone, in_shape)
+    elif backbone == "mlp":
+        model = nn.Sequential(nn.Flatten(), *mlp(math.prod(in_shape)))
+    else:
+        _check_name(backbone, in_shape)
+        if backbone not in SMALL:
+            return torchvision_model(backbone, in_shape, weights, published)
+        model = SMALL[backbone](*in_shape)
+    if weights is None:
+        return model, None, published
+    match = find_checkpoint(weights).match(model)
+    match.load()
+    return model, match.constants(), published
+
+
+def named(backbone):
+    """Return the name of a torchvision model for the function that builds it, else what is given.
+
+    Called with the shape of a sample, these functions would take it for weights.
+    """
+    name = getattr(backbone, "__name__", None)
+    if isinstance(backbone, str | nn.Module) or not isinstance(name, str):
+        return backbone
+    from torchvision import models
+
+    known = name in models.list_models(module=models)
+    return name if known and models.get_model_builder(name) is backbone else backbone
+
+
+def _from_factory(factory, in_shape):
+    """Call a factory with the shape of a sample; return the module that it makes."""
+    name = getattr(factory, "__name__", repr(factory))
+    if not _takes_shape(factory):
+        is_class = isinstance(factory, type) and issubclass(factory, nn.Module)
+        raise TypeError(
+            (
+                f"backbone={name} is a class. Give an object, backbone={name}()"
+                if is_class
+                else f"backbone={name} is a function that does not take the shape of a sample as "
+                "its one argument. Give the module that it returns"
+            )
+            + ", or a function of the shape, (channels, height, width) or (n_features,): "
+            f"backbone=lambda shape: {'...' if name == '<lambda>' else name + '(...)'}."
+        )
+    try:
+        model = factory(in_shape)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"backbone={name} failed when it was called with the shape of a sample, {in_shape}: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"backbone={name} must return a torch.nn.Module. It returned {model!r}.")
+    return model
+
+
+def _takes_shape(factory):
+    """Tell from its signature whether a callable takes the shape of a sample."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # not known
+        return True
+    given = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in parameters if p.default is p.empty and "VAR" not in p.kind.name]
+    if not given or not set(needed) <= {given[0]}:
+        return False
+    if "shape" in given[0].name:
+        return True
+    return bool(needed) and given[0].name not in NOT_SHAPES and not isinstance(factory, type)
+
+
+def _check_name(name, in_shape):
+    """Raise where there is no backbone of a name, or it does not take samples of a shape."""
+    from torchvision import models
+
+    known = [*models.list_models(module=models), *SMALL]
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), [*known, "mlp", "auto"], n=4, cutoff=0.4)
+        raise ValueError(
+            f"backbone={name!r} is unknown."
+            + (f" Near names: {', '.join(near)}." if near else "")
+            + f' Give "auto", one of {", ".join(SMALL)}, mlp, or a torchvision model\'s name.'
+        )
+    if len(in_shape) == 1:
+        raise ValueError(
+            f"backbone={name!r} takes images, but X holds rows of {in_shape[0]} features. Set "
+            'image_shape if they are flattened images, else use backbone="mlp".'
+        )
+    if "vit" in name and in_shape[1] != in_shape[2]:
+        raise ValueError(
+            f"backbone={name!r} needs square images, X holds images of {in_shape[1]} x "
+            f"{in_shape[2]} pixels. Crop them, or choose a convolutional backbone."
+        )

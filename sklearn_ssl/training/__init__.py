@@ -1,0 +1,1 @@
+"""The training loop: objectives, the net that steps, schedules, and what is watched."""

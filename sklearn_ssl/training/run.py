@@ -1,0 +1,217 @@
+"""One training of an estimator: what it is built of, and what it leaves."""
+
+import contextlib
+import copy
+import functools
+import gc
+import math
+
+import numpy as np
+import torch
+
+from sklearn_ssl._runtime.isolation import isolated, seed_torch
+from sklearn_ssl._runtime.malloc import untrimmed_heap
+from sklearn_ssl.data import images_of
+from sklearn_ssl.data.sources import learn_scaling
+from sklearn_ssl.inference.batches import TRIAL_SAMPLES, check_views, in_batches, views_of
+from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
+from sklearn_ssl.training.health import health
+from sklearn_ssl.training.net import StopTraining, finish, planned_epochs, train
+from sklearn_ssl.views.combined import all_flip
+
+
+class Fit:
+    """A training of an estimator on the samples of a source, which leaves the estimator alone.
+
+    With ``resume`` it goes on from the estimator's weights; with ``anneal`` the learning rate
+    falls to its end in ``max_epochs``, or in the time of the clock. ``cached``, if given, holds
+    checkpoints.
+    """
+
+    def __init__(self, estimator, source, device, seed, clock, *, resume, anneal, cached=None):
+        self.estimator, self.source, self.device = estimator, source, device
+        self.clock = clock
+        self.resume, self.anneal = resume, anneal
+        self.cached, self.state = cached, None if cached is None else cached.checkpoint()
+        self.seed = seed if self.state is None else self.state["seed"]
+        if self.state is not None:
+            clock.spent += self.state["elapsed"]
+            clock.origin = self.state["origin"]
+        self.views = estimator._resolve_views(source)
+        resolve = estimator._fitted_backbone if resume else estimator._resolve_backbone
+        self.backbone = resolve(source, self.device)
+        self.history = estimator.history_ if resume else []
+        self.stopped_from_outside = False
+
+    def run(self, task, n_epochs, X, y):
+        """Train, and return the fitted attributes; scikit-learn's ``task`` is told of epochs."""
+        device, source, estimator = self.device, self.source, self.estimator
+        with isolated(device), untrimmed_heap(device.type == "cpu"), self.clock.running():
+            self.scaling = (
+                estimator._scaling
+                if self.resume
+                else learn_scaling(source, images_of(estimator).value_range)
+            )
+            self.seen = self._seen()
+            self._build()
+            near, scale = source.near(device, estimator.verbose), self.scaling.on(device)
+            make_views = functools.partial(views_of, self.views, scale)
+            embed = functools.partial(_embed, near, scale, device)
+            few = near.batch(slice(TRIAL_SAMPLES), device)
+            for shape in {view.shape[1:] for view in check_views(self.views, scale, few)}:
+                if shape != source.shape:
+                    count_features(self.objective.encoder, shape)
+            self._plan(near, make_views, embed, n_epochs)
+            if not self.resume and self.state is None:  # which have it from before
+                samples = (scale(near.batch(part, device)) for part in near.parts())
+                with torch.no_grad():
+                    self.objective.to(device).before_training(samples)
+            goes_on = self.resume and not self.anneal
+            goes_on = goes_on and self.training.optimizer == estimator.optimizer_
+            rows, optimizer_state = train(
+                self.objective,
+                near,
+                make_views,
+                functools.partial(embed, self.objective),
+                self.training,
+                n_epochs=n_epochs,
+                clock=self.clock,
+                epoch_task=functools.partial(self._epoch_task, task, X, y),
+                callbacks=estimator.callbacks or [],
+                earlier=self.history,
+                optimizer_state=estimator._optimizer_state if goes_on else None,
+                state=self.state,
+                checkpoint=self.cached and self._checkpoint,
+                checkpoint_seconds=60 * estimator.checkpoint_minutes,
+                unit="img" if source.is_image else "row",
+                verbose=estimator.verbose,
+            )
+            self.objective.zero_grad()  # gradients would stay in memory
+            return self.fitted(self.objective.cpu().eval(), rows, optimizer_state)
+
+    def _plan(self, near, make_views, embed, n_epochs):
+        """Where time is the limit, find out how many epochs it gives, and build anew for these."""
+        if self.clock.seconds == math.inf or not self.anneal:
+            return
+        if self.state is not None:
+            self._build(self.state["planned"])
+            return
+        # Of a copy, as a factory may give the same network again.
+        tried = copy.deepcopy(self.objective)
+        parts = tried, near, make_views, functools.partial(embed, tried)
+        how = {"n_epochs": n_epochs, "verbose": self.estimator.verbose}
+        self._build(planned_epochs(self.clock, *parts, self.training, **how))
+        self.clock.origin = self.clock.elapsed
+
+    def _build(self, planned=None):
+        """Make encoder, settings of training, and objective."""
+        estimator, source = self.estimator, self.source
+        with torch.device("cpu"):  # whatever the process's default device is
+            if self.resume:
+                encoder = copy.deepcopy(estimator._objective.encoder)
+            else:
+                seed_torch(self.device, self.seed)
+                encoder = make_encoder(
+                    self.backbone,
+                    source.shape,
+                    self.scaling.mean,
+                    self.scaling.std,
+                    weights=estimator.weights,
+                    normalization=images_of(estimator).normalization,
+                )
+            n_features = count_features(encoder, source.shape)
+            self.training = estimator._resolve_training(
+                len(source), self.device, self.seed, len(self.history), self.anneal, planned
+            )
+            self.objective = estimator._make_objective(encoder, n_features, self.training).float()
+            cut = encoder_at(encoder, estimator.layer)
+            self.n_features_out = count_features(cut, source.shape)
+        if self.resume:
+            _restore(self.objective, estimator._objective)
+
+    def _seen(self):
+        """Return the numbers of all samples that the estimator learns from, now and before."""
+        if not self.estimator.remember_samples:
+            return None
+        before = getattr(self.estimator, "_seen", None) if self.resume else None
+        now = np.unique(self.source.digests())
+        return now if before is None else np.union1d(before, now)
+
+    def _checkpoint(self, state):
+        """Keep a state of training."""
+        clock, planned = self.clock, self.training.max_epochs
+        time = {"elapsed": clock.elapsed, "origin": clock.origin, "planned": planned}
+        self.cached.write("checkpoint", state | time | {"seed": self.seed})
+
+    def fitted(self, objective, rows, optimizer_state=None):
+        """Return the fitted attributes with these epochs behind."""
+        rows, training = self.history + rows, self.training
+        encoder = encoder_at(objective.encoder, self.estimator.layer).eval()
+        if self.estimator.layer is not None:
+            # Tracing leaves frames in a cycle, and with those of its callers the samples on a GPU.
+            gc.collect()
+        return {
+            "encoder_": encoder,
+            "history_": rows,
+            "health_": health(rows),
+            "loss_curve_": [row["train_loss"] for row in rows],
+            "n_iter_": len(rows),
+            "_views_flip": all_flip(self.views),
+            "max_epochs_": training.max_epochs,
+            "backbone_": self.backbone,
+            "views_": self.views,
+            "batch_size_": training.batch_size,
+            "optimizer_": training.optimizer,
+            "lr_": training.lr,
+            "weight_decay_": training.weight_decay,
+            "warmup_epochs_": training.warmup_epochs,
+            "device_": str(self.device),
+            "precision_": training.precision,
+            "_n_features_out": self.n_features_out,
+            "_objective": objective,
+            "_optimizer_state": optimizer_state,
+            "_scaling": self.scaling,
+            "_seed": self.seed,
+            "_n_samples": training.n_samples,
+            "_cache_inputs": self.cached and self.cached.inputs,
+            "_seen": self.seen,
+            "_published": objective.encoder.published,
+        } | self.estimator._fitted(objective, self.source)
+
+    def _finished(self, rows):
+        """Return the fitted attributes as they would be if training ended here."""
+        copied = copy.deepcopy(self.objective).cpu()
+        cpu = torch.device("cpu")
+        parts = copied.encoder.eval(), self.source, self.scaling.on(cpu), cpu
+        finish(copied, functools.partial(in_batches, *parts), self.training, len(rows))
+        # Not cached: what asked for it would wait for the fit that it is called from.
+        return self.fitted(copied.eval(), rows) | {"_cache_inputs": None}
+
+    @contextlib.contextmanager
+    def _epoch_task(self, task, X, y, rows):
+        """Tell scikit-learn's callbacks of an epoch; stop where one says so."""
+        told = {"estimator": self.estimator, "X": X, "y": y}
+        epoch = task.subcontext(task_name="epoch")
+        epoch.call_on_fit_task_begin(**told)
+        yield
+        if epoch.call_on_fit_task_end(
+            **told, reconstruction_attributes=lambda: self._finished(rows())
+        ):
+            self.stopped_from_outside = True
+            raise StopTraining
+
+
+def _embed(source, scale, device, objective):
+    """Return the features that an objective's encoder, as it is now, has of all samples."""
+    return in_batches(objective.encoder.eval(), source, scale, device)
+
+
+def _restore(objective, old):
+    """Give a new objective the weights of an old one."""
+    try:
+        objective.load_state_dict(old.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            "Training cannot go on from the weights of the fit before, because a parameter that "
+            "decides the shape of the network was changed. Set it back, or fit a clone."
+        ) from error
