@@ -32,7 +32,7 @@ from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.preprocessing import normalize
 
 from sklearn_ssl import DeepClusterEstimator
-from sklearn_ssl.methods import deepcluster
+from sklearn_ssl.methods.clustering import deepcluster
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("data", type=Path)

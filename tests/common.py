@@ -2,6 +2,8 @@
 
 import math
 import os
+import random
+import signal
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -152,3 +154,24 @@ def taking_rows(method):
         return RowsAsImages(source.array, source.sample_shape, in_color=in_color)
 
     return _adapted(method, _find=find)
+
+
+def check_inputs():
+    """The pairs A, B for which the values of the losses are known, shape (6, 4) each."""
+    i = torch.arange(6, dtype=torch.float64)[:, None]
+    j = torch.arange(4, dtype=torch.float64)
+    a = torch.sin(0.7 * i + 1.3 * j + 0.1 * i * j)
+    return a, a + 0.3 * torch.cos(1.1 * i - 0.5 * j)
+
+
+def process_state():
+    return (
+        torch.get_rng_state().tolist(),
+        str(np.random.get_state()),
+        random.getstate(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+        signal.getsignal(signal.SIGINT),
+    )

@@ -4,6 +4,7 @@ import signal
 # scikit-learn skips its array API check without this; it must be set before SciPy is imported.
 os.environ["SCIPY_ARRAY_API"] = "1"
 
+
 import pytest
 import torch
 from common import digits, photo_patches

@@ -8,12 +8,14 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-import test_references
 from common import METHODS
 
 import sklearn_ssl
 
 PACKAGE = Path(sklearn_ssl.__file__).parent
+# Tests of all files of a folder.
+ACROSS = {Path("methods", "test_all_methods.py"), Path("metrics", "test_metrics.py")}
+ACROSS |= {Path("inspection", "test_displays.py")}
 # Which folders and files at the top of the package each of them may import, besides itself.
 ARROWS = {
     "_runtime": set(),
@@ -87,10 +89,19 @@ def test_every_method_is_public():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_a_reference(method):
-    module = method.__module__.rsplit(".", 1)[1]
-    assert hasattr(test_references, f"test_{module}"), (
-        f"tests/test_references.py needs test_{module}: value and gradient of the loss"
+    *_, family, name = method.__module__.split(".")
+    path = Path(__file__).parent / "methods" / family / f"test_{name}.py"
+    assert f"def test_{name}(" in path.read_text(), (
+        f"{path} needs test_{name}: value and gradient of the loss beside a reference"
     )
+
+
+def test_tests_lie_where_what_they_test_does():
+    tests = Path(__file__).parent
+    for path in tests.glob("*/**/test_*.py"):
+        place = path.relative_to(tests)
+        tested = PACKAGE / place.with_name(place.name.removeprefix("test_"))
+        assert tested.exists() or place.parts[0] == "cases" or place in ACROSS or "__" in place.name
 
 
 def test_import_is_light():

@@ -1,0 +1,125 @@
+"""Relative patch: its loss beside a slow reference, its views, and what it returns."""
+
+import numpy as np
+import pytest
+import torch
+from common import digits, shrunk
+
+from sklearn_ssl import RelativePatchTransformer
+from sklearn_ssl.methods.predictive.relative_patch import (
+    RelativePatchObjective,
+    pairs,
+    without_colors,
+)
+from sklearn_ssl.networks.encoder import make_encoder
+from sklearn_ssl.views.tiles import Tiles
+
+
+def tiles_of(grid, n_channels=1):
+    """An encoder of images of 12 pixels, and whole cells of them as tiles."""
+    torch.manual_seed(0)
+    encoder = make_encoder(
+        "small_vit", (n_channels, 12, 12), [0.5] * n_channels, [0.2] * n_channels
+    )
+    return encoder, Tiles(grid, (12 // grid,) * 2, 0.0, 0.0, True)
+
+
+def slow_tile(image, row, column, side, encoder):
+    """What the encoder gives for a cell that has mean and standard deviation of its image."""
+    tile = image[:, row * side : (row + 1) * side, column * side : (column + 1) * side].numpy()
+    image, n = image.numpy(), tile.shape[1] * tile.shape[2]
+    ratio = np.sqrt((image.var() + 1e-4) / (((tile - tile.mean()) ** 2).sum() / n + 1e-4))
+    return encoder(torch.from_numpy((tile - tile.mean()) * ratio + image.mean())[None])[0]
+
+
+def check_gradients(objective, loss, expected):
+    torch.testing.assert_close(loss, expected)
+    parameters = list(objective.parameters())
+    ours, theirs = (torch.autograd.grad(x, parameters) for x in (loss, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_relative_patch():
+    encoder, tiles = tiles_of(3)
+    objective = RelativePatchObjective(encoder, 128, tiles, True, 5, 6).double().eval()
+    views = list(torch.rand(2, 3, 1, 12, 12, dtype=torch.float64))
+    loss, losses = objective(views)["loss"], []
+    # Where the second patch lies, seen from the first: rows below, columns to the right.
+    places = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
+    for image in torch.cat(views):
+        for row, column in places:
+            there, here = (
+                slow_tile(image, 1 + y, 1 + x, 4, encoder) for y, x in ((row, column), (0, 0))
+            )
+            for first, second, seen in (
+                (here, there, (row, column)),
+                (there, here, (-row, -column)),
+            ):
+                both = torch.cat([objective.narrow(x).clamp(min=0) for x in (first, second)])
+                scores, label = objective.classify(both[None])[0], places.index(seen)
+                losses.append(-torch.log(torch.exp(scores[label]) / torch.exp(scores).sum()))
+    check_gradients(objective, loss, sum(losses) / len(losses))
+
+
+def test_colours_that_are_dropped_tell_nothing():
+    """One channel of each patch is left, a random one, and in judging always green."""
+    torch.manual_seed(0)
+    patches = torch.rand(50, 9, 3, 4, 4)
+    gray = without_colors(patches, False)
+    assert (gray == gray[:, :, :1]).all()
+    kept = (patches == gray).all(dim=(3, 4))
+    assert (kept.sum(dim=2) == 1).all()
+    assert (kept.float().mean(dim=(0, 1)) > 0.25).all()
+    assert (kept[:, 0] != kept[:, 1]).any()
+    assert (without_colors(patches, True) == patches[:, :, 1:2]).all()
+
+
+@pytest.mark.slow
+def test_positions_of_patches_of_digits_are_told():
+    """Of digits that were in no training, in both orders of a pair; who guesses has 1 / 8."""
+    images, settings = digits()[0], {"patch_dim": 64, "hidden_dim": 256}
+    model = shrunk(RelativePatchTransformer, max_epochs=8, **settings).fit(images[:800])
+    told = model.predict_pretext(images[1000:1400])
+    assert told.shape == (400, 8)
+    score = model.score_pretext(images[1000:1400])
+    assert score == np.mean(told == np.arange(8))
+    assert score > 0.25
+
+    def told_swapped(objective, samples):
+        _, swapped = pairs(objective.parts(samples, middle=True)[1])
+        return objective.classify(swapped.flatten(0, 1)).argmax(dim=1).unflatten(0, (-1, 8))
+
+    swapped = model._map(images[1000:1400], "_objective", told_swapped)
+    assert np.mean(swapped == 7 - np.arange(8)) == pytest.approx(score, abs=0.1)
+
+
+def test_pictures_show_patches_where_they_are_told(photos):
+    images = torch.from_numpy(photos[:20]).permute(0, 3, 1, 2) / 255
+    net = shrunk(RelativePatchTransformer).fit(photos[:20])._objective
+    places, mean = torch.arange(8).expand(20, -1), net.encoder.mean
+
+    def cells(images):  # (n, 9, c, 10, 10); two lines remain
+        return (
+            images[:, :, :30, :30]
+            .unfold(2, 10, 10)
+            .unfold(3, 10, 10)
+            .flatten(2, 3)
+            .mT.swapaxes(1, 2)
+        )
+
+    net.told = lambda images: places
+    seen, made = net.pictures(images)
+    torch.testing.assert_close(made, images)
+    torch.testing.assert_close(seen[:, :, 10:20, 10:20], images[:, :, 10:20, 10:20])
+    moved = (cells(seen) != cells(images)).flatten(2).any(dim=2)
+    assert 6 < moved.sum(dim=1).float().mean() < 8
+    torch.testing.assert_close(*(cells(x).sum(dim=1) for x in (seen, images)))
+    net.told = lambda images: 0 * places + 6  # all to the place below the middle
+    _, made = net.pictures(images)
+    torch.testing.assert_close(cells(made)[:, 4], cells(images)[:, 4])
+    assert all(
+        (cells(made)[i, 7] == cells(images)[i]).flatten(1).all(dim=1).any() for i in range(20)
+    )
+    for place in (0, 1, 2, 3, 5, 6, 8):
+        torch.testing.assert_close(cells(made)[:, place], mean.expand(20, 3, 10, 10))
+    torch.testing.assert_close(made[:, :, 30:], images[:, :, 30:])

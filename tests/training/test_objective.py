@@ -1,0 +1,11 @@
+"""Each method's loss, in value and gradient, beside a slow and plain reference."""
+
+from torch import nn
+
+from sklearn_ssl.methods.contrastive.simclr import SimCLRObjective
+from sklearn_ssl.training.objective import Epoch
+
+
+def test_objectives_decide_nothing_about_an_epoch_unless_they_say_so():
+    objective = SimCLRObjective(nn.Identity(), 4, 8, 5, 0.5)
+    assert objective.before_epoch(None, None) == Epoch(None, None, ())

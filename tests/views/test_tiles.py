@@ -1,0 +1,217 @@
+"""Methods that learn from tiles: how tiles are cut, puzzles solved, and shortcuts closed."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+import torch
+from common import digits, shrunk
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_ssl import JigsawTransformer, RelativePatchTransformer
+from sklearn_ssl.views.tiles import Tiles, rearranged
+
+BOTH = pytest.mark.parametrize("method", [JigsawTransformer, RelativePatchTransformer])
+
+
+def cut(images, *, middle=False, **settings):
+    """Cut tiles that are not standardised unless the settings say so."""
+    settings = {"gap": 0.0, "jitter": 0.0, "standardize": False} | settings
+    return Tiles(**settings)(images, middle)
+
+
+def test_tiles_lie_in_the_middle_of_their_cells():
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 16, 24)
+    for middle in (False, True):
+        tiles = cut(images, grid=2, sides=(6, 9), gap=0.25, middle=middle)
+        assert tiles.shape == (2, 4, 3, 6, 9)
+        for i, tile in enumerate(tiles.unbind(1)):
+            y, x = 1 + i // 2 * 8, 1 + i % 2 * 12  # and columns begin half a pixel later
+            expected = images[:, :, y : y + 6, x : x + 10]
+            expected = (expected[..., :-1] + expected[..., 1:]) / 2
+            torch.testing.assert_close(tile[..., 1:-1], expected[..., 1:-1])
+    whole = cut(images, grid=2, sides=(8, 12))
+    torch.testing.assert_close(whole[:, 3], images[:, :, 8:, 12:])
+    torch.testing.assert_close(whole[:, 1], images[:, :, :8, 12:])
+
+
+def test_tiles_are_resized():
+    ramp = torch.arange(12.0).expand(1, 1, 12, 12)
+    larger = cut(ramp, grid=2, sides=(12, 12))[0, 1, 0]
+    torch.testing.assert_close(larger[0, 1:-1], 6 + (torch.arange(1.0, 11) + 0.5) / 2 - 0.5)
+    smaller = cut(ramp, grid=2, sides=(3, 3), middle=True)[0, 0, 0]
+    assert (smaller[0].diff() > 1.5).all()
+
+
+@pytest.mark.parametrize("side", [9, 16, 32])
+def test_tiles_of_neighbours_have_no_pixel_in_common(side):
+    """Each has its own random place, within its cell, and a gap of a pixel at least."""
+    torch.manual_seed(0)
+    columns = torch.arange(float(side)).expand(200, 1, side, side)  # of each pixel, its number
+    for images, beside in (columns, 1), (columns.mT, 2):
+        tiles = cut(images, grid=2, sides=(side, side), gap=0.1, jitter=0.2)
+        assert tiles[:, 0].max() + 1 <= tiles[:, beside].min()
+        assert tiles[:, 0].min() >= 0
+        assert tiles[:, beside].max() <= side - 1
+        means = tiles.mean(dim=(2, 3, 4))
+        assert len(torch.unique(means[:, 0])) > 100
+        assert 0.15 * side / 2 < means[:, 0].max() - means[:, 0].min() <= 0.2 * side / 2 + 0.5
+        assert (means[:, 0] - means[:, 3] + side / 2).abs().max() > 0.05 * side
+    fixed = cut(columns, grid=2, sides=(side, side), gap=0.1, jitter=0.2, middle=True)
+    assert (fixed == fixed[:1]).all()
+
+
+def test_standardised_tiles_tell_nothing_of_brightness_and_contrast():
+    torch.manual_seed(0)
+    images = torch.rand(3, 2, 16, 16) * torch.tensor([1.0, 0.5])[:, None, None] + 0.3
+    images[:, :, 8:] = images[:, :, 8:] / 2 + 0.5
+    tiles = cut(images, grid=2, sides=(8, 8), standardize=True)
+    plain = cut(images, grid=2, sides=(8, 8))
+    for moment, tolerance in (torch.mean, 1e-5), (torch.std, 1e-2):
+        expected = moment(images, dim=(2, 3))[:, None].expand(3, 4, 2)
+        torch.testing.assert_close(moment(tiles, dim=(3, 4)), expected, rtol=tolerance, atol=0)
+        assert (moment(plain, dim=(3, 4)) - expected).abs().mean() > 0.02
+    for tile, other in zip(tiles.flatten(0, 2), plain.flatten(0, 2), strict=True):
+        assert torch.corrcoef(torch.stack([tile.flatten(), other.flatten()]))[0, 1] > 0.9999
+    flat = images.clone()
+    flat[:, :, :8, :8] = 0.7
+    assert cut(flat, grid=2, sides=(8, 8), standardize=True)[:, 0].std(dim=(2, 3)).max() < 1e-3
+
+
+@pytest.mark.parametrize(("grid", "sides"), [(2, (4, 6)), (3, (9, 9)), (3, (11, 10))])
+def test_cells_are_moved_and_moved_back(grid, sides):
+    images = torch.arange(2.0 * math.prod(sides)).reshape(2, 1, *sides)
+    rng = np.random.default_rng(0)
+    order = torch.from_numpy(np.stack([rng.permutation(grid**2) for _ in images]))
+    moved = rearranged(images, grid, order)
+    height, width = (side // grid for side in sides)
+
+    def cell(image, i):
+        y, x = i // grid * height, i % grid * width
+        return image[0, y : y + height, x : x + width]
+
+    for image, source, numbers in zip(moved, images, order, strict=True):
+        for place, number in enumerate(numbers):
+            assert torch.equal(cell(image, place), cell(source, number))
+    rest = torch.ones(sides, dtype=bool)
+    rest[: grid * height, : grid * width] = False
+    assert torch.equal(moved[:, :, rest], images[:, :, rest])
+    assert torch.equal(rearranged(moved, grid, order.argsort(dim=1)), images)
+
+
+def test_larger_images_have_more_tiles(photos):
+    assert shrunk(JigsawTransformer).fit(photos[:20]).permutations_.shape == (24, 4)
+    X = np.random.default_rng(0).random((6, 48, 50))
+    model = shrunk(JigsawTransformer).fit(X)
+    assert model.permutations_.shape == (100, 9)
+    assert model.permutations_.dtype == np.int64
+    again = shrunk(JigsawTransformer, n_permutations=7).fit(X)
+    assert again.permutations_.shape == (7, 9)
+    assert not np.array_equal(
+        again.permutations_,
+        shrunk(JigsawTransformer, n_permutations=7, random_state=1).fit(X).permutations_,
+    )
+    shuffled = model.shuffle(X, np.arange(6))
+    np.testing.assert_allclose(shuffled[:, :, 48:], X[:, :, 48:], rtol=1e-6)
+    # As the cells are those that users can move, what remains is not looked at.
+    told = [model.predict_pretext(model.shuffle(X, k)) == k for k in range(100)]
+    assert model.score_pretext(X) == pytest.approx(np.mean(told), abs=2e-3)
+    assert 0 < np.mean(told) < 0.2
+
+
+@BOTH
+def test_tiles_of_small_images_are_enlarged(photos, method):
+    assert shrunk(method).fit(photos[:20])._objective.tiles.sides == (16, 16)
+    assert shrunk(method).fit(digits()[0][:20])._objective.tiles.sides == (8, 8)
+    assert Tiles.over((64, 96), 3, 0.125, 0.125, True).sides == (16, 24)
+
+
+@BOTH
+def test_images_too_small_for_tiles_are_refused(method):
+    X = np.random.default_rng(0).random((10, 40, 12, 1))
+    least = 4 if method is JigsawTransformer else 6
+    message = rf"40 x {least - 1} pixels .* the shorter side needs at least {least} pixels"
+    with pytest.raises(ValueError, match=message):
+        shrunk(method).fit(X[:, :, : least - 1])
+    assert shrunk(method).fit(X[:, :, :least]).transform(X[:, :, :least]).shape[0] == 10
+    with pytest.raises(ValueError, match=r"at least \d\d pixels"):
+        shrunk(method, gap=0.5, jitter=0.45).fit(X)
+    with pytest.raises(ValueError, match=r"gap=0\.5 and jitter=0\.5 leave nothing of a tile"):
+        shrunk(method, gap=0.5, jitter=0.5).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("method", "what"), [(JigsawTransformer, "tiles"), (RelativePatchTransformer, "patches")]
+)
+def test_backbones_that_cannot_take_tiles(photos, method, what):
+    def rigid(shape):
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8))
+
+    with pytest.raises(ValueError, match=rf"shape \(3, 16, 16\).*such as the {what} of its images"):
+        shrunk(method, backbone=rigid).fit(photos[:20])
+
+
+def score_of(method, make, max_epochs, **settings):
+    """Accuracy on noise of a method that has seen other noise, new at every step."""
+    torch.manual_seed(0)
+    train, test = ((255 * make(n)).byte().permute(0, 2, 3, 1).numpy() for n in (320, 300))
+    settings = {"batch_size": 64, "random_state": 0, "max_epochs": max_epochs} | settings
+    return method(views=lambda batch: [make(len(batch))], **settings).fit(train).score_pretext(test)
+
+
+def bands(n, grid=2):
+    """Noise in which a band along each edge of a cell has a value of its own, on both sides."""
+    side = 8 * grid
+    images = 0.3 * torch.randn(n, 1, side, side)
+    for edge in range(grid + 1):
+        band = slice(max(0, 8 * edge - 2), 8 * edge + 2)
+        images[:, :, band] += torch.randn(n, 1, 1, grid).repeat_interleave(8, 3)
+        images[:, :, :, band] += torch.randn(n, 1, grid, 1).repeat_interleave(8, 2)
+    return (0.5 + 0.15 * images).clamp(0, 1)
+
+
+def ramp(n, grid=2):
+    """Noise that is brighter at the bottom and at the right."""
+    side = 5 * grid
+    y, x = torch.arange(side)[:, None] / side, torch.arange(side) / side
+    return (0.2 + 0.2 * y + 0.4 * x + 0.1 * torch.randn(n, 1, side, side)).clamp(0, 1)
+
+
+def aberration(n):
+    """Noise whose red channel is a larger copy of the green one."""
+    noise, place = torch.rand(n, 17, 17), torch.arange(15)
+    larger = place + 1 - (place // 5 - 1)  # a pixel farther outwards, but in the middle
+    red, green = noise[:, larger[:, None], larger], noise[:, 1:16, 1:16]
+    return torch.stack([red, green, torch.rand(n, 15, 15)], dim=1)
+
+
+@pytest.mark.filterwarnings("ignore:Nothing was learned")  # soon enough, of orders
+@pytest.mark.parametrize(
+    ("method", "grid", "epochs", "chance"),
+    [
+        pytest.param(JigsawTransformer, 2, 60, 1 / 24, marks=pytest.mark.exhaustive),
+        pytest.param(RelativePatchTransformer, 3, 20, 1 / 8, marks=pytest.mark.slow),
+    ],
+)
+def test_edges_that_go_on_tell_places_but_for_a_gap(method, grid, epochs, chance):
+    make = functools.partial(bands, grid=grid)
+    assert score_of(method, make, epochs, gap=0.0, jitter=0.0) > 2 * chance
+    with pytest.warns(ConvergenceWarning, match="Nothing was learned"):
+        assert score_of(method, make, epochs, gap=0.5, jitter=0.0) < 1.3 * chance
+
+
+@pytest.mark.slow
+@BOTH
+def test_brightness_tells_places_but_of_standardised_tiles(method):
+    make = functools.partial(ramp, grid=2 if method is JigsawTransformer else 3)
+    chance = 1 / 24 if method is JigsawTransformer else 1 / 8
+    assert score_of(method, make, 15, standardize=False) > 3 * chance
+    assert score_of(method, make, 15) < 1.3 * chance
+
+
+@pytest.mark.slow
+def test_chromatic_aberration_tells_places_but_of_dropped_colours():
+    assert score_of(RelativePatchTransformer, aberration, 15, drop_colors=False) > 0.25
+    assert score_of(RelativePatchTransformer, aberration, 15) < 0.16
