@@ -6,12 +6,11 @@ import functools
 import inspect
 import math
 import os
-from dataclasses import dataclass, replace
-from numbers import Integral, Real
-from os import PathLike
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import dataclass_transform
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -24,8 +23,6 @@ from sklearn_ssl._runtime.device import gpu_freed, resolve_device
 from sklearn_ssl._runtime.isolation import isolated, seed_torch, torch_defaults
 from sklearn_ssl._runtime.sklearn_private import (
     HasMethods,
-    Interval,
-    StrOptions,
     _fit_context,
 )
 from sklearn_ssl._runtime.warnings import tell
@@ -37,7 +34,17 @@ from sklearn_ssl.inference.onnx import write_onnx
 from sklearn_ssl.networks.backbone import named
 from sklearn_ssl.networks.defaults import default_for
 from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
-from sklearn_ssl.parameters import suggesting
+from sklearn_ssl.parameters import (
+    Auto,
+    Count,
+    FilePath,
+    NonNegative,
+    Positive,
+    RandomState,
+    Verbose,
+    at_least,
+    parameters,
+)
 from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
 from sklearn_ssl.persistence.fit_cache import CachedFit, folder_of, key_of
 from sklearn_ssl.training.clock import Clock, seconds_of
@@ -69,8 +76,7 @@ def all_or_nothing(fit):
     return wrapped
 
 
-@dataclass_transform(kw_only_default=True)
-@dataclass(kw_only=True, eq=False, repr=False)
+@parameters
 class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     """Base of all methods: trains an encoder without labels in fit, embeds samples in transform.
 
@@ -307,69 +313,37 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         Likewise.
     """
 
-    backbone: object = "auto"
-    weights: str | PathLike | None = None
+    backbone: str | Callable = "auto"
+    weights: FilePath | None = None
     layer: str | None = None
-    mirror: bool | str = "auto"
-    views: object = "auto"
-    input: object = "auto"
-    image_shape: tuple | None = None
-    image_size: int | str = "auto"
-    on_error: str = "raise"
-    cache: str | PathLike | None = None
-    memory: object = None
+    mirror: bool | Auto = "auto"
+    views: Auto | Callable = "auto"
+    input: Auto | Images = "auto"
+    image_shape: Annotated[tuple, "array-like"] | None = None
+    image_size: Auto | Count = "auto"
+    on_error: Literal["raise", "skip", "warn"] = "raise"
+    cache: FilePath | None = None
+    memory: FilePath | Annotated[object, HasMethods(["cache"])] | None = None
     hash_files: bool = False
-    checkpoint_minutes: float = 10
+    checkpoint_minutes: NonNegative = 10
     remember_samples: bool = True
     n_jobs: int | None = None
-    max_epochs: int | str = "auto"
-    max_time: float | str | None = None
-    batch_size: int | str = "auto"
-    micro_batch_size: int | None = None
-    optimizer: str = "auto"
-    lr: float | str = "auto"
-    weight_decay: float | str = "auto"
-    warmup_epochs: float | str = "auto"
+    max_epochs: Auto | Count = "auto"
+    max_time: Positive | str | None = None
+    batch_size: Auto | at_least(2) = "auto"
+    micro_batch_size: Count | None = None
+    optimizer: Literal["auto", *DEFAULTS] = "auto"
+    lr: Auto | Positive = "auto"
+    weight_decay: Auto | NonNegative = "auto"
+    warmup_epochs: Auto | NonNegative = "auto"
     device: str | torch.device = "auto"
-    precision: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compile: bool = False
-    callbacks: list | None = None
+    callbacks: list | tuple | None = None
     warm_start: bool = False
-    random_state: object = None
-    verbose: int = 0
+    random_state: RandomState = None
+    verbose: Verbose = 0
 
-    _parameter_constraints = {
-        "backbone": [str, callable],
-        "weights": [str, PathLike, None],
-        "layer": [str, None],
-        "mirror": ["boolean", StrOptions({"auto"})],
-        "views": [StrOptions({"auto"}), callable],
-        "input": [StrOptions({"auto"}), Images],
-        "image_shape": ["array-like", None],
-        "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "on_error": [StrOptions({"raise", "skip", "warn"})],
-        "cache": [str, PathLike, None],
-        "memory": [str, PathLike, HasMethods(["cache"]), None],
-        "hash_files": ["boolean"],
-        "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
-        "remember_samples": ["boolean"],
-        "n_jobs": [Integral, None],
-        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "max_time": [Interval(Real, 0, None, closed="neither"), str, None],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
-        "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
-        "optimizer": [StrOptions({"auto", *DEFAULTS})],
-        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "warmup_epochs": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "device": [str, torch.device],
-        "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
-        "compile": ["boolean"],
-        "callbacks": [list, tuple, None],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
     # The recipe of views for each kind of input that the method takes, "image" and "rows".
     default_views = {}
     # Whether these keep the size of images also on the CPU, with the network for whole images.
@@ -378,16 +352,16 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     needs_color = False
 
     def __init_subclass__(cls, **kwargs):
-        """Make the class a keyword-only dataclass, and add the shared parts to its docstring."""
+        """Declare the parameters of the class, and add the shared parts to its docstring."""
         super().__init_subclass__(**kwargs)
-        suggesting(dataclass(kw_only=True, eq=False, repr=False)(cls))
+        parameters(cls)
         if "{shared_parameters}" in (cls.__doc__ or ""):
             doc = inspect.cleandoc(SSLTransformer.__doc__)
-            _, parameters, attributes = doc.split("----------\n")
-            parameters = parameters.removesuffix("\n\nAttributes\n")
+            _, shared, attributes = doc.split("----------\n")
+            shared = shared.removesuffix("\n\nAttributes\n")
             cls.__doc__ = (
                 inspect.cleandoc(cls.__doc__)
-                .replace("{shared_parameters}", parameters)
+                .replace("{shared_parameters}", shared)
                 .replace("{shared_attributes}", attributes)
             )
 

@@ -1,11 +1,52 @@
-"""Parameters of estimators: those that have parameters of their own, and mistyped names."""
+"""Parameters of estimators: declared with their types and bounds, nested, and suggested.
+
+An estimator declares its parameters as annotated class attributes under ``@parameters``::
+
+    temperature: Positive = 0.2
+    n_clusters: Auto | Count = "auto"
+"""
 
 import difflib
 import functools
 import inspect
 from collections import defaultdict
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
+from os import PathLike
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Literal,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from sklearn_ssl._runtime.sklearn_private import Interval, Options, StrOptions
+
+
+def between(low, high, closed):
+    """Return the type of floats from ``low`` to ``high``, which ``closed`` ends may have."""
+    return Annotated[float, Interval(Real, low, high, closed=closed)]
+
+
+def at_least(low):
+    """Return the type of ints that are ``low`` or more."""
+    return Annotated[int, Interval(Integral, low, None, closed="left")]
+
+
+Auto = Literal["auto"]
+Count = at_least(1)
+Positive = between(0, None, "neither")
+NonNegative = between(0, None, "left")
+FilePath = str | PathLike
+RandomState = Annotated[object, "random_state"]
+Verbose = Annotated[int, "verbose"]
+
 
 # Names that are usual elsewhere.
 USUAL = {
@@ -24,6 +65,31 @@ USUAL = {
     "solver": "optimizer",
     "gpu": "device",
 }
+
+
+@dataclass_transform(kw_only_default=True)
+def parameters(cls):
+    """Make a class a keyword-only dataclass whose annotations are scikit-learn's constraints."""
+    cls = suggesting(dataclass(kw_only=True, eq=False, repr=False)(cls))
+    hints = get_type_hints(cls, include_extras=True)
+    cls._parameter_constraints = {
+        field.name: constraints_of(hints[field.name]) for field in fields(cls) if field.init
+    }
+    return cls
+
+
+def constraints_of(hint):
+    """Return scikit-learn's constraints for what a type hint allows."""
+    if get_origin(hint) in (Union, UnionType):
+        return [part for choice in get_args(hint) for part in constraints_of(choice)]
+    if get_origin(hint) is Annotated:
+        return list(hint.__metadata__)
+    if get_origin(hint) is Literal:
+        values = set(get_args(hint))
+        of_text = all(isinstance(value, str) for value in values)
+        return [StrOptions(values) if of_text else Options(Integral, values)]
+    known = {bool: "boolean", NoneType: None, Callable: callable, int: Integral, float: Real}
+    return [known.get(hint, hint)]
 
 
 class Recipe:

@@ -19,7 +19,7 @@ ACROSS |= {Path("inspection", "test_displays.py")}
 # Which folders and files at the top of the package each of them may import, besides itself.
 ARROWS = {
     "_runtime": set(),
-    "parameters": set(),
+    "parameters": {"_runtime"},
     "data": {"_runtime", "parameters"},
     "views": {"parameters"},
     "persistence": {"_runtime", "data", "views"},

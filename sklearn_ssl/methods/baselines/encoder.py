@@ -1,8 +1,8 @@
 """A network as it is: what training without labels has to beat, or what is trained already."""
 
 import math
-from dataclasses import dataclass
-from os import PathLike
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -13,21 +13,16 @@ from torch import nn
 from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
 from sklearn_ssl._runtime.sklearn_private import _fit_context
-from sklearn_ssl.base import SSLTransformer, all_or_nothing, rebuilt
-from sklearn_ssl.data import images_of
+from sklearn_ssl.base import all_or_nothing, rebuilt
+from sklearn_ssl.data import Images, images_of
 from sklearn_ssl.data.sources import learn_scaling
 from sklearn_ssl.inference.batches import embedding_batch
 from sklearn_ssl.inference.embedder import Embedder
 from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
-from sklearn_ssl.parameters import suggesting
-
-# Of the parameters of all methods, those that mean the same here.
-SHARED = "backbone", "weights", "layer", "input", "image_shape", "image_size", "on_error", "cache"
-SHARED += "n_jobs", "device", "precision", "random_state", "verbose"
+from sklearn_ssl.parameters import Auto, Count, FilePath, RandomState, Verbose, parameters
 
 
-@suggesting
-@dataclass(kw_only=True, eq=False, repr=False)
+@parameters
 class EncoderTransformer(Embedder, BaseEstimator):
     """Embed samples with a network that is not trained here: a random one, or pretrained weights.
 
@@ -123,25 +118,20 @@ class EncoderTransformer(Embedder, BaseEstimator):
     (200, 256)
     """
 
-    backbone: object = "auto"
-    weights: str | PathLike | None = None
+    backbone: str | Callable = "auto"
+    weights: FilePath | None = None
     layer: str | None = None
     mirror: bool = False
-    input: object = "auto"
-    image_shape: tuple | None = None
-    image_size: int | str = "auto"
-    on_error: str = "raise"
-    cache: str | PathLike | None = None
+    input: Auto | Images = "auto"
+    image_shape: Annotated[tuple, "array-like"] | None = None
+    image_size: Auto | Count = "auto"
+    on_error: Literal["raise", "skip", "warn"] = "raise"
+    cache: FilePath | None = None
     n_jobs: int | None = None
     device: str | torch.device = "auto"
-    precision: str = "auto"
-    random_state: object = None
-    verbose: int = 0
-
-    _parameter_constraints = {
-        **{name: SSLTransformer._parameter_constraints[name] for name in SHARED},
-        "mirror": ["boolean"],
-    }
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    random_state: RandomState = None
+    verbose: Verbose = 0
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)

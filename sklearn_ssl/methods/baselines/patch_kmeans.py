@@ -1,9 +1,7 @@
 """Patch k-means: tell how near small patches of an image are to clusters of such patches."""
 
 import functools
-from dataclasses import dataclass
-from numbers import Integral, Real
-from os import PathLike
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -15,13 +13,22 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ssl._runtime.decompositions import symmetric_eigh
 from sklearn_ssl._runtime.device import resolve_device
-from sklearn_ssl._runtime.sklearn_private import Interval, _fit_context
+from sklearn_ssl._runtime.sklearn_private import _fit_context
 from sklearn_ssl.base import SSLTransformer, all_or_nothing
-from sklearn_ssl.data import images_of
+from sklearn_ssl.data import Images, images_of
 from sklearn_ssl.data.inputs import find_samples, needs_images
 from sklearn_ssl.data.sources import learn_scaling
 from sklearn_ssl.inference.batches import embedding_batch, in_batches
-from sklearn_ssl.parameters import TakesRecipes, suggesting
+from sklearn_ssl.parameters import (
+    Auto,
+    Count,
+    FilePath,
+    Positive,
+    RandomState,
+    TakesRecipes,
+    Verbose,
+    parameters,
+)
 from sklearn_ssl.persistence.file_format import Saved
 
 # Added to the variance of a patch, so that flat ones are not all noise: 10 where pixels are bytes.
@@ -29,23 +36,9 @@ FLAT = 10 / 255**2
 # Distances are computed for about this many pairs of patch and centroid at once: on a processor
 # they stay in its cache until they are pooled.
 PAIRS = {"cpu": 2**20, "cuda": 2**28}
-COUNTS = "n_centroids", "patch_size", "n_patches", "stride", "pool"
-# Of the parameters of all methods, those that mean the same here.
-SHARED = (
-    "input",
-    "image_shape",
-    "image_size",
-    "on_error",
-    "cache",
-    "n_jobs",
-    "device",
-    "random_state",
-)
-SHARED += ("verbose",)
 
 
-@suggesting
-@dataclass(kw_only=True, eq=False, repr=False)
+@parameters
 class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimator):
     """Describe images by how near their patches are to the clusters of patches.
 
@@ -151,27 +144,22 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
     (200, 200)
     """
 
-    n_centroids: int = 800
-    patch_size: int = 6
-    n_patches: int = 100_000
-    stride: int = 1
-    pool: int = 2
-    epsilon: float = 0.1
-    input: object = "auto"
-    image_shape: tuple | None = None
-    image_size: int | str = "auto"
-    on_error: str = "raise"
-    cache: str | PathLike | None = None
+    n_centroids: Count = 800
+    patch_size: Count = 6
+    n_patches: Count = 100_000
+    stride: Count = 1
+    pool: Count = 2
+    epsilon: Positive = 0.1
+    input: Auto | Images = "auto"
+    image_shape: Annotated[tuple, "array-like"] | None = None
+    image_size: Auto | Count = "auto"
+    on_error: Literal["raise", "skip", "warn"] = "raise"
+    cache: FilePath | None = None
     n_jobs: int | None = None
     device: str | torch.device = "auto"
-    random_state: object = None
-    verbose: int = 0
+    random_state: RandomState = None
+    verbose: Verbose = 0
 
-    _parameter_constraints = {
-        **{name: SSLTransformer._parameter_constraints[name] for name in SHARED},
-        **{name: [Interval(Integral, 1, None, closed="left")] for name in COUNTS},
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-    }
     get_feature_names_out = SSLTransformer.get_feature_names_out
 
     def _find(self, X, **check):

@@ -3,7 +3,6 @@
 import math
 import warnings
 from dataclasses import replace
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -17,9 +16,9 @@ from torch.nn.functional import cross_entropy
 
 from sklearn_ssl._runtime.decompositions import fit_pca
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl._runtime.sklearn_private import Interval, StrOptions
 from sklearn_ssl._runtime.warnings import tell
 from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.parameters import Auto, Count
 from sklearn_ssl.training.objective import Epoch, Objective, wide
 from sklearn_ssl.views import ImageViews, RowViews
 
@@ -268,14 +267,9 @@ class DeepClusterEstimator(ClusterMixin, SSLTransformer):
     (200, 256)
     """
 
-    n_clusters: int | str = "auto"
-    n_components: int | str = "auto"
+    n_clusters: Auto | Count = "auto"
+    n_components: Auto | Count = "auto"
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "n_clusters": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-    }
     default_views = {"image": ImageViews(n_views=1), "rows": RowViews(n_views=1, keep_first=False)}
 
     def _resolve_training(self, *args):

@@ -1,7 +1,7 @@
 """Exemplar: make each sample a class of its own, and tell it by its random views."""
 
 import math
-from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl._runtime.sklearn_private import Interval, StrOptions
 from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.parameters import Auto, Count, Positive, at_least, between
 from sklearn_ssl.training.objective import Epoch, Objective, wide
 from sklearn_ssl.views import ImageViews, RowViews
 
@@ -180,20 +180,12 @@ class ExemplarTransformer(SSLTransformer):
     (200, 256)
     """
 
-    n_exemplars: int | str = "auto"
-    classes: str = "remembered"
-    momentum: float = 0.5
-    temperature: float = 0.2
-    projection_dim: int = 128
+    n_exemplars: Auto | at_least(2) = "auto"
+    classes: Literal["remembered", "learned"] = "remembered"
+    momentum: between(0, 1, "left") = 0.5
+    temperature: Positive = 0.2
+    projection_dim: Count = 128
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "n_exemplars": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
-        "classes": [StrOptions({"remembered", "learned"})],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "projection_dim": [Interval(Integral, 1, None, closed="left")],
-    }
     default_views = {"image": ImageViews(n_views=1), "rows": RowViews(keep_first=False, n_views=1)}
 
     def _make_objective(self, encoder, n_features, training):

@@ -1,15 +1,14 @@
 """SimCLR: tell the two views of a sample from all other samples of the batch."""
 
 import math
-from numbers import Integral, Real
 
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl._runtime.sklearn_private import Interval
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.networks.heads import mlp
+from sklearn_ssl.parameters import Count, Positive
 from sklearn_ssl.training.objective import Objective, wide
 from sklearn_ssl.views import ImageViews, RowViews
 
@@ -97,16 +96,10 @@ class SimCLRTransformer(SSLTransformer):
     (200, 256)
     """
 
-    temperature: float = 0.2
-    projection_dim: int = 128
-    projection_hidden_dim: int = 512
+    temperature: Positive = 0.2
+    projection_dim: Count = 128
+    projection_hidden_dim: Count = 512
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "projection_dim": [Interval(Integral, 1, None, closed="left")],
-        "projection_hidden_dim": [Interval(Integral, 1, None, closed="left")],
-    }
     default_views = {"image": ImageViews(), "rows": RowViews()}
 
     def _make_objective(self, encoder, n_features, training):

@@ -3,17 +3,16 @@
 import copy
 import math
 from dataclasses import replace
-from numbers import Integral, Real
 
 import torch
 from torch import nn
 from torch.nn.functional import linear, log_softmax, normalize, softmax
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl._runtime.sklearn_private import Interval, StrOptions
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.networks.heads import clip_each_gradient
 from sklearn_ssl.networks.teacher import move_teacher, short_run_momentum, teacher_momentum
+from sklearn_ssl.parameters import Auto, Count, NonNegative, Positive, at_least, between
 from sklearn_ssl.training.objective import Objective, wide
 from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
 
@@ -229,36 +228,20 @@ class DINOTransformer(SSLTransformer):
     (100, 4, 4, 4)
     """
 
-    n_local_crops: int | str = "auto"
-    n_prototypes: int = 512
-    head_hidden_dim: int = 512
-    bottleneck_dim: int = 128
-    student_temperature: float = 0.1
-    teacher_temperature: float = 0.02
-    final_teacher_temperature: float = 0.04
-    temperature_warmup: float = 0.3
-    momentum: float | str = "auto"
-    center_momentum: float = 0.9
-    gradient_clip: float = 3.0
-    frozen_epochs: float = 1
-    final_weight_decay: float | str = "auto"
+    n_local_crops: Auto | at_least(0) = "auto"
+    n_prototypes: at_least(2) = 512
+    head_hidden_dim: Count = 512
+    bottleneck_dim: Count = 128
+    student_temperature: Positive = 0.1
+    teacher_temperature: Positive = 0.02
+    final_teacher_temperature: Positive = 0.04
+    temperature_warmup: between(0, 1, "both") = 0.3
+    momentum: Auto | between(0, 1, "left") = "auto"
+    center_momentum: between(0, 1, "left") = 0.9
+    gradient_clip: Positive = 3.0
+    frozen_epochs: NonNegative = 1
+    final_weight_decay: Auto | NonNegative = "auto"
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "n_local_crops": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
-        "n_prototypes": [Interval(Integral, 2, None, closed="left")],
-        "head_hidden_dim": [Interval(Integral, 1, None, closed="left")],
-        "bottleneck_dim": [Interval(Integral, 1, None, closed="left")],
-        "student_temperature": [Interval(Real, 0, None, closed="neither")],
-        "teacher_temperature": [Interval(Real, 0, None, closed="neither")],
-        "final_teacher_temperature": [Interval(Real, 0, None, closed="neither")],
-        "temperature_warmup": [Interval(Real, 0, 1, closed="both")],
-        "momentum": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
-        "center_momentum": [Interval(Real, 0, 1, closed="left")],
-        "gradient_clip": [Interval(Real, 0, None, closed="neither")],
-        "frozen_epochs": [Interval(Real, 0, None, closed="left")],
-        "final_weight_decay": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-    }
     default_views = {
         "image": ImageViews(crop_area=(0.4, 1.0)),
         "rows": RowViews(keep_first=False),

@@ -1,16 +1,14 @@
 """Colorization: tell the colours of an image from its lightness."""
 
-from numbers import Real
-
 import torch
 from torch import nn
 from torch.nn.functional import interpolate, log_softmax, softmax
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl._runtime.sklearn_private import Interval
 from sklearn_ssl.base import SSLTransformer, decibels
 from sklearn_ssl.methods.generative.cielab import lab_of, lightness, rgb_of
 from sklearn_ssl.networks.decoders import Decoder
+from sklearn_ssl.parameters import Positive, between
 from sklearn_ssl.training.objective import Objective, joined, wide
 from sklearn_ssl.views import ImageViews
 
@@ -215,14 +213,9 @@ class ColorizationTransformer(SSLTransformer):
     (100, 16, 16, 3)
     """
 
-    temperature: float = 0.38
-    uniform_share: float = 0.9
+    temperature: Positive = 0.38
+    uniform_share: between(0, 1, "right") = 0.9
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "uniform_share": [Interval(Real, 0, 1, closed="right")],
-    }
     default_views = {
         "image": ImageViews(crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1)
     }

@@ -1,7 +1,7 @@
 """Inpainting: fill a hole in an image by what is around it."""
 
 import math
-from numbers import Real
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.isolation import torch_defaults
-from sklearn_ssl._runtime.sklearn_private import Interval, StrOptions
 from sklearn_ssl.base import SSLTransformer, decibels
 from sklearn_ssl.data.inputs import holds_nan
 from sklearn_ssl.networks.decoders import Decoder
+from sklearn_ssl.parameters import NonNegative, between
 from sklearn_ssl.training.objective import Objective, joined, wide
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.views.image import Crop, pixels_of, uniform
@@ -187,16 +187,10 @@ class InpaintingTransformer(SSLTransformer):
     (200, 8, 8)
     """
 
-    hole: str = "random"
-    hole_area: float = 0.25
-    adversarial_weight: float = 0.0
+    hole: Literal["random", "center"] = "random"
+    hole_area: between(0, 1, "neither") = 0.25
+    adversarial_weight: NonNegative = 0.0
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "hole": [StrOptions({"random", "center"})],
-        "hole_area": [Interval(Real, 0, 1, closed="neither")],
-        "adversarial_weight": [Interval(Real, 0, None, closed="left")],
-    }
     default_views = {
         "image": ImageViews(crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1)
     }

@@ -3,7 +3,8 @@
 import copy
 import math
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,13 +15,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, pixel_shuffle,
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.isolation import torch_defaults
-from sklearn_ssl._runtime.sklearn_private import Interval, StrOptions
 from sklearn_ssl.base import SSLTransformer, decibels
 from sklearn_ssl.data.inputs import holds_nan, needs_images
 from sklearn_ssl.inference.batches import in_batches, moved
 from sklearn_ssl.inference.embedder import is_auto
 from sklearn_ssl.networks.decoders import Decoder, PatchDecoder
 from sklearn_ssl.networks.heads import mlp
+from sklearn_ssl.parameters import Auto, Count, between
 from sklearn_ssl.training.objective import Objective, joined, wide
 from sklearn_ssl.views import ImageViews, RowViews
 
@@ -293,22 +294,13 @@ class MAETransformer(SSLTransformer):
     (100, 8, 8)
     """
 
-    algorithm: str = "auto"
-    mask_ratio: float | str = "auto"
-    patch_size: int | str = "auto"
-    targets: str = "auto"
-    decoder_dim: int = 64
-    decoder_depth: int = 2
+    algorithm: Literal["auto", "mae", "simmim"] = "auto"
+    mask_ratio: Auto | between(0, 1, "neither") = "auto"
+    patch_size: Auto | Count = "auto"
+    targets: Literal["auto", "normalized", "pixels"] = "auto"
+    decoder_dim: Count = 64
+    decoder_depth: Count = 2
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "algorithm": [StrOptions({"auto", "mae", "simmim"})],
-        "mask_ratio": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
-        "patch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "targets": [StrOptions({"auto", "normalized", "pixels"})],
-        "decoder_dim": [Interval(Integral, 1, None, closed="left")],
-        "decoder_depth": [Interval(Integral, 1, None, closed="left")],
-    }
     default_views = {
         "image": ImageViews(crop_area=(0.2, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1),
         "rows": RowViews(),

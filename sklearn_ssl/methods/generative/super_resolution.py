@@ -1,13 +1,12 @@
 """Super-resolution: tell an image's details from a smaller copy of it."""
 
 from dataclasses import replace
-from numbers import Integral
+from typing import Literal
 
 from torch import nn
 from torch.nn.functional import interpolate
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl._runtime.sklearn_private import Options
 from sklearn_ssl.base import SSLTransformer, decibels
 from sklearn_ssl.networks.decoders import Decoder
 from sklearn_ssl.training.objective import Objective, joined, wide
@@ -115,12 +114,8 @@ class SuperResolutionTransformer(SSLTransformer):
     (200, 16, 16)
     """
 
-    scale: int = 2
+    scale: Literal[2, 4, 8] = 2
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "scale": [Options(Integral, {2, 4, 8})],
-    }
     default_views = {"image": ImageViews(crop_area=(1.0, 1.0), gray=0.0, blur=0.0, n_views=1)}
 
     def _default_views(self, source):

@@ -1,16 +1,15 @@
 """EMP-SSL: bring many small crops of a sample together, and let a batch fill all directions."""
 
 from dataclasses import replace
-from numbers import Integral, Real
 
 import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity, normalize
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl._runtime.sklearn_private import Interval
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.networks.heads import mlp
+from sklearn_ssl.parameters import Count, NonNegative
 from sklearn_ssl.training.objective import Objective, joined, wide
 from sklearn_ssl.views import ImageViews, RowViews
 from sklearn_ssl.views.image import fixed_crops
@@ -132,18 +131,11 @@ class EMPSSLTransformer(SSLTransformer):
     (200, 256)
     """
 
-    invariance_weight: float = 100.0
-    n_patches: int = 1
-    projection_dim: int = 512
-    projection_hidden_dim: int = 512
+    invariance_weight: NonNegative = 100.0
+    n_patches: Count = 1
+    projection_dim: Count = 512
+    projection_hidden_dim: Count = 512
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "invariance_weight": [Interval(Real, 0, None, closed="left")],
-        "n_patches": [Interval(Integral, 1, None, closed="left")],
-        "projection_dim": [Interval(Integral, 1, None, closed="left")],
-        "projection_hidden_dim": [Interval(Integral, 1, None, closed="left")],
-    }
     default_views = {
         "image": ImageViews(
             size=0.5, crop_area=(0.25, 0.25), crop_aspect=(1.0, 1.0), hue=0.2, n_views=8

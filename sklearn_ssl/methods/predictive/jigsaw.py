@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy, relu
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl._runtime.sklearn_private import Interval, Options, StrOptions
 from sklearn_ssl.base import SSLTransformer, mean_of
 from sklearn_ssl.networks.encoder import count_features
 from sklearn_ssl.networks.heads import mlp
+from sklearn_ssl.parameters import Auto, Count, at_least, between
 from sklearn_ssl.training.objective import Objective, joined, wide
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.views.tiles import Tiles, rearranged
@@ -197,24 +197,14 @@ class JigsawTransformer(SSLTransformer):
     (200, 8, 8)
     """
 
-    grid: int | str = "auto"
-    n_permutations: int | str = "auto"
-    gap: float = 0.125
-    jitter: float = 0.125
+    grid: Auto | Literal[2, 3] = "auto"
+    n_permutations: Auto | at_least(2) = "auto"
+    gap: between(0, 1, "left") = 0.125
+    jitter: between(0, 1, "left") = 0.125
     standardize: bool = True
-    tile_dim: int = 64
-    hidden_dim: int = 256
+    tile_dim: Count = 64
+    hidden_dim: Count = 256
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "grid": [StrOptions({"auto"}), Options(Integral, {2, 3})],
-        "n_permutations": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
-        "gap": [Interval(Real, 0, 1, closed="left")],
-        "jitter": [Interval(Real, 0, 1, closed="left")],
-        "standardize": ["boolean"],
-        "tile_dim": [Interval(Integral, 1, None, closed="left")],
-        "hidden_dim": [Interval(Integral, 1, None, closed="left")],
-    }
     default_views = {
         "image": ImageViews(crop_area=(0.5, 1.0), jitter=0.0, gray=0.3, blur=0.0, n_views=1)
     }

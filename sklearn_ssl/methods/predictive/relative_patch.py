@@ -1,17 +1,16 @@
 """Relative patch: tell where in an image a patch lies, seen from another one."""
 
 import math
-from numbers import Integral, Real
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate, relu
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl._runtime.sklearn_private import Interval
 from sklearn_ssl.base import SSLTransformer, share_right
 from sklearn_ssl.networks.encoder import count_features
 from sklearn_ssl.networks.heads import mlp
+from sklearn_ssl.parameters import Count, between
 from sklearn_ssl.training.objective import Objective, joined, wide
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.views.tiles import Tiles, rearranged
@@ -171,22 +170,13 @@ class RelativePatchTransformer(SSLTransformer):
     (200, 8)
     """
 
-    gap: float = 0.125
-    jitter: float = 0.125
+    gap: between(0, 1, "left") = 0.125
+    jitter: between(0, 1, "left") = 0.125
     standardize: bool = True
     drop_colors: bool = True
-    patch_dim: int = 64
-    hidden_dim: int = 256
+    patch_dim: Count = 64
+    hidden_dim: Count = 256
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "gap": [Interval(Real, 0, 1, closed="left")],
-        "jitter": [Interval(Real, 0, 1, closed="left")],
-        "standardize": ["boolean"],
-        "drop_colors": ["boolean"],
-        "patch_dim": [Interval(Integral, 1, None, closed="left")],
-        "hidden_dim": [Interval(Integral, 1, None, closed="left")],
-    }
     default_views = {
         "image": ImageViews(crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1)
     }

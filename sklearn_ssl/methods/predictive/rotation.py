@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl._runtime.sklearn_private import StrOptions
 from sklearn_ssl.base import SSLTransformer, share_right
 from sklearn_ssl.training.objective import Objective, wide
 from sklearn_ssl.views import ImageViews
@@ -117,12 +117,8 @@ class RotationTransformer(SSLTransformer):
     (200,)
     """
 
-    transformations: str = "rotations"
+    transformations: Literal[*TRANSFORMATIONS] = "rotations"
 
-    _parameter_constraints = {
-        **SSLTransformer._parameter_constraints,
-        "transformations": [StrOptions(set(TRANSFORMATIONS))],
-    }
     default_views = {
         "image": ImageViews(
             crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, square=True, n_views=1
