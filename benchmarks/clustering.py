@@ -47,7 +47,7 @@ from sklearn_ssl import DeepClusterEstimator, SimCLRTransformer
 from sklearn_ssl.views import ImageViews
 
 COMPONENTS = {"digits": 20, "fashion_mnist": 50}
-DIGIT_VIEWS = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0))
+DIGIT_VIEWS = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0))
 SCORES = ("ACC", "NMI", "ARI", "seconds")
 
 

@@ -32,7 +32,7 @@ COLORS = [
     v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
     v2.RandomGrayscale(0.2),
 ]
-uncolored = ImageViews(jitter=0.0, gray=0.0)
+uncolored = ImageViews(color_jitter=0.0, grayscale=0.0)
 recolored = PerSampleViews(v2.Compose(COLORS), n_views=1)
 
 

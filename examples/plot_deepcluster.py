@@ -24,7 +24,7 @@ images, digits = load_digits(return_X_y=True)
 images = images.reshape(-1, 8, 8)
 
 # Views that suit digits: mirrored, a digit is another one, or none; slanted, it stays the same.
-views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0), n_views=1)
+views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0), n_views=1)
 model = DeepClusterEstimator(
     n_clusters=N_CLUSTERS, views=views, max_epochs=EPOCHS, random_state=0
 ).fit(images)

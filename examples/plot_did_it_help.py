@@ -20,7 +20,7 @@ settings = {"cv": 3, "n_labels": [10], "probe": LinearProbe(C=0.1), "random_stat
 # Images of digits. The classical rival, k-means of patches, is there as well.
 
 digits = load_digits()
-views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0))
+views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0))
 estimators = {
     "SimCLR": SimCLRTransformer(views=views, max_epochs=EPOCHS, random_state=0),
     "k-means of patches": PatchKMeansTransformer(n_centroids=200, patch_size=4, random_state=0),

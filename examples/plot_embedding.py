@@ -21,7 +21,7 @@ EPOCHS = 20
 X, X_test, y, y_test = train_test_split(
     *(load_digits().images, load_digits().target), test_size=0.5, random_state=0
 )
-views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0))
+views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0))
 simclr = SimCLRTransformer(views=views, max_epochs=EPOCHS, random_state=0).fit(X)
 queries = [np.flatnonzero(y_test == digit)[0] for digit in (1, 5, 8, 9)]
 

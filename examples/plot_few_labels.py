@@ -17,7 +17,7 @@ from sklearn_ssl.views import ImageViews
 EPOCHS = 15
 
 images, digits = load_digits().images, load_digits().target
-views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0))
+views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0))
 display = LabelEfficiencyDisplay.from_estimator(
     {"SimCLR": SimCLRTransformer(views=views, max_epochs=EPOCHS, random_state=0)},
     images,

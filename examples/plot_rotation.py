@@ -25,7 +25,7 @@ X, X_test, y, y_test = train_test_split(
 )
 
 # A mirrored digit is another one, or none; and a turned view would be a wrong label.
-views = ImageViews(flip=0.0, crop_area=(0.7, 1.0), n_views=1)
+views = ImageViews(hflip=0.0, scale=(0.7, 1.0), n_views=1)
 rotation = RotationTransformer(views=views, max_epochs=EPOCHS, random_state=0).fit(X)
 turned = np.stack([np.rot90(X_test, turns, axes=(1, 2)) for turns in range(4)])  # (4, 500, 8, 8)
 predicted = np.stack([rotation.predict_pretext(images) for images in turned])

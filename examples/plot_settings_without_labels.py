@@ -20,7 +20,7 @@ from sklearn_ssl.views import ImageViews
 EPOCHS = 8
 
 images, digits = load_digits().images[:1000], load_digits().target[:1000]
-views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0))
+views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0))
 simclr = SimCLRTransformer(views=views, max_epochs=EPOCHS, random_state=0)
 
 

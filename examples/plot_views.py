@@ -25,7 +25,7 @@ display.figure_.suptitle("Default views")
 # A mirrored digit is another one, or none, and of a small crop nobody can tell. Slanted, a digit
 # stays the same.
 
-views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0))
+views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0))
 chosen = SimCLRTransformer(views=views, max_epochs=EPOCHS, random_state=0)
 display = ViewsDisplay.from_estimator(chosen, images, random_state=0)
 display.figure_.suptitle("Chosen views")

@@ -36,7 +36,7 @@ X, X_test, y, y_test = train_test_split(
 )
 
 # Views that suit digits: mirrored, a digit is another one, or none; slanted, it stays the same.
-views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0))
+views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0))
 simclr = SimCLRTransformer(views=views, max_epochs=options.epochs, random_state=0, verbose=1)
 simclr.fit(X)
 # The same network with its random weights: one epoch that changes nothing but batch norm.

@@ -131,7 +131,7 @@ class TakesRecipes:
         Parameters
         ----------
         **params : dict
-            Names and values. ``views__flip`` is the parameter ``flip`` of ``views``, which is
+            Names and values. ``views__hflip`` is the parameter ``flip`` of ``views``, which is
             replaced by a copy with the new value.
 
         Returns

@@ -158,7 +158,7 @@ def test_auto_is_kept_resolved(images, photos):
     assert model.warmup_epochs_ == 0.1
     assert model.device_ in ("cpu", "cuda:0")
     assert model.precision_ == "float32"
-    assert model.views_.blur == 0
+    assert model.views_.gaussian_blur == 0
     assert model.views_.hue == 0
     assert simclr(optimizer="sgd", batch_size=128).fit(photos).lr_ == pytest.approx(0.06)
     assert simclr().fit(photos.reshape(len(photos), -1)[:, :20]).backbone_ == "mlp"
@@ -281,7 +281,7 @@ class Flips(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.flip = torch.nn.Identity()
+        self.hflip = torch.nn.Identity()
 
     def forward(self, batch):
         return [self.flip(batch), batch + 0.1]
@@ -292,8 +292,8 @@ class OwnViews(ImageViews):
 
 
 def test_mirror_images_are_taken_where_views_flip(images, tmp_path):
-    still = ImageViews(flip=0.0)
-    one, other = ImageViews(n_views=1), ImageViews(n_views=1, flip=0.0)
+    still = ImageViews(hflip=0.0)
+    one, other = ImageViews(n_views=1), ImageViews(n_views=1, hflip=0.0)
     for views, mirror, same in (
         (still, "auto", False),
         (still, True, True),

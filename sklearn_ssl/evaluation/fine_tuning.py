@@ -52,7 +52,12 @@ N_STEPS, FEWEST_EPOCHS = 300, 5  # of max_epochs="auto"
 # Mirrored, and else as they are: of crops the linear model knew nothing, and in so few steps it did
 # not learn them (benchmarks/README.md).
 FLIPS = ImageViews(
-    crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1
+    scale=(1.0, 1.0),
+    ratio=(1.0, 1.0),
+    color_jitter=0.0,
+    grayscale=0.0,
+    gaussian_blur=0.0,
+    n_views=1,
 )
 # What networks are built anew from, beside numbers.
 NEEDED = {"backbone_", "image_shape_", "_pretrained", "_scaling"}
@@ -324,7 +329,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         if is_auto(views):
             views = VIEWS[source.kind]
             if source.is_image and not pretrained._mirrors():
-                views = replace(views, flip=0.0)
+                views = replace(views, hflip=0.0)
         views, scale = for_samples(views, source), pretrained._scaling.on(device)
         make_views = functools.partial(views_of, views, scale)
         n_batches, timed = math.ceil(len(source) / self.batch_size), self.max_time is not None

@@ -23,7 +23,7 @@ class CombinedViews(Recipe):
     --------
     >>> import torch
     >>> from sklearn_ssl.views import CombinedViews, ImageViews
-    >>> small = ImageViews(size=0.5, crop_area=(0.1, 0.4), n_views=4)
+    >>> small = ImageViews(size=0.5, scale=(0.1, 0.4), n_views=4)
     >>> views = CombinedViews((ImageViews(), small))(torch.rand(8, 3, 32, 32))
     >>> [view.shape[2] for view in views]
     [32, 32, 16, 16, 16, 16]
@@ -64,4 +64,4 @@ def all_flip(views):
     """Tell whether all views of a recipe may be flipped left to right, as far as is known."""
     if isinstance(views, CombinedViews):
         return all(map(all_flip, views.recipes))
-    return isinstance(views, ImageViews) and views.flip > 0
+    return isinstance(views, ImageViews) and views.hflip > 0

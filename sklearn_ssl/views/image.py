@@ -37,13 +37,13 @@ class ImageViews(Recipe):
 
     Parameters
     ----------
-    crop_area : tuple of two floats, default=(0.2, 1.0)
+    scale : tuple of two floats, default=(0.2, 1.0)
         Smallest and largest area of the crop, as shares of the image's area, in (0, 1].
 
-    crop_aspect : tuple of two floats, default=(0.75, 1.3333)
+    ratio : tuple of two floats, default=(0.75, 1.3333)
         Smallest and largest ratio of the crop's width to its height.
 
-    flip : float, default=0.5
+    hflip : float, default=0.5
         Probability of a left-right flip.
 
     rotation : float, default=0.0
@@ -52,7 +52,7 @@ class ImageViews(Recipe):
     quarter_turn : float, default=0.0
         Probability of a further rotation by 90, 180 or 270 degrees. Only for square images.
 
-    jitter : float, default=0.8
+    color_jitter : float, default=0.8
         Probability that brightness, contrast, saturation and hue are changed, all together.
 
     brightness, contrast : float or "auto", default="auto"
@@ -65,10 +65,10 @@ class ImageViews(Recipe):
     hue : float, default=0.1
         Largest turn of the colour circle, as a share of the full circle, in [0, 0.5].
 
-    gray : float, default=0.2
+    grayscale : float, default=0.2
         Probability that a colour image loses its colours.
 
-    blur : float or "auto", default="auto"
+    gaussian_blur : float or "auto", default="auto"
         Probability of a Gaussian blur, with a standard deviation drawn from 0.1 to 2 pixels and
         a kernel of about a tenth of the image's side. "auto" is 0.5 for images of more than 32
         pixels and 0 for smaller ones, where blur removes what there is to see.
@@ -76,10 +76,10 @@ class ImageViews(Recipe):
     solarize : float, default=0.0
         Probability that values of at least one half are inverted.
 
-    erase : float, default=0.0
+    random_erasing : float, default=0.0
         Probability that a rectangle is painted in the view's mean colour (cutout, random erasing).
 
-    erase_area : tuple of two floats, default=(0.02, 0.33)
+    erasing_scale : tuple of two floats, default=(0.02, 0.33)
         Smallest and largest area of that rectangle, as shares of the view's area, in (0, 1].
 
     size : float, default=1.0
@@ -106,26 +106,26 @@ class ImageViews(Recipe):
     --------
     >>> import torch
     >>> from sklearn_ssl.views import ImageViews
-    >>> first, second = ImageViews(flip=0.0)(torch.rand(8, 3, 32, 32))
+    >>> first, second = ImageViews(hflip=0.0)(torch.rand(8, 3, 32, 32))
     >>> first.shape
     torch.Size([8, 3, 32, 32])
     """
 
-    crop_area: tuple = (0.2, 1.0)
-    crop_aspect: tuple = (3 / 4, 4 / 3)
-    flip: float = 0.5
+    scale: tuple = (0.2, 1.0)
+    ratio: tuple = (3 / 4, 4 / 3)
+    hflip: float = 0.5
     rotation: float = 0.0
     quarter_turn: float = 0.0
-    jitter: float = 0.8
+    color_jitter: float = 0.8
     brightness: float | str = "auto"
     contrast: float | str = "auto"
     saturation: float = 0.4
     hue: float = 0.1
-    gray: float = 0.2
-    blur: float | str = "auto"
+    grayscale: float = 0.2
+    gaussian_blur: float | str = "auto"
     solarize: float = 0.0
-    erase: float = 0.0
-    erase_area: tuple = (0.02, 0.33)
+    random_erasing: float = 0.0
+    erasing_scale: tuple = (0.02, 0.33)
     size: float = 1.0
     square: bool = False
     n_views: int = 2
@@ -133,7 +133,8 @@ class ImageViews(Recipe):
     kind = "image"
 
     def __post_init__(self):
-        shares = ("flip", "quarter_turn", "jitter", "gray", "blur", "solarize", "erase")
+        shares = ("hflip", "quarter_turn", "color_jitter", "grayscale", "gaussian_blur", "solarize")
+        shares += ("random_erasing",)
         bounds = dict.fromkeys(shares, 1)
         bounds |= dict.fromkeys(("brightness", "contrast", "saturation", "rotation"), math.inf)
         for name, high in (bounds | {"hue": 0.5}).items():
@@ -145,16 +146,16 @@ class ImageViews(Recipe):
                 raise ValueError(f"{name} must be in [0, {high}]{or_auto}. Got {value!r} instead.")
         if isinstance(self.size, str) or not 0 < self.size <= 1:
             raise ValueError(f"size must be in (0, 1]. Got {self.size!r} instead.")
-        for name in ("crop_area", "erase_area"):
+        for name in ("scale", "erasing_scale"):
             low, high = getattr(self, name)
             if not 0 < low <= high <= 1:
                 raise ValueError(
                     f"{name} must be two shares, 0 < low <= high <= 1. Got {(low, high)} instead."
                 )
-        low, high = self.crop_aspect
+        low, high = self.ratio
         if not 0 < low <= high:
             raise ValueError(
-                f"crop_aspect must be two ratios, 0 < low <= high. Got {self.crop_aspect} instead."
+                f"ratio must be two ratios, 0 < low <= high. Got {self.ratio} instead."
             )
         if self.n_views < 1:
             raise ValueError(f"n_views must be at least 1. Got {self.n_views} instead.")
@@ -167,13 +168,13 @@ class ImageViews(Recipe):
                 "pixels. Crop them, or set it to 0."
             )
         resolved = {
-            "blur": 0.5 if min(height, width) * self.size > 32 else 0.0,
+            "gaussian_blur": 0.5 if min(height, width) * self.size > 32 else 0.0,
             "brightness": 0.4 if channels == 3 else 0.8,
             "contrast": 0.4 if channels == 3 else 0.8,
         }
         changes = {k: v for k, v in resolved.items() if getattr(self, k) == "auto"}
         if channels != 3:
-            changes.update(saturation=0.0, hue=0.0, gray=0.0)
+            changes.update(saturation=0.0, hue=0.0, grayscale=0.0)
         return replace(self, **changes)
 
     def __call__(self, images):
@@ -189,8 +190,8 @@ def _views(columns, recipe):
     device, n = columns.device, recipe.n_views * n_images
     # Crops look up the images, which are not copied for each of their views.
     samples = torch.arange(n_images, device=device).repeat(recipe.n_views)
-    crop, _ = draw_crop(n, (height, width), recipe.crop_area, recipe.crop_aspect, device)
-    flipped = draw(n, recipe.flip, device)
+    crop, _ = draw_crop(n, (height, width), recipe.scale, recipe.ratio, device)
+    flipped = draw(n, recipe.hflip, device)
     if recipe.rotation or recipe.quarter_turn:
         # Turned views cannot be made of rows and columns. They are looked up at the image's own
         # size, which shrinks nothing, and resized from there if they shall be smaller.
@@ -201,14 +202,14 @@ def _views(columns, recipe):
         crop = Crop(*(torch.full((n,), side, device=device) for side in (0, 0, height, width)))
         flipped = torch.zeros_like(flipped)
     sides = view_sides(recipe, height, width)
-    blur = draw_blur(n, recipe.blur, sides, device)
+    blur = draw_blur(n, recipe.gaussian_blur, sides, device)
     images = resize(columns, crop, flipped, sides, blur, samples)
-    if recipe.jitter or recipe.gray:
+    if recipe.color_jitter or recipe.grayscale:
         images = change_colors(images, recipe)
     if recipe.solarize:
         drawn = draw(n, recipe.solarize, device)[:, None, None, None]
         images = torch.where(drawn & (images >= 0.5), 1 - images, images)
-    return erase(images, recipe) if recipe.erase else images
+    return erase(images, recipe) if recipe.random_erasing else images
 
 
 def view_sides(recipe, height, width):
@@ -224,8 +225,8 @@ def fixed_crops(recipe, height, width, n):
     The crops have the mean area and aspect of the recipe's. A view is rows @ image @ columns.T,
     with the rows (n, h', h) and the columns (n, w', w).
     """
-    area = sum(recipe.crop_area) / 2 * height * width
-    aspect = math.sqrt(math.prod(recipe.crop_aspect))
+    area = sum(recipe.scale) / 2 * height * width
+    aspect = math.sqrt(math.prod(recipe.ratio))
     taken = min(height, math.sqrt(area / aspect)), min(width, math.sqrt(area * aspect))
     # A grid, or where n is no square, rows of different lengths; each place stands for as much of
     # the range in which crops are drawn.
@@ -419,8 +420,8 @@ def blur_lines(images, blur):
 def erase(images, recipe):
     """Paint a rectangle of the images that draw it in their mean colour."""
     device, sides = images.device, images.shape[2:]
-    box, fits = draw_crop(len(images), sides, recipe.erase_area, ERASE_ASPECT, device)
-    drawn = draw(len(images), recipe.erase, device) & fits
+    box, fits = draw_crop(len(images), sides, recipe.erasing_scale, ERASE_ASPECT, device)
+    drawn = draw(len(images), recipe.random_erasing, device) & fits
     inside = pixels_of(box, sides) & drawn[:, None, None, None]
     return torch.where(inside, images.mean(dim=(2, 3), keepdim=True), images)
 
@@ -438,7 +439,7 @@ def change_colors(images, recipe):
     """Change brightness and contrast and, of colour images, saturation, hue and gray."""
     n, channels = images.shape[:2]
     device = images.device
-    jittered = draw(n, recipe.jitter, device)
+    jittered = draw(n, recipe.color_jitter, device)
 
     def factor(change):
         return torch.where(jittered, uniform(n, max(0, 1 - change), 1 + change, device), 1.0)
@@ -454,7 +455,7 @@ def change_colors(images, recipe):
 
     saturation = factor(recipe.saturation)
     hue = torch.where(jittered, uniform(n, -recipe.hue, recipe.hue, device), 0.0)
-    grayed = draw(n, recipe.gray, device)
+    grayed = draw(n, recipe.grayscale, device)
     # Gray is a saturation of 0: both scale the two colour axes, which hue turns.
     saturation = torch.where(grayed, 0.0, saturation)
     cos, sin = saturation * (2 * math.pi * hue).cos(), saturation * (2 * math.pi * hue).sin()

@@ -290,17 +290,17 @@ def test_caches_notice_that_a_folder_was_switched(switch, tmp_path):
 
 
 def test_parameters_of_views_are_set_without_changing_shared_recipes():
-    shared = ImageViews(flip=0.25)
+    shared = ImageViews(hflip=0.25)
     first = SimCLRTransformer(views=shared)
     second = FineTuneClassifier(clone(first).set_params(views=shared), views=shared)
-    first.set_params(views__flip=0.5, views__crop_area=(0.3, 0.4), lr=0.01)
-    second.set_params(estimator__views__flip=0.75, views__n_views=1)
-    assert shared == ImageViews(flip=0.25)
-    assert first.views == ImageViews(flip=0.5, crop_area=(0.3, 0.4))
-    assert first.get_params()["views__flip"] == 0.5
-    assert "views__flip" not in first.get_params(deep=False)
-    assert second.estimator.views.flip == 0.75
-    assert second.views == ImageViews(flip=0.25, n_views=1)
+    first.set_params(views__hflip=0.5, views__scale=(0.3, 0.4), lr=0.01)
+    second.set_params(estimator__views__hflip=0.75, views__n_views=1)
+    assert shared == ImageViews(hflip=0.25)
+    assert first.views == ImageViews(hflip=0.5, scale=(0.3, 0.4))
+    assert first.get_params()["views__hflip"] == 0.5
+    assert "views__hflip" not in first.get_params(deep=False)
+    assert second.estimator.views.hflip == 0.75
+    assert second.views == ImageViews(hflip=0.25, n_views=1)
     # The recipe comes first, in whatever order they are given.
     first.set_params(views__corruption=0.1, views=RowViews())
     assert first.views == RowViews(corruption=0.1)
@@ -312,11 +312,11 @@ def test_parameters_of_views_are_set_without_changing_shared_recipes():
 def test_searches_go_over_parameters_of_views(images):
     simclr = SimCLRTransformer(views=ImageViews(), max_epochs=1, random_state=0)
     pipeline = make_pipeline(simclr, LogisticRegression(max_iter=10, tol=1))
-    grid = {"simclrtransformer__views__flip": [0.0, 1.0]}
+    grid = {"simclrtransformer__views__hflip": [0.0, 1.0]}
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise")
     search.fit(images[:60], np.arange(60) % 2)
     best = search.best_estimator_[0]
-    assert best.views_.flip == best.views.flip == search.best_params_[next(iter(grid))]
+    assert best.views_.hflip == best.views.hflip == search.best_params_[next(iter(grid))]
     assert simclr.views == ImageViews()
 
 
@@ -346,12 +346,12 @@ def test_other_recipes_are_parameters_as_well():
 @pytest.mark.parametrize(
     ("views", "name", "message"),
     [
-        ("auto", "views__flip", "views='auto' has no parameter 'flip'.*Set views=ImageViews"),
+        ("auto", "views__hflip", "views='auto' has no parameter 'hflip'.*Set views=ImageViews"),
         ("auto", "views__corruption", r"Set views=RowViews\(...\) first"),
         (ImageViews(), "views__nothing", "Invalid parameter 'nothing' for views=ImageViews"),
         (ImageViews(), "nothing__flip", "Invalid parameter 'nothing' for estimator"),
-        (ImageViews(), "views__flip", r"flip must be in \[0, 1\]. Got 2"),
-        (lambda images: [images], "views__flip", "has no parameter 'flip'"),
+        (ImageViews(), "views__hflip", r"hflip must be in \[0, 1\]. Got 2"),
+        (lambda images: [images], "views__hflip", "has no parameter 'hflip'"),
     ],
 )
 def test_parameters_that_views_do_not_have(views, name, message):

@@ -80,7 +80,9 @@ def test_all_of_the_network_is_trained_but_statistics(method):
 def test_labels_teach_the_network(pretrained):
     """More than they teach a linear model; with other labels, others."""
     X, y = digits()
-    crops = ImageViews(crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1)
+    crops = ImageViews(
+        scale=(0.5, 1.0), color_jitter=0.0, grayscale=0.0, gaussian_blur=0.0, n_views=1
+    )
     few = {"max_epochs": 60, "lr": 2e-3, "views": crops}
     model = tuned(pretrained, IMAGES, Y, **few)
     probe = LinearProbe(random_state=0).fit(pretrained.transform(IMAGES), Y)
@@ -211,7 +213,7 @@ def test_views_flip_where_the_estimator_does(pretrained, monkeypatch):
     tuned(pretrained, views=own, max_epochs=1)
     crops = shrunk(EMPSSLTransformer, n_patches=2, mirror=False).fit(IMAGES)
     tuned(crops, max_epochs=1)
-    assert [recipe.flip for recipe in recipes] == [0.5, 0.0, 0.5, 0.0]
+    assert [recipe.hflip for recipe in recipes] == [0.5, 0.0, 0.5, 0.0]
     assert [recipe.n_views for recipe in recipes] == [1, 1, 2, 1]
     with pytest.raises(ValueError, match="for images, but X holds rows"):
         tuned(shrunk(SimCLRTransformer).fit(ROWS), ROWS, views=own)

@@ -32,9 +32,9 @@ def shown(axis):
 @pytest.mark.parametrize("fit_first", [True, False])
 def test_views_stand_beside_their_image(photos, fit_first):
     """Without changes views are the image; with a sure flip, its mirror image."""
-    sure = {"crop_area": (1.0, 1.0), "crop_aspect": (1.0, 1.0), "jitter": 0.0, "gray": 0.0}
+    sure = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "color_jitter": 0.0, "grayscale": 0.0}
     for flip in (0.0, 1.0):
-        model = shrunk(SimCLRTransformer, views=ImageViews(flip=flip, **sure))
+        model = shrunk(SimCLRTransformer, views=ImageViews(hflip=flip, **sure))
         model = model.fit(photos[:20]) if fit_first else model
         display = ViewsDisplay.from_estimator(model, photos, n_samples=3, random_state=0)
         assert display.axes_.shape == (3, 3)

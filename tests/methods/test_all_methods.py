@@ -27,7 +27,7 @@ from sklearn_ssl.views import ImageViews
 pytestmark = pytest.mark.parametrize("method", METHODS)
 KINDS = ["image", "rows"]
 # Turned over, a digit is another one, or none.
-DIGIT_VIEWS = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.4, 1.0))
+DIGIT_VIEWS = ImageViews(hflip=0.0, rotation=15.0, scale=(0.4, 1.0))
 
 
 def samples(method, kind, n=60):

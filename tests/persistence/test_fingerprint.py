@@ -56,10 +56,10 @@ DIFFERENT = {
         nn.Sequential(nn.Tanh(), nn.ReLU()),
     ),
     "settings of layers": (nn.MaxPool2d(2), nn.MaxPool2d(3)),
-    "views": (ImageViews(), ImageViews(flip=0.1)),
+    "views": (ImageViews(), ImageViews(hflip=0.1)),
     "combined views": (
         CombinedViews((ImageViews(), ImageViews())),
-        CombinedViews((ImageViews(), ImageViews(gray=0.1))),
+        CombinedViews((ImageViews(), ImageViews(grayscale=0.1))),
     ),
     "transforms": (PerSampleViews(nn.ReLU()), PerSampleViews(nn.Tanh())),
     "functions": (lambda x: x + 1, lambda x: x + 2),

@@ -124,7 +124,7 @@ OTHERS = {
     "a parameter of the method": lambda model, X: (model.set_params(temperature=0.3), X),
     "a shared parameter": lambda model, X: (model.set_params(max_epochs=2), X),
     "the seed": lambda model, X: (model.set_params(random_state=1), X),
-    "views": lambda model, X: (model.set_params(views=ImageViews(flip=0.0)), X),
+    "views": lambda model, X: (model.set_params(views=ImageViews(hflip=0.0)), X),
     "precision": lambda model, X: (model.set_params(precision="bfloat16"), X),
     "a callback": lambda model, X: (model.set_params(callbacks=[skorch.callbacks.PrintLog()]), X),
 }

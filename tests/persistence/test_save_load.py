@@ -70,7 +70,7 @@ SETTINGS = {
     "resnet18": {"backbone": "resnet18"},
     "vit": {"backbone": "small_vit"},
     "layer": {"layer": "stage2"},
-    "views": {"views": ImageViews(flip=0.0, size=0.5)},
+    "views": {"views": ImageViews(hflip=0.0, size=0.5)},
     "numbers": {"lr": np.float32(0.01), "max_epochs": np.int64(1), "warmup_epochs": 0},
 }
 

@@ -11,7 +11,10 @@ def test_combined_views_come_in_order_and_are_resolved():
     views = CombinedViews((ImageViews(), small))
     assert [v.shape[2] for v in views(torch.rand(2, 3, 40, 40))] == [40] * 2 + [20] * 3
     resolved = views.for_images(40, 40, 1)
-    assert [recipe.blur for recipe in resolved.recipes] == [0.5, 0.0]  # by the view's own size
+    assert [recipe.gaussian_blur for recipe in resolved.recipes] == [
+        0.5,
+        0.0,
+    ]  # by the view's own size
     assert {recipe.hue for recipe in resolved.recipes} == {0.0}
     rows = CombinedViews((RowViews(), RowViews(n_views=1, keep_first=False)))
     assert [v.shape for v in rows(torch.rand(6, 5))] == [(6, 5)] * 3

@@ -27,14 +27,14 @@ CPU = torch.device("cpu")
 
 
 STILL = ImageViews(
-    crop_area=(1.0, 1.0),
-    crop_aspect=(1.0, 1.0),
-    flip=0.0,
-    jitter=0.0,
+    scale=(1.0, 1.0),
+    ratio=(1.0, 1.0),
+    hflip=0.0,
+    color_jitter=0.0,
     brightness=0.4,
     contrast=0.4,
-    gray=0.0,
-    blur=0.0,
+    grayscale=0.0,
+    gaussian_blur=0.0,
     n_views=1,
 )
 
@@ -69,16 +69,16 @@ def test_recipe_of_nothing_changes_nothing(batch):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"crop_area": (0.2, 0.9)},
-        {"flip": 0.5},
+        {"scale": (0.2, 0.9)},
+        {"hflip": 0.5},
         {"rotation": 20.0},
         {"quarter_turn": 0.5},
-        {"jitter": 1.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0},
-        {"jitter": 1.0, "brightness": 0.0, "saturation": 0.0, "hue": 0.0},
-        {"jitter": 1.0, "brightness": 0.0, "contrast": 0.0, "hue": 0.0},
-        {"jitter": 1.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0},
-        {"gray": 0.5},
-        {"blur": 0.5},
+        {"color_jitter": 1.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0},
+        {"color_jitter": 1.0, "brightness": 0.0, "saturation": 0.0, "hue": 0.0},
+        {"color_jitter": 1.0, "brightness": 0.0, "contrast": 0.0, "hue": 0.0},
+        {"color_jitter": 1.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0},
+        {"grayscale": 0.5},
+        {"gaussian_blur": 0.5},
     ],
     ids=lambda settings: next(iter(settings)) + str(len(settings)),
 )
@@ -102,7 +102,7 @@ def test_views_of_one_pass_are_drawn_independently(rotation):
     """On images that are brighter to the right, where a crop's mean tells its place."""
     torch.manual_seed(0)
     ramps = torch.linspace(0, 1, 32).expand(400, 3, 32, 32)
-    recipe = change(crop_area=(0.25, 0.25), size=0.5, flip=0.5, rotation=rotation, n_views=6)
+    recipe = change(scale=(0.25, 0.25), size=0.5, hflip=0.5, rotation=rotation, n_views=6)
     views = torch.stack(recipe(ramps))  # (6, 400, 3, 16, 16)
     for drawn in (views.mean((2, 3, 4)), (views[..., 0] > views[..., -1]).float().mean((2, 3))):
         among_views = torch.corrcoef(drawn) - torch.eye(6)
@@ -113,9 +113,9 @@ def test_views_of_one_pass_are_drawn_independently(rotation):
 
 
 def test_flip_is_a_flip(batch):
-    (view,) = change(flip=1.0)(batch)
+    (view,) = change(hflip=1.0)(batch)
     torch.testing.assert_close(view, batch.flip(3), atol=1e-5, rtol=0)
-    (view,) = change(flip=0.5)(batch)
+    (view,) = change(hflip=0.5)(batch)
     flipped = (view - batch.flip(3)).abs().amax((1, 2, 3)) < 1e-4
     kept = (view - batch).abs().amax((1, 2, 3)) < 1e-4
     assert (flipped | kept).all()
@@ -189,7 +189,7 @@ def test_crop_that_never_fits_is_the_largest_allowed():
 def test_fixed_crops_are_views_without_chance(n):
     """Of the mean area and aspect, inside the image, and in the mean in its middle."""
     images = torch.rand(4, 3, 24, 40)
-    recipe = change(crop_area=(0.2, 0.3), crop_aspect=(0.5, 2.0), size=0.5, n_views=9)
+    recipe = change(scale=(0.2, 0.3), ratio=(0.5, 2.0), size=0.5, n_views=9)
     rows, columns = fixed_crops(recipe, 24, 40, n)
     assert rows.shape == (n, 12, 24)
     assert columns.shape == (n, 20, 40)
@@ -222,7 +222,7 @@ def test_fixed_crops_are_views_without_chance(n):
 
 
 def test_fixed_crops_of_the_recipes_that_fill_the_image_are_the_image():
-    rows, columns = fixed_crops(change(crop_aspect=(4.0, 4.0)), 10, 40, 1)
+    rows, columns = fixed_crops(change(ratio=(4.0, 4.0)), 10, 40, 1)
     torch.testing.assert_close(rows[0], torch.eye(10))
     torch.testing.assert_close(columns[0], torch.eye(40))
     rows, columns = fixed_crops(change(square=True, size=0.5), 20, 40, 2)
@@ -245,25 +245,25 @@ def test_resized_crops_are_those_of_torchvision(batch, sides):
 
 def test_what_is_made_smaller_is_antialiased():
     stripes = (torch.arange(64) % 2.0).expand(4, 1, 64, 64)
-    whole_image = {"crop_area": (1.0, 1.0), "crop_aspect": (1.0, 1.0), "size": 0.25}
+    whole_image = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "size": 0.25}
     (view,) = change(**whole_image)(stripes)
     assert (view - 0.5).abs().max() < 0.07  # pixels looked up without it are 0 or 1
     (view,) = change(**whole_image, quarter_turn=1.0)(stripes)
     assert (view - 0.5).abs().max() < 0.07
     wide = (torch.arange(128) % 2.0).expand(4, 1, 96, 128)  # columns of which a third is too much
     for rotation in (0.0, 1e-6):
-        (view,) = change(crop_aspect=(4 / 3, 4 / 3), square=True, rotation=rotation)(wide)
+        (view,) = change(ratio=(4 / 3, 4 / 3), square=True, rotation=rotation)(wide)
         assert view.shape == (4, 1, 96, 96)
         assert view.std() < 0.15  # looked up without it: 0.27
 
 
 def test_brightness_and_contrast_match_their_definition(batch):
     dim = batch * 0.5 + 0.2  # far from the bounds, where nothing is clipped
-    bright = change_colors(dim, change(jitter=1.0, contrast=0.0, saturation=0.0, hue=0.0))
+    bright = change_colors(dim, change(color_jitter=1.0, contrast=0.0, saturation=0.0, hue=0.0))
     factor = bright / dim
     torch.testing.assert_close(factor.amax((1, 2, 3)), factor.amin((1, 2, 3)), atol=1e-3, rtol=0)
     contrasted = change_colors(
-        dim, change(jitter=1.0, contrast=0.2, brightness=0.0, saturation=0.0, hue=0.0)
+        dim, change(color_jitter=1.0, contrast=0.2, brightness=0.0, saturation=0.0, hue=0.0)
     )
     mean = luma(dim).mean((1, 2))
     torch.testing.assert_close(luma(contrasted).mean((1, 2)), mean, atol=1e-4, rtol=0)
@@ -278,7 +278,7 @@ def test_single_changes_are_those_of_torchvision(batch, name):
     torch.manual_seed(0)
     dim = batch * 0.4 + 0.3
     others = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
-    changed = change_colors(dim, change(jitter=1.0, **(others | {name: 0.4})))
+    changed = change_colors(dim, change(color_jitter=1.0, **(others | {name: 0.4})))
     if name == "brightness":
         factors = changed.mean((1, 2, 3)) / dim.mean((1, 2, 3))
     elif name == "contrast":
@@ -299,7 +299,7 @@ def test_hue_turns_colours_as_far_as_torchvision_does():
     hues = torch.rand(3000)
     colors = torch.tensor([colorsys.hsv_to_rgb(hue, 0.4, 0.6) for hue in hues.tolist()])
     images = colors[:, :, None, None].expand(-1, -1, 2, 2)
-    recipe = change(jitter=1.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.1)
+    recipe = change(color_jitter=1.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.1)
     ours = change_colors(images, recipe)[:, :, 0, 0]
     theirs = torch.stack([v2.ColorJitter(hue=0.1)(image) for image in images])[:, :, 0, 0]
 
@@ -315,16 +315,16 @@ def test_hue_turns_colours_as_far_as_torchvision_does():
 def test_saturation_and_hue_keep_the_luma(batch):
     dim = batch * 0.3 + 0.35
     for settings in ({"hue": 0.0}, {"saturation": 0.0}):
-        recipe = change(jitter=1.0, brightness=0.0, contrast=0.0, **settings)
+        recipe = change(color_jitter=1.0, brightness=0.0, contrast=0.0, **settings)
         torch.testing.assert_close(luma(change_colors(dim, recipe)), luma(dim), atol=2e-3, rtol=0)
 
 
 def test_gray_is_that_of_torchvision_with_its_probability(batch):
-    gray = change_colors(batch, change(gray=1.0))
+    gray = change_colors(batch, change(grayscale=1.0))
     theirs = functional.rgb_to_grayscale(batch, num_output_channels=3)
     torch.testing.assert_close(gray, theirs, atol=2e-3, rtol=0)
     torch.manual_seed(0)
-    some = change_colors(batch.repeat(4, 1, 1, 1), change(gray=0.2))
+    some = change_colors(batch.repeat(4, 1, 1, 1), change(grayscale=0.2))
     grayed = (some.amax(1) - some.amin(1)).amax((1, 2)) < 1e-3
     assert 70 < grayed.sum() < 140  # of 512
 
@@ -332,15 +332,15 @@ def test_gray_is_that_of_torchvision_with_its_probability(batch):
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_other_channel_counts_change_brightness_and_contrast_alone(batch, channels):
     images = batch.repeat(1, 2, 1, 1)[:, :channels]
-    (view,) = change(jitter=1.0, gray=1.0, saturation=1.0, hue=0.5)(images)
+    (view,) = change(color_jitter=1.0, grayscale=1.0, saturation=1.0, hue=0.5)(images)
     assert view.shape == images.shape
     factors = (view - view.mean((2, 3), keepdim=True)).std((2, 3)) / images.std((2, 3))
     assert factors.std() > 0.05
-    assert ImageViews().for_images(32, 32, channels).gray == 0
+    assert ImageViews().for_images(32, 32, channels).grayscale == 0
 
 
 def test_jitter_has_its_probability(batch):
-    view = change_colors(batch, change(jitter=0.3))
+    view = change_colors(batch, change(color_jitter=0.3))
     changed = (view - batch).abs().amax((1, 2, 3)) > 1e-3
     assert 20 < changed.sum() < 60  # of 128
 
@@ -363,7 +363,7 @@ def test_blur_is_that_of_torchvision(side):
 def test_blur_has_its_probability_and_strengths():
     torch.manual_seed(0)
     noise = torch.rand(400, 3, 96, 96)
-    (view,) = change(blur=0.5)(noise)
+    (view,) = change(gaussian_blur=0.5)(noise)
     smoother = view.std((2, 3)).mean(1) / noise.std((2, 3)).mean(1)
     assert 150 < (smoother < 0.999).sum() < 250
     assert (smoother <= 1 + 1e-4).all()
@@ -378,7 +378,7 @@ def test_blur_has_its_probability_and_strengths():
 def test_blur_of_tiny_images_and_of_single_points():
     torch.manual_seed(0)
     flat = torch.rand(20, 3, 1, 96)
-    (view,) = change(blur=1.0, crop_aspect=(96.0, 96.0))(flat)
+    (view,) = change(gaussian_blur=1.0, ratio=(96.0, 96.0))(flat)
     torch.testing.assert_close(view, flat)  # one pixel high
     lines = torch.rand(6, 9, 5)
     point = torch.tensor([[0.0, 1.0, 0.0]]).expand(6, 3)  # what a GPU gives those not drawn
@@ -388,7 +388,7 @@ def test_blur_of_tiny_images_and_of_single_points():
 def test_erasing_paints_a_rectangle_in_the_mean_colour():
     torch.manual_seed(0)
     images = torch.rand(600, 3, 32, 48)
-    recipe = change(erase=0.5, erase_area=(0.1, 0.3))
+    recipe = change(random_erasing=0.5, erasing_scale=(0.1, 0.3))
     erased = erase(images, recipe)
     painted = (erased != images).any(dim=1)  # (n, h, w)
     drawn = painted.any(dim=(1, 2))
@@ -405,15 +405,15 @@ def test_erasing_paints_a_rectangle_in_the_mean_colour():
     their = [theirs.make_params([images[0]]) for _ in range(600)]
     shape = rows[drawn].sum(1) / cols[drawn].sum(1)
     assert ks_2samp(shape.numpy(), [p["h"] / p["w"] for p in their]).pvalue > 0.001
-    (view,) = change(erase=1.0, crop_aspect=(1.5, 1.5))(images)
+    (view,) = change(random_erasing=1.0, ratio=(1.5, 1.5))(images)
     assert ((view - images).abs().amax(1) > 1e-3).any(dim=(1, 2)).all()
     dots = torch.rand(50, 1, 3, 3)  # in which no rectangle is this small
-    assert torch.equal(erase(dots, change(erase=1.0, erase_area=(0.02, 0.02))), dots)
+    assert torch.equal(erase(dots, change(random_erasing=1.0, erasing_scale=(0.02, 0.02))), dots)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_gives_nearly_the_same_views(batch, dtype):
-    recipe = ImageViews(blur=0.5, solarize=0.0, erase=0.3, rotation=0.0)
+    recipe = ImageViews(gaussian_blur=0.5, solarize=0.0, random_erasing=0.3, rotation=0.0)
     torch.manual_seed(0)
     expected = recipe(batch)
     torch.manual_seed(0)
@@ -421,7 +421,7 @@ def test_half_precision_gives_nearly_the_same_views(batch, dtype):
         assert view.dtype == dtype
         torch.testing.assert_close(view.float(), wide, atol=0.03, rtol=0)
     large = torch.rand(4, 3, 160, 160)
-    recipe = change(rotation=20.0, crop_area=(0.5, 1.0))
+    recipe = change(rotation=20.0, scale=(0.5, 1.0))
     torch.manual_seed(0)
     (wide,) = recipe(large)
     torch.manual_seed(0)
@@ -432,12 +432,12 @@ def test_half_precision_gives_nearly_the_same_views(batch, dtype):
 
 def test_default_number_type_does_not_matter(batch):
     torch.manual_seed(0)
-    expected = ImageViews(blur=0.5, erase=0.5, rotation=5.0)(batch)
+    expected = ImageViews(gaussian_blur=0.5, random_erasing=0.5, rotation=5.0)(batch)
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64)
         torch.manual_seed(0)
-        views = ImageViews(blur=0.5, erase=0.5, rotation=5.0)(batch)
+        views = ImageViews(gaussian_blur=0.5, random_erasing=0.5, rotation=5.0)(batch)
     finally:
         torch.set_default_dtype(before)
     assert {view.dtype for view in views} == {torch.float32}
@@ -455,9 +455,9 @@ def test_views_of_bytes_as_stored_are_those_of_planes(batch):
 
 
 def test_defaults_follow_the_images():
-    assert ImageViews().for_images(32, 32, 3).blur == 0
-    assert ImageViews().for_images(33, 96, 3).blur == 0.5
-    assert ImageViews(blur=0.1).for_images(28, 28, 3).blur == 0.1
+    assert ImageViews().for_images(32, 32, 3).gaussian_blur == 0
+    assert ImageViews().for_images(33, 96, 3).gaussian_blur == 0.5
+    assert ImageViews(gaussian_blur=0.1).for_images(28, 28, 3).gaussian_blur == 0.1
     assert ImageViews().for_images(28, 28, 1).hue == 0
     assert ImageViews().for_images(28, 28, 1).contrast == 0.8
     assert ImageViews().for_images(28, 28, 3).contrast == 0.4
@@ -469,16 +469,16 @@ def test_defaults_follow_the_images():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"flip": 1.5}, r"flip must be in \[0, 1\]. Got 1.5"),
-        ({"blur": "yes"}, r"blur must be in \[0, 1\] or \"auto\". Got 'yes'"),
+        ({"hflip": 1.5}, r"hflip must be in \[0, 1\]. Got 1.5"),
+        ({"gaussian_blur": "yes"}, r"gaussian_blur must be in \[0, 1\] or \"auto\". Got 'yes'"),
         ({"hue": 0.6}, r"hue must be in \[0, 0.5\]. Got 0.6"),
         ({"brightness": -1}, r"brightness must be in \[0, inf\] or \"auto\". Got -1"),
         ({"size": 0}, r"size must be in \(0, 1\]. Got 0"),
         ({"size": 1.5}, r"size must be in \(0, 1\]. Got 1.5"),
-        ({"crop_area": (0.5, 0.2)}, r"crop_area must be two shares.*Got \(0.5, 0.2\)"),
-        ({"erase_area": (0.0, 0.2)}, r"erase_area must be two shares.*Got \(0.0, 0.2\)"),
-        ({"erase": 2}, r"erase must be in \[0, 1\]. Got 2"),
-        ({"crop_aspect": (0, 1)}, "crop_aspect must be two ratios"),
+        ({"scale": (0.5, 0.2)}, r"scale must be two shares.*Got \(0.5, 0.2\)"),
+        ({"erasing_scale": (0.0, 0.2)}, r"erasing_scale must be two shares.*Got \(0.0, 0.2\)"),
+        ({"random_erasing": 2}, r"random_erasing must be in \[0, 1\]. Got 2"),
+        ({"ratio": (0, 1)}, "ratio must be two ratios"),
         ({"n_views": 0}, "n_views must be at least 1"),
     ],
 )
@@ -505,7 +505,7 @@ def test_square_views_do_not_stretch():
     """A disc stays as wide as it is high, whatever the image's shape."""
     y, x = torch.meshgrid(torch.arange(24) - 11.5, torch.arange(48) - 23.5, indexing="ij")
     discs = (x**2 + y**2 < 64).float().expand(50, 1, 24, 48)
-    (views,) = change(square=True, crop_aspect=(1.0, 1.0), crop_area=(0.4, 0.5), n_views=1)(discs)
+    (views,) = change(square=True, ratio=(1.0, 1.0), scale=(0.4, 0.5), n_views=1)(discs)
     ink = views[:, 0] > 0.5
     whole = ~(ink[:, :, 0] | ink[:, :, -1] | ink[:, 0] | ink[:, -1]).any(dim=1)
     across, down = (ink[whole].any(dim=axis).sum(dim=1) for axis in (1, 2))

@@ -243,11 +243,11 @@ class DINOTransformer(SSLTransformer):
     final_weight_decay: Auto | NonNegative = "auto"
 
     default_views = {
-        "image": ImageViews(crop_area=(0.4, 1.0)),
+        "image": ImageViews(scale=(0.4, 1.0)),
         "rows": RowViews(keep_first=False),
     }
     local_views = {
-        "image": ImageViews(size=0.5, crop_area=(0.1, 0.4)),
+        "image": ImageViews(size=0.5, scale=(0.1, 0.4)),
         "rows": RowViews(keep_first=False),
     }
 

@@ -217,7 +217,9 @@ class ColorizationTransformer(SSLTransformer):
     uniform_share: between(0, 1, "right") = 0.9
 
     default_views = {
-        "image": ImageViews(crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1)
+        "image": ImageViews(
+            scale=(0.5, 1.0), color_jitter=0.0, grayscale=0.0, gaussian_blur=0.0, n_views=1
+        )
     }
     whole_views = True  # things are as large as in the images that users have
     needs_color = True

@@ -192,7 +192,9 @@ class InpaintingTransformer(SSLTransformer):
     adversarial_weight: NonNegative = 0.0
 
     default_views = {
-        "image": ImageViews(crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1)
+        "image": ImageViews(
+            scale=(0.5, 1.0), color_jitter=0.0, grayscale=0.0, gaussian_blur=0.0, n_views=1
+        )
     }
     whole_views = True  # holes are as large as those that users have
 

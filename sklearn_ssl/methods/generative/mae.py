@@ -302,7 +302,9 @@ class MAETransformer(SSLTransformer):
     decoder_depth: Count = 2
 
     default_views = {
-        "image": ImageViews(crop_area=(0.2, 1.0), jitter=0.0, gray=0.0, blur=0.0, n_views=1),
+        "image": ImageViews(
+            scale=(0.2, 1.0), color_jitter=0.0, grayscale=0.0, gaussian_blur=0.0, n_views=1
+        ),
         "rows": RowViews(),
     }
     whole_views = True  # patches are as large as those of users' images

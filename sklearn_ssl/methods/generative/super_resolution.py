@@ -116,12 +116,14 @@ class SuperResolutionTransformer(SSLTransformer):
 
     scale: Literal[2, 4, 8] = 2
 
-    default_views = {"image": ImageViews(crop_area=(1.0, 1.0), gray=0.0, blur=0.0, n_views=1)}
+    default_views = {
+        "image": ImageViews(scale=(1.0, 1.0), grayscale=0.0, gaussian_blur=0.0, n_views=1)
+    }
 
     def _default_views(self, source):
         _, height, width = source.shape
         whole = self.default_views["image"]  # on the CPU too
-        return replace(whole, crop_aspect=(width / height,) * 2)
+        return replace(whole, ratio=(width / height,) * 2)
 
     def _resolve_views(self, source):
         views = super()._resolve_views(source)

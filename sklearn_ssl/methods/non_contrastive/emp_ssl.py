@@ -137,16 +137,14 @@ class EMPSSLTransformer(SSLTransformer):
     projection_hidden_dim: Count = 512
 
     default_views = {
-        "image": ImageViews(
-            size=0.5, crop_area=(0.25, 0.25), crop_aspect=(1.0, 1.0), hue=0.2, n_views=8
-        ),
+        "image": ImageViews(size=0.5, scale=(0.25, 0.25), ratio=(1.0, 1.0), hue=0.2, n_views=8),
         "rows": RowViews(keep_first=False, n_views=8),
     }
 
     def _default_views(self, source):
         views = super()._default_views(source)
         if source.is_image and min(source.shape[1:]) < 24:
-            return replace(views, size=1.0, crop_area=(0.4, 1.0), crop_aspect=(3 / 4, 4 / 3))
+            return replace(views, size=1.0, scale=(0.4, 1.0), ratio=(3 / 4, 4 / 3))
         return views
 
     def _resolve_training(self, *args):

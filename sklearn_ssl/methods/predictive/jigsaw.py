@@ -206,7 +206,9 @@ class JigsawTransformer(SSLTransformer):
     hidden_dim: Count = 256
 
     default_views = {
-        "image": ImageViews(crop_area=(0.5, 1.0), jitter=0.0, gray=0.3, blur=0.0, n_views=1)
+        "image": ImageViews(
+            scale=(0.5, 1.0), color_jitter=0.0, grayscale=0.3, gaussian_blur=0.0, n_views=1
+        )
     }
 
     def _default_views(self, source):

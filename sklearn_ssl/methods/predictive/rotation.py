@@ -121,14 +121,19 @@ class RotationTransformer(SSLTransformer):
 
     default_views = {
         "image": ImageViews(
-            crop_area=(0.5, 1.0), jitter=0.0, gray=0.0, blur=0.0, square=True, n_views=1
+            scale=(0.5, 1.0),
+            color_jitter=0.0,
+            grayscale=0.0,
+            gaussian_blur=0.0,
+            square=True,
+            n_views=1,
         )
     }
 
     def _default_views(self, source):
         views = super()._default_views(source)
         flips = self.transformations == "rotations_and_flips"
-        return replace(views, flip=0.0) if flips else views  # a flip would be a wrong label
+        return replace(views, hflip=0.0) if flips else views  # a flip would be a wrong label
 
     def _make_objective(self, encoder, n_features, training):
         return RotationObjective(encoder, n_features, self.transformations)

@@ -326,7 +326,7 @@ def test_deepcluster_judges_hundreds_of_clusters():
 @pytest.mark.slow
 def test_deepcluster_finds_digits_better_than_k_means_on_pixels():
     images, y = digits()
-    views = ImageViews(flip=0.0, rotation=15.0, crop_area=(0.5, 1.0), n_views=1)
+    views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0), n_views=1)
     model = DeepClusterEstimator(views=views, max_epochs=15, random_state=0).fit(images)
     embedding = model.transform(images)
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)

@@ -186,7 +186,7 @@ def test_dino_local_crops_are_small_parts(photos):
     model = shrunk(DINOTransformer, n_local_crops=3).fit(photos[:20])
     large, small = model.views_.recipes
     assert (large.n_views, small.n_views) == (2, 3)
-    assert small.crop_area[1] <= large.crop_area[0]
+    assert small.scale[1] <= large.scale[0]
     whole = shrunk(DINOTransformer, n_local_crops=0).fit(photos[:20])
     assert len(whole.views_(torch.rand(2, 3, 32, 32))) == 2
     assert len(shrunk(DINOTransformer).fit(photos[:20]).views_(torch.rand(2, 3, 32, 32))) == 6

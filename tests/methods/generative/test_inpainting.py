@@ -299,7 +299,7 @@ def test_details_are_told_of_whole_images_that_nothing_blurred(shape):
     views = shrunk(SuperResolutionTransformer).fit(X).views_
     images = torch.from_numpy(X)[:, None]
     torch.manual_seed(0)
-    [seen] = replace(views, jitter=0.0)(images)
+    [seen] = replace(views, color_jitter=0.0)(images)
     errors = [(seen - x).abs().amax(dim=(1, 2, 3)) for x in (images, images.flip(3))]
     assert torch.minimum(*errors).max() < 1e-4
     assert 0 < (errors[0] < 1e-4).sum() < 8

@@ -123,7 +123,7 @@ def enlarged(images):
 
 
 def test_emp_ssl_crops_are_as_large_as_those_of_the_views(photos):
-    views = ImageViews(crop_area=(0.5, 0.625), crop_aspect=(1.0, 1.0), n_views=2)
+    views = ImageViews(scale=(0.5, 0.625), ratio=(1.0, 1.0), n_views=2)
     for recipe, side, n_out in ((views, 24, 32), (enlarged, 16, 32), ("auto", 16, 16)):
         model = shrunk(EMPSSLTransformer, views=recipe, n_patches=2).fit(photos[:20])
         rows = model._network().rows

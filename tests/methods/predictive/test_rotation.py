@@ -96,7 +96,7 @@ def test_rotation_sets(photos, transformations, n):
     model.fit(photos[:60])
     assert model.loss_curve_[0] == pytest.approx(np.log(n), rel=0.3)
     assert 0 <= model.predict_pretext(photos).min() <= model.predict_pretext(photos).max() < n
-    assert model.views_.flip == (0.0 if n == 8 else 0.5)  # a flip would be a wrong label
+    assert model.views_.hflip == (0.0 if n == 8 else 0.5)  # a flip would be a wrong label
 
 
 def test_rotation_of_images_that_are_not_square(photos):
