@@ -115,7 +115,7 @@ def classical(X, X_test, options):
         model.fit(X)
         return model.transform(X), model.transform(X_test), {}
 
-    untrained = EncoderTransformer(mirror=True, **settings)
+    untrained = EncoderTransformer(flip_tta=True, **settings)
     yield "raw pixels", lambda: (flat(X), flat(X_test), {})
     yield "PCA, 256", lambda: fitted(PCA(256, random_state=0), flat(X), flat(X_test))
     yield "HOG", lambda: (oriented_gradients(X), oriented_gradients(X_test), {})

@@ -43,7 +43,7 @@ METHODS = {
 }
 # With a network that is named, views are of the whole image.
 WHOLE = {"backbone": "small_multiscale"}
-BEFORE = {"backbone": "small_convnet", "mirror": False}
+BEFORE = {"backbone": "small_convnet", "flip_tta": False}
 
 
 def rows():

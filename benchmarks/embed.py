@@ -33,7 +33,7 @@ import torch
 from common import compared, in_subprocess, interleaved, load_images, now, show, write
 from torch.fx.experimental.optimization import fuse
 
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import Device, SimCLRTransformer
 from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.malloc import untrimmed_heap
 
@@ -84,7 +84,9 @@ def measure(case, options):
     if way == "plain":  # glibc's own default, with which ours are not set
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.tcache_count=7"
     few = {"backbone": backbone, "batch_size": 16, "max_epochs": 1, "random_state": 0}
-    model = SimCLRTransformer(device=device, precision="float32", mirror=False, **few).fit(X[:64])
+    model = SimCLRTransformer(
+        device=Device(device, precision="float32"), flip_tta=False, **few
+    ).fit(X[:64])
     plain = plain_pass(model, X, device)
     ways = {"plain": plain, "folded": folded_pass(model, X, device)}
     embed = {"transform": functools.partial(model.transform, X), **ways}[way]

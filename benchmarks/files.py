@@ -40,7 +40,7 @@ from common import compared, in_subprocess, interleaved, show, spread, write
 from memory import Peak
 from peers import in_workers, lightly_transform
 
-from sklearn_ssl import SimCLRTransformer, image_paths
+from sklearn_ssl import Images, SimCLRTransformer, image_paths
 from sklearn_ssl.data.inputs import find_samples
 from sklearn_ssl.data.sources import learn_scaling
 from sklearn_ssl.views import ImageViews
@@ -59,10 +59,9 @@ def estimator(options, **parameters):
             "backbone": options.backbone,
             "batch_size": options.batch_size,
             "views": ImageViews(),  # as large as the images, as those of the other ways
-            "image_size": options.size,
+            "input": Images(size=options.size, n_jobs=-1),
             "max_epochs": 1 + options.epochs,
             "device": options.device,
-            "n_jobs": -1,
             "random_state": 0,
         }
         | parameters
@@ -147,7 +146,9 @@ def peak(options, n_images, cache):
     """Return the peak of memory in fit for one epoch, in megabytes."""
     paths = repeated(options.folder, n_images)
     with Peak() as measured:
-        estimator(options, max_epochs=1, cache=cache).fit(paths)
+        estimator(
+            options, max_epochs=1, input=Images(size=options.size, n_jobs=-1, cache=cache)
+        ).fit(paths)
     return measured.rise
 
 

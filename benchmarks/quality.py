@@ -88,7 +88,7 @@ def rows(data, options):
         yield "raw pixels", flat, flat_test, {}
         pca = PCA(256, random_state=0)
         yield "PCA, 256", pca.fit_transform(flat), pca.transform(flat_test), {}
-        untrained = EncoderTransformer(mirror=True, **settings).fit(X)
+        untrained = EncoderTransformer(flip_tta=True, **settings).fit(X)
         yield "untrained", untrained.transform(X), untrained.transform(X_test), {}
     timed = {} if options.minutes is None else {"max_time": 60 * options.minutes}
     methods = {name: all_methods()[name] for name in options.methods}

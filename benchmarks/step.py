@@ -19,7 +19,7 @@ import argparse
 import numpy as np
 from common import batch_maker, compared, interleaved, load_images, now, show, step_maker, write
 
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import Device, SimCLRTransformer
 from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.isolation import isolated
 from sklearn_ssl._runtime.malloc import untrimmed_heap
@@ -41,8 +41,7 @@ rng = np.random.default_rng(0)
 X, _ = load_images(None, options.batch_size * options.steps, options.side)
 model = SimCLRTransformer(
     backbone=options.backbone,
-    device=options.device,
-    precision=options.precision,
+    device=Device(options.device, precision=options.precision),
     batch_size=options.batch_size,
     views=ImageViews(),  # as large as the images, as the other ways' are
     max_epochs=1,

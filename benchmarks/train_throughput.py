@@ -43,7 +43,7 @@ from common import (
 from peers import lightly_loader
 from torch import nn
 
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import Device, SimCLRTransformer
 from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.malloc import untrimmed_heap
 from sklearn_ssl.networks.backbone import make_backbone
@@ -57,8 +57,7 @@ def our_estimator(backbone, options, max_epochs):
         batch_size=options.batch_size,
         views=ImageViews(),  # as large as the images, as lightly's are
         max_epochs=max_epochs,
-        precision="float32",
-        device=options.device,
+        device=Device(options.device, precision="float32"),
         random_state=0,
     )
 

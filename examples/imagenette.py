@@ -15,7 +15,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ssl import SimCLRTransformer, image_paths
+from sklearn_ssl import Images, SimCLRTransformer, image_paths
 
 
 def main():
@@ -29,11 +29,11 @@ def main():
     paths, labels = image_paths(options.folder)
     print(f"{len(paths)} images of {len(set(labels))} classes")
     simclr = SimCLRTransformer(
-        max_epochs=options.epochs, cache=options.cache, n_jobs=-1, random_state=0
+        max_epochs=options.epochs, input=Images(cache=options.cache, n_jobs=-1), random_state=0
     )
     # A learning rate this low changes nothing.
     untrained = SimCLRTransformer(
-        max_epochs=1, lr=1e-12, cache=options.cache, n_jobs=-1, random_state=0
+        max_epochs=1, lr=1e-12, input=Images(cache=options.cache, n_jobs=-1), random_state=0
     )
     for name, encoder in {"untrained encoder": untrained, "SimCLR": simclr}.items():
         model = make_pipeline(encoder, StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))

@@ -20,7 +20,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ssl import SimCLRTransformer, image_paths
+from sklearn_ssl import Images, SimCLRTransformer, image_paths
 
 
 def brightness(path):
@@ -46,7 +46,7 @@ def main():
     )
     with tempfile.TemporaryDirectory() as cache:
         simclr = SimCLRTransformer(
-            max_epochs=options.epochs, cache=cache, n_jobs=-1, random_state=0
+            max_epochs=options.epochs, input=Images(cache=cache, n_jobs=-1), random_state=0
         )
         photo = ("photo", make_pipeline(simclr, StandardScaler()), ["photo"])
         numbers = ("numbers", StandardScaler(), ["size", "brightness"])

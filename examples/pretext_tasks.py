@@ -41,9 +41,7 @@ def main():
     for name in options.methods:
         method = getattr(sklearn_ssl, name)(
             max_time=60 * options.minutes,
-            image_size=64,
-            cache=options.cache,
-            n_jobs=-1,
+            input=sklearn_ssl.Images(size=64, cache=options.cache, n_jobs=-1),
             random_state=0,
         )
         method.fit(others)

@@ -1,11 +1,12 @@
 """Self-supervised learning as scikit-learn estimators."""
 
-from sklearn_ssl.data import Images
+from sklearn_ssl.data import Images, Table
 from sklearn_ssl.data.folders import image_paths
 from sklearn_ssl.evaluation.comparison import Comparison, compare
 from sklearn_ssl.evaluation.fine_tuning import FineTuneClassifier
 from sklearn_ssl.evaluation.model_selection import SemiSupervisedSplit
 from sklearn_ssl.evaluation.probes import KNNProbe, LinearProbe
+from sklearn_ssl.inference.device import Device
 from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
 from sklearn_ssl.methods.baselines.patch_kmeans import PatchKMeansTransformer
 from sklearn_ssl.methods.clustering.deepcluster import DeepClusterEstimator
@@ -20,6 +21,7 @@ from sklearn_ssl.methods.non_contrastive.emp_ssl import EMPSSLTransformer
 from sklearn_ssl.methods.predictive.jigsaw import JigsawTransformer
 from sklearn_ssl.methods.predictive.relative_patch import RelativePatchTransformer
 from sklearn_ssl.methods.predictive.rotation import RotationTransformer
+from sklearn_ssl.persistence.fit_cache import FitCache
 from sklearn_ssl.persistence.save_load import load
 
 __version__ = "0.1.0"
@@ -29,10 +31,12 @@ __all__ = [
     "Comparison",
     "DINOTransformer",
     "DeepClusterEstimator",
+    "Device",
     "EMPSSLTransformer",
     "EncoderTransformer",
     "ExemplarTransformer",
     "FineTuneClassifier",
+    "FitCache",
     "Images",
     "InpaintingTransformer",
     "JigsawTransformer",
@@ -45,6 +49,7 @@ __all__ = [
     "SemiSupervisedSplit",
     "SimCLRTransformer",
     "SuperResolutionTransformer",
+    "Table",
     "compare",
     "image_paths",
     "load",

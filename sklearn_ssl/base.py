@@ -26,9 +26,10 @@ from sklearn_ssl._runtime.sklearn_private import (
     _fit_context,
 )
 from sklearn_ssl._runtime.warnings import tell
-from sklearn_ssl.data import Images
+from sklearn_ssl.data import Images, Table, images_of, table_of
 from sklearn_ssl.data.inputs import identified, needs_color, needs_images
 from sklearn_ssl.inference.batches import in_batches, moved, views_of
+from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.inference.embedder import Embedder, is_auto
 from sklearn_ssl.inference.onnx import write_onnx
 from sklearn_ssl.networks.backbone import named
@@ -46,7 +47,7 @@ from sklearn_ssl.parameters import (
     parameters,
 )
 from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
-from sklearn_ssl.persistence.fit_cache import CachedFit, folder_of, key_of
+from sklearn_ssl.persistence.fit_cache import CachedFit, FitCache, cache_of, folder_of, key_of
 from sklearn_ssl.training.clock import Clock, seconds_of
 from sklearn_ssl.training.health import symptoms, warn
 from sklearn_ssl.training.net import check_callbacks
@@ -56,8 +57,7 @@ from sklearn_ssl.training.schedule import Training
 
 MAX_EPOCHS = 60
 # Parameters that change nothing in the result of a fit, or that its key has in another form.
-NEUTRAL = {"memory", "hash_files", "checkpoint_minutes", "cache", "n_jobs", "verbose"}
-NEUTRAL |= {"device", "precision", "random_state", "warm_start", "mirror"}
+NEUTRAL = {"memory", "input", "device", "random_state", "warm_start", "flip_tta", "verbose"}
 
 
 def all_or_nothing(fit):
@@ -119,11 +119,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         that make images of the network's last map, or tokens, it is their mean if layers with
         weights follow, which would not be trained, or if one token alone is read.
 
-    mirror : bool or "auto", default="auto"
-        Whether the embedding of an image is the mean of the features of the image and of its
-        mirror image, for which ``transform`` takes twice as long; of rows it never is. "auto" does
-        so where ``views`` are ImageViews that flip images, or CombinedViews that all do, whose
-        features are meant to be the same then. It may be set anew after fit.
+    flip_tta : bool, default=False
+        Whether ``transform`` uses horizontal-flip test-time augmentation: the embedding of an
+        image is the mean of the features of the image and of its mirror image, for which it takes
+        twice as long. Not used for tabular data. It may be changed after fit.
 
     views : callable or "auto", default="auto"
         The random changes that the features learn not to notice:
@@ -138,63 +137,24 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         views of images from 24 pixels on have half their sides, which gives several times as many
         steps in the same time, unless the method makes images or cuts them into tiles.
 
-    input : Images or "auto", default="auto"
-        How the images in X are stored, where that cannot be inferred: layout of the channels, range
-        of the pixels, normalization; see :class:`~sklearn_ssl.Images`.
+    input : Images, Table or "auto", default="auto"
+        What X holds, and what is to be known about it: layout, size and pixel range of images,
+        their normalization, how files are read and decoded (:class:`~sklearn_ssl.Images`), or how
+        tabular data is scaled (:class:`~sklearn_ssl.Table`). "auto" takes arrays with two
+        dimensions for tabular data and all else for images, with the defaults of these classes.
 
-    image_shape : tuple of int, default=None
-        For flattened images in the rows of X: their (height, width), (height, width, channels), or
-        (channels, height, width) as in (3, 32, 32) and with ``input=Images(channels="first")``.
-        None takes a two-dimensional X as plain rows. Not used for arrays of images.
-
-    image_size : int or "auto", default="auto"
-        Side in pixels of the squares that images of files, of a data set or of different sizes
-        become: their shorter side is resized to it, a random part along the longer one is taken in
-        each epoch of training, and the middle in ``transform``. Of panoramas the middle is used,
-        twice as long as wide. An array of images of another size is resized as well, if its
-        values are bytes or from 0 to 1. "auto" leaves arrays as they are; for files it is
-        the median of the shorter sides of 100 of them, rounded down to a multiple of 32, at most
-        64 on the CPU and 224 on a GPU.
-
-    on_error : {"raise", "skip", "warn"}, default="raise"
-        What to do about images that cannot be read. "raise" reads all and then raises one error
-        that counts them, and names the first ten. "skip" trains without them and gives them rows
-        of NaN in ``transform``, and -1 where numbers are whole; "warn" also warns. It may be set
-        anew after fit, for what ``transform`` does.
-
-    cache : str or path, default=None
-        Folder in which decoded images of files are cached, resized, for other calls, estimators and
-        processes, which may share it: a pipeline reads files twice, to train and to embed, and a
-        cross-validation does so for each fold. A file is read again if its size, time of change or
-        inode is another. Nothing is removed from the folder. With None, decoded images are cached
-        during a call: 1 GB in memory, and the rest in a temporary file, in the folder TMPDIR.
-
-    memory : str, path or joblib.Memory, default=None
+    memory : str, path, FitCache or joblib.Memory, default=None
         Folder in which fits are cached, for this and other processes. A fit of equal samples, by
         equal parameters and versions, is read back instead of repeated, to the bit; others that
         want the same one at the same time wait for it. A fit that was interrupted, even killed,
-        goes on from its last checkpoint, and embeddings of a cached fit are cached as well. Samples
-        are told apart by their values, files by path, size, time of change and inode, modules by
+        resumes from its last checkpoint, and embeddings of a cached fit are cached as well. Samples
+        are identified by their values, files by path, size, time of change and inode, modules by
         their weights and code, code by itself and what it refers to; torch's global settings, as
         its number of threads, do not count. With ``random_state=None`` the fit that comes first
-        stays. Callbacks of a fit that is read back are not called. ``clear()`` and
+        stays. Callbacks of a fit that is read back are not called. :class:`~sklearn_ssl.FitCache`
+        sets how files are identified and how often checkpoints are written. ``clear()`` and
         ``reduce_size(bytes_limit=...)`` of a :class:`joblib.Memory` of the same folder remove
         what is cached.
-
-    hash_files : bool, default=False
-        Whether ``memory`` tells files apart by their content, which takes reading them, so that
-        copies and moved folders count as the same.
-
-    checkpoint_minutes : float, default=10
-        With ``memory``, a fit is written down after each epoch, and within an epoch after this
-        many minutes.
-
-    remember_samples : bool, default=True
-        Whether fit keeps a number for each sample, 8 bytes, by which ``has_seen`` knows it again.
-
-    n_jobs : int, default=None
-        Number of images that are decoded at once, in threads unless
-        :func:`joblib.parallel_config` says otherwise. None is 1, -1 is as many as there are cores.
 
     max_epochs : int or "auto", default="auto"
         Largest number of passes over X. "auto" is 60, and no limit where ``max_time`` is one.
@@ -214,14 +174,6 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         samples that do not fill up a batch, fewer than there are batches, wait for the next
         epoch. "auto" is the power of two below n_samples / 64, at least 64 and at most 256.
 
-    micro_batch_size : int, default=None
-        Largest number of views, or of tiles that a method cuts of them, that pass the encoder at
-        once in training, to the same result but for rounding and dropout, where a batch takes too
-        much memory: their embeddings are computed without what gradients need, then the loss of the
-        whole batch, then each micro-batch again for its gradients. Batch norms need the whole
-        batch; with them activations are moved to the memory of the CPU instead. With None, a
-        GPU without enough memory for a step has it repeated in this way, and fit warns.
-
     optimizer : {"auto", "adamw", "sgd", "lars"}, default="auto"
         "auto" is "adamw". "sgd" and "lars" have a momentum of 0.9.
 
@@ -237,21 +189,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         Epochs in which the learning rate rises from 0. "auto" is a tenth of max_epochs, or of those
         that ``max_time`` is expected to give, at most 10.
 
-    device : str or torch.device, default="auto"
-        Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one, and is
-        found anew at every call, so an estimator fitted on a GPU works without. Of several GPUs it
-        is torch's current one, as "cuda" is; worker processes, as those of joblib and dask, take
-        them in turn.
-
-    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        Number type of the network's products, in training and, on a GPU, in ``transform``, whose
-        result "bfloat16" changed by less than a hundredth in our tests; losses, weights and the
-        type of the embedding stay float32. "auto" is "bfloat16" on GPUs that have it and
-        "float32" elsewhere.
-
-    compile : bool, default=False
-        Whether to compile the objective with :func:`torch.compile`: slower to start, faster on
-        a GPU.
+    device : str, torch.device or Device, default="auto"
+        Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one.
+        :class:`~sklearn_ssl.Device` also sets precision, compilation and the size of micro-batches.
 
     callbacks : list of skorch callbacks, default=None
         Called in training, for example ``skorch.callbacks.EarlyStopping(monitor="train_loss")``.
@@ -275,7 +215,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     encoder_ : torch.nn.Module
         The trained encoder, on the CPU and in evaluation mode: float images (n, c, h, w) in
         [0, 1], or standardised rows, to features. Its ``mean`` and ``std`` are the constants that
-        it normalizes images with. See ``mirror`` for what ``transform`` adds.
+        it normalizes images with. ``flip_tta`` says what ``transform`` adds.
 
     loss_curve_ : list of float
         Mean loss of each epoch.
@@ -316,34 +256,24 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     backbone: str | Callable = "auto"
     weights: FilePath | None = None
     layer: str | None = None
-    mirror: bool | Auto = "auto"
+    flip_tta: bool = False
     views: Auto | Callable = "auto"
-    input: Auto | Images = "auto"
-    image_shape: Annotated[tuple, "array-like"] | None = None
-    image_size: Auto | Count = "auto"
-    on_error: Literal["raise", "skip", "warn"] = "raise"
-    cache: FilePath | None = None
-    memory: FilePath | Annotated[object, HasMethods(["cache"])] | None = None
-    hash_files: bool = False
-    checkpoint_minutes: NonNegative = 10
-    remember_samples: bool = True
-    n_jobs: int | None = None
+    input: Auto | Images | Table = "auto"
+    memory: FilePath | FitCache | Annotated[object, HasMethods(["cache"])] | None = None
     max_epochs: Auto | Count = "auto"
     max_time: Positive | str | None = None
     batch_size: Auto | at_least(2) = "auto"
-    micro_batch_size: Count | None = None
     optimizer: Literal["auto", *DEFAULTS] = "auto"
     lr: Auto | Positive = "auto"
     weight_decay: Auto | NonNegative = "auto"
     warmup_epochs: Auto | NonNegative = "auto"
-    device: str | torch.device = "auto"
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    compile: bool = False
+    device: str | torch.device | Device = "auto"
     callbacks: list | tuple | None = None
     warm_start: bool = False
     random_state: RandomState = None
     verbose: Verbose = 0
 
+    _recipes = Embedder._recipes | {"memory": (FitCache,)}
     # The recipe of views for each kind of input that the method takes, "image" and "rows".
     default_views = {}
     # Whether these keep the size of images also on the CPU, with the network for whole images.
@@ -395,16 +325,16 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         X : array-like, tensor, DataFrame or data set
             Images of shape (n_samples, height, width), (n_samples, height, width, channels) or
             (n_samples, channels, height, width), which the shape tells or ``input`` says; or rows
-            (n_samples, n_features), flattened images if ``image_shape`` is set. Any number type and
-            scale: unsigned bytes run from 0 to 255, the range of others is learned from X. X is not
-            copied; arrays on disk, as h5py and zarr have them, are read by parts.
+            (n_samples, n_features), flattened images with ``input=Images(shape=...)``. Any number
+            type and scale: unsigned bytes run from 0 to 255, the range of others is learned from X.
+            X is not copied; arrays on disk, as h5py and zarr have them, are read by parts.
 
             Or a list, array, Series or DataFrame of one column that holds, for each image, the
             path of its file, the file's bytes, an image of Pillow's, or an array, all of any
             size; or a data set, with ``__len__`` and ``__getitem__``, of such images, of pairs
             (image, label) or of dicts with an entry "image", "img", "bytes" or "path". They are
             turned upright by their EXIF data, put on white where they are transparent, and
-            resized to ``image_size``. If one of them has colours, gray ones get three equal
+            resized to ``size`` of ``input``. If one of them has colours, gray ones get three equal
             channels.
 
         y : Ignored
@@ -466,7 +396,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         cached = None
         if root is not None:
             with clock.running():
-                found, content = identified(found, self.hash_files)
+                found, content = identified(found, cache_of(self).hash_files)
                 key = self._fit_key(content, device, seed, resume)
             cached = CachedFit(root, key, self.verbose)
         with contextlib.nullcontext() if cached is None else cached.alone():
@@ -476,6 +406,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                 cached.remove("checkpoint")  # which a kill could leave
             else:
                 how = {"resume": resume, "anneal": anneal, "cached": cached}
+                how["checkpoint_minutes"] = cache_of(self).checkpoint_minutes
                 with clock.running():
                     source = found.read()
                 fit = Fit(self, source, device, seed, clock, **how)
@@ -495,6 +426,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             "class": type(self),
             "device": device.type,
             "precision": self._resolve_precision(device),
+            "computed": [device_of(self).compile, device_of(self).micro_batch_size],
+            "input": replace(images_of(self), cache=None, n_jobs=None),
+            "table": table_of(self),
             "seed": None if self.random_state is None else seed,
         }
         if self.max_time is not None:
@@ -592,10 +526,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             warmup_epochs=resolve("warmup_epochs", min(10, max_epochs / 10)),
             device=device,
             precision=self._resolve_precision(device),
-            compile=self.compile,
+            compile=device_of(self).compile,
             seed=seed,
             n_samples=n_samples,
-            micro_batch_size=self.micro_batch_size,
+            micro_batch_size=device_of(self).micro_batch_size,
             first_epoch=first_epoch,
             anneal=anneal,
         )
@@ -604,7 +538,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         """Return the embedding of samples that were found, which ``memory`` may hold."""
         if self.memory is None or getattr(self, "_cache_inputs", None) is None:
             return self._embedding(found.read(), device)
-        found, content = identified(found, self.hash_files)
+        found, content = identified(found, cache_of(self).hash_files)
         precision = self._resolve_precision(device)
         told = [content, self._network(), self._scaling, device.type, precision]
         with contextlib.ExitStack() as stack:
@@ -683,17 +617,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         -------
         seen : ndarray of shape (n_samples,), bool
             Whether each was in fit or ``partial_fit``; False for images that cannot be read.
-
-        Raises
-        ------
-        ValueError
-            If the fit was made with ``remember_samples=False``.
         """
         source, _ = self._read_again(X)
-        if self._seen is None:
-            raise ValueError(
-                "has_seen needs a fit with remember_samples=True; this one stored none."
-            )
         return source.aligned(np.isin(source.digests(), self._seen).astype(np.int8)) == 1
 
     def to_onnx(self, path):
@@ -810,10 +735,10 @@ def for_samples(views, source):
     kind = source.kind
     if getattr(views, "kind", kind) != kind:
         raise ValueError(
-            f"views={views!r} are for rows, but X holds images."
+            f"views={views!r} are for tabular data, but X holds images."
             if kind == "image"
-            else f"views={views!r} are for images, but X holds rows. Set image_shape if they "
-            "are flattened images."
+            else f"views={views!r} are for images, but X is tabular data. Set "
+            "input=Images(shape=...) if it holds flattened images."
         )
     channels, *size = source.shape if source.is_image else (0,)
     return views.for_images(*size, channels) if size and hasattr(views, "for_images") else views

@@ -55,10 +55,16 @@ USUAL = {
     **dict.fromkeys(("seed", "random_seed"), "random_state"),
     **dict.fromkeys(("model", "network", "encoder", "architecture", "arch"), "backbone"),
     **dict.fromkeys(("augmentation", "augmentations", "transform", "transforms"), "views"),
-    **dict.fromkeys(("img_size", "input_size", "size"), "image_size"),
-    **dict.fromkeys(("num_workers", "workers"), "n_jobs"),
+    **dict.fromkeys(("img_size", "image_size", "input_size", "size"), "input=Images(size=...)"),
+    **dict.fromkeys(("image_shape", "input_shape"), "input=Images(shape=...)"),
+    **dict.fromkeys(("num_workers", "workers", "n_jobs"), "input=Images(n_jobs=...)"),
+    "on_error": "input=Images(on_error=...)",
+    "cache": "input=Images(cache=...)",
+    "tta": "flip_tta",
     **dict.fromkeys(("pretrained", "checkpoint"), "weights"),
-    **dict.fromkeys(("amp", "dtype"), "precision"),
+    **dict.fromkeys(("amp", "dtype", "precision"), "device=Device(precision=...)"),
+    "compile": "device=Device(compile=...)",
+    "micro_batch_size": "device=Device(micro_batch_size=...)",
     **dict.fromkeys(("timeout", "time_limit"), "max_time"),
     **dict.fromkeys(("n_clusters", "k"), "n_centroids"),
     "tau": "temperature",
@@ -125,6 +131,9 @@ class Recipe:
 class TakesRecipes:
     """Mixin of the estimators that take recipes: ``set_params`` knows their parameters."""
 
+    # For a parameter whose plain values, as "auto" or a path, stand for a recipe: its classes.
+    _recipes = {}
+
     def set_params(self, **params):
         """Set parameters of the estimator, of recipes and of estimators in it.
 
@@ -147,16 +156,26 @@ class TakesRecipes:
             if sub_name and name in names and not hasattr(value, "set_params"):
                 nested[name][sub_name] = params.pop(key)
         replaced = {
-            name: _replaced(name, params.get(name, names[name]), changes)
+            name: _replaced(
+                name, self._recipe(name, params.get(name, names[name]), changes), changes
+            )
             for name, changes in nested.items()
         }
         return super().set_params(**params | replaced)
+
+    def _recipe(self, name, value, changes):
+        """Return the recipe that a plain value stands for, if one has the parameters to change."""
+        if not isinstance(value, Recipe):
+            for cls in self._recipes.get(name, ()):
+                if value is not None and _names(cls) >= _firsts(changes):
+                    return cls() if isinstance(value, str) and value == "auto" else cls(value)
+        return value
 
 
 def _replaced(name, value, changes):
     """Return a recipe, the value of the parameter of this name, with other parameters."""
     if not isinstance(value, Recipe):
-        known = [cls.__name__ for cls in _recipes(Recipe) if _names(cls) >= _firsts(changes)]
+        known = [cls.__name__ for cls in recipes() if _names(cls) >= _firsts(changes)]
         remedy = f"Set {name}={' or '.join(f'{cls}(...)' for cls in known)} first" if known else ""
         raise ValueError(
             f"{name}={value!r} has no parameter {min(changes)!r} that could be set as "
@@ -189,9 +208,9 @@ def _names(recipe):
     return {field.name for field in fields(recipe) if field.init}
 
 
-def _recipes(cls):
+def recipes(cls=Recipe):
     """Return the recipes that there are."""
-    return [part for sub in cls.__subclasses__() for part in (sub, *_recipes(sub))]
+    return [part for sub in cls.__subclasses__() for part in (sub, *recipes(sub))]
 
 
 def suggesting(cls):
@@ -220,8 +239,9 @@ def suggesting(cls):
 
 def _instead(name, names):
     """Return which of these names was probably meant, as text."""
-    if USUAL.get(name) in names:
-        return f"Did you mean {USUAL[name]!r}?"
+    usual = USUAL.get(name, "")
+    if usual.partition("=")[0] in names:
+        return f"Did you mean {usual!r}?" if usual in names else f"Set {usual}."
     by_lower = {other.lower(): other for other in names}
     near = [by_lower[other] for other in difflib.get_close_matches(name.lower(), by_lower)]
     if not near:

@@ -21,9 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
 
 import sklearn_ssl
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import Images, SimCLRTransformer
 from sklearn_ssl.data import sources
-from sklearn_ssl.views import CombinedViews, ImageViews
 
 simclr = partial(shrunk, SimCLRTransformer)
 
@@ -60,13 +59,13 @@ def test_grid_search_without_labels(labelled):
 def test_feature_union_and_column_transformer(labelled):
     X, _ = labelled
     rows = X.reshape(len(X), -1)
-    union = FeatureUnion([("a", simclr(image_shape=(8, 8))), ("b", simclr(random_state=1))])
+    union = FeatureUnion([("a", simclr(input=Images(shape=(8, 8)))), ("b", simclr(random_state=1))])
     width = simclr().fit(X)._n_features_out + simclr().fit(rows)._n_features_out
     assert union.fit_transform(rows).shape == (300, width)
     frame = pd.DataFrame(rows, columns=[f"pixel{i}" for i in range(64)]).assign(size=1.0 * len(X))
     columns = ColumnTransformer(
         [
-            ("photo", simclr(image_shape=(8, 8)), [f"pixel{i}" for i in range(64)]),
+            ("photo", simclr(input=Images(shape=(8, 8))), [f"pixel{i}" for i in range(64)]),
             ("numbers", StandardScaler(), ["size"]),
         ]
     ).set_output(transform="pandas")
@@ -86,7 +85,7 @@ def test_names_and_pandas_output(method, labelled):
     X, _ = labelled
     frame = pd.DataFrame(X.reshape(len(X), -1)).rename(columns=str)
     frame.index = np.arange(len(X)) + 7
-    model = shrunk(method, image_shape=(8, 8)).set_output(transform="pandas")
+    model = shrunk(method, input=Images(shape=(8, 8))).set_output(transform="pandas")
     out = model.fit_transform(frame)
     prefix = method.__name__.removesuffix("Transformer").removesuffix("Estimator").lower()
     assert list(out.columns[:2]) == [f"{prefix}0", f"{prefix}1"]
@@ -265,54 +264,23 @@ def test_scoring_monitor(images):
 
 
 @each_method
-def test_an_image_is_embedded_with_its_mirror_image(method, images):
+def test_flip_tta_is_the_mean_over_an_image_and_its_mirror_image(method, images, tmp_path):
     model = shrunk(method).fit(images)
-    assert model._views_flip
+    plain = [model.transform(images), model.transform(images[:, :, ::-1])]
+    assert not np.allclose(*plain, atol=1e-2)
+    model.flip_tta = True
     embedding, mirrored = model.transform(images), model.transform(images[:, :, ::-1])
     np.testing.assert_allclose(embedding, mirrored, atol=1e-5)
-    model.mirror = False
-    alone = [model.transform(images), model.transform(images[:, :, ::-1])]
-    assert not np.allclose(*alone, atol=1e-2)
-    np.testing.assert_allclose(embedding, (alone[0] + alone[1]) / 2, atol=1e-5)
-
-
-class Flips(torch.nn.Module):
-    """A user's views, which have a "flip" of another kind."""
-
-    def __init__(self):
-        super().__init__()
-        self.hflip = torch.nn.Identity()
-
-    def forward(self, batch):
-        return [self.flip(batch), batch + 0.1]
-
-
-class OwnViews(ImageViews):
-    """A user's own kind of our views."""
-
-
-def test_mirror_images_are_taken_where_views_flip(images, tmp_path):
-    still = ImageViews(hflip=0.0)
-    one, other = ImageViews(n_views=1), ImageViews(n_views=1, hflip=0.0)
-    for views, mirror, same in (
-        (still, "auto", False),
-        (still, True, True),
-        (CombinedViews((one, other)), "auto", False),
-        (CombinedViews((one, one)), "auto", True),
-        (lambda batch: [batch, batch + 0.1], "auto", False),
-        (Flips(), "auto", False),
-        (OwnViews(), "auto", True),
-    ):
-        model = shrunk(SimCLRTransformer, views=views, mirror=mirror).fit(images)
-        embeddings = [model.transform(x) for x in (images, images[:, :, ::-1])]
-        assert np.allclose(*embeddings, atol=1e-5) == same
-    model.save(tmp_path / "saved")  # whose views are left out, as they are the user's own
+    np.testing.assert_allclose(embedding, (plain[0] + plain[1]) / 2, atol=1e-5)
+    model.save(tmp_path / "saved")
     loaded = sklearn_ssl.load(tmp_path / "saved")
-    np.testing.assert_array_equal(loaded.transform(images), embeddings[0])
+    np.testing.assert_array_equal(loaded.transform(images), embedding)
+
+
+def test_flip_tta_leaves_tabular_data_as_it_is(images):
     rows = images.reshape(len(images), -1)
     embeddings = [
-        shrunk(SimCLRTransformer, mirror=mirror).fit(rows).transform(rows)
-        for mirror in (True, False)
+        shrunk(SimCLRTransformer, flip_tta=flip).fit(rows).transform(rows) for flip in (True, False)
     ]
     np.testing.assert_array_equal(*embeddings)
 
@@ -341,9 +309,3 @@ def test_one_changed_pixel_is_another_sample(images):
     changed[np.arange(len(images)), 3, 4] += 1
     assert not model.has_seen(changed).any()
     assert not model.has_seen(images[:, ::-1]).any()  # nor the same pixels in another order
-
-
-def test_nothing_is_known_where_nothing_was_remembered(images):
-    model = shrunk(SimCLRTransformer, remember_samples=False).fit(images)
-    with pytest.raises(ValueError, match="remember_samples=True"):
-        model.has_seen(images)

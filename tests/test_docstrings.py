@@ -8,6 +8,7 @@ from numpydoc.docscrape import ClassDoc, FunctionDoc
 
 from sklearn_ssl import (
     EncoderTransformer,
+    Images,
     KNNProbe,
     LinearProbe,
     PatchKMeansTransformer,
@@ -46,7 +47,7 @@ def test_defaults_match_the_signature(method):
 
 @each_method
 def test_documented_attributes_exist(method, images):
-    model = shrunk(method, image_shape=(8, 8)).fit(images)
+    model = shrunk(method, input=Images(shape=(8, 8))).fit(images)
     names = documented(ClassDoc(method)["Attributes"])
     missing = {name for name in names if not hasattr(model, name)}
     assert missing == {"feature_names_in_"}  # of data frames alone

@@ -22,7 +22,7 @@ ARROWS = {
     "parameters": {"_runtime"},
     "data": {"_runtime", "parameters"},
     "views": {"parameters"},
-    "persistence": {"_runtime", "data", "views"},
+    "persistence": {"_runtime", "data", "parameters"},
     "networks": {"persistence"},
     "inference": {"_runtime", "data", "networks", "parameters", "persistence"},
     "training": {"_runtime", "data", "inference", "networks", "views"},
@@ -40,7 +40,7 @@ ARROWS = {
         *("parameters", "persistence", "training", "views"),
     },
     "inspection": {"_runtime", "data", "evaluation", "inference", "methods", "metrics"},
-    "__init__": {"data", "evaluation", "methods", "persistence"},
+    "__init__": {"data", "evaluation", "inference", "methods", "persistence"},
 }
 
 

@@ -23,7 +23,8 @@ def own_gpu():
 
 
 def resolve_device(device):
-    """Turn a device parameter into a torch.device that is there."""
+    """Return the torch.device that a name, or a ``Device``, stands for."""
+    device = getattr(device, "name", device)
     note_computing()
     if str(device) == "auto":
         device = f"cuda:{own_gpu()}" if torch.cuda.is_available() else "cpu"

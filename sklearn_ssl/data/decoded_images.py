@@ -228,5 +228,5 @@ def writable(folder):
         raise OSError(
             error.errno,
             f"Decoded images could not be written to {str(folder)!r} ({error.strerror}). Set cache "
-            "to a folder with room for them, about image_size * image_size * 3 bytes each",
+            "to a folder with room for them, about size * size * 3 bytes each",
         ) from error

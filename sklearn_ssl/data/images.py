@@ -1,6 +1,9 @@
-"""How the images in X are stored: layout of the channels, range of the pixels, normalization."""
+"""Images as X: their layout, size, pixel range and normalization, and how files are read."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
+from os import PathLike
 
 import numpy as np
 
@@ -8,16 +11,31 @@ from sklearn_ssl.parameters import Recipe
 
 CHANNELS = "auto", "first", "last"
 NORMALIZATIONS = "auto", "data", "imagenet"
+ON_ERROR = "raise", "skip", "warn"
 
 
 @dataclass(frozen=True)
 class Images(Recipe):
-    """Describe images in X where "auto" cannot infer it: channel axis, pixel range, normalization.
+    """Images in X: how they are stored, resized, read from files, scaled and normalized.
 
-    Give it to an estimator as ``input=Images(...)``.
+    Give it to an estimator as ``input=Images(...)`` where "auto" is not enough.
 
     Parameters
     ----------
+    size : int or "auto", default="auto"
+        Side in pixels of the squares that images are resized to: the shorter side is resized to
+        it, a random part along the longer one is taken in each epoch of training, and the center
+        in ``transform``. Of panoramas the center is used, twice as long as wide. Arrays of another
+        size are resized as well, if their values are bytes or from 0 to 1. "auto" leaves arrays as
+        they are; for images of files, of a data set or of different sizes it is the median of the
+        shorter sides of 100 of them, rounded down to a multiple of 32, at most 64 on the CPU and
+        224 on a GPU.
+
+    shape : tuple of int, default=None
+        For flattened images in a two-dimensional X: their (height, width), (height, width,
+        channels), or (channels, height, width) as in (3, 32, 32) and with ``channels="first"``.
+        Not used for arrays of images.
+
     channels : {"auto", "first", "last"}, default="auto"
         Where the channels of an image are: "first" is (channels, height, width), "last" is
         (height, width, channels). "auto" infers it from the shape, and raises an error where the
@@ -41,17 +59,56 @@ class Images(Recipe):
         other than 3 channels, constants of 3 become their mean. What was taken is in
         ``encoder_.mean`` and ``encoder_.std``.
 
+    on_error : {"raise", "skip", "warn"}, default="raise"
+        What to do about images that cannot be read. "raise" reads all and then raises one error
+        that counts them, and names the first ten. "skip" trains without them and gives them rows
+        of NaN in ``transform``, and -1 where numbers are whole; "warn" also warns. It may be
+        changed after fit, for what ``transform`` does.
+
+    cache : str or path, default=None
+        Folder in which decoded and resized images of files are stored, for other calls, estimators
+        and processes, which may share it: a pipeline reads files twice, to train and to embed, and
+        a cross-validation does so for each fold. A file is read again if its size, time of change
+        or inode is another. Nothing is removed from the folder. With None, decoded images are
+        stored during a call: 1 GB in memory, and the rest in a temporary file, in the folder
+        TMPDIR.
+
+    n_jobs : int, default=None
+        Number of images that are decoded at once, in threads unless
+        :func:`joblib.parallel_config` says otherwise. None is 1, -1 is as many as there are cores.
+
     Examples
     --------
     >>> from sklearn_ssl import Images, SimCLRTransformer
     >>> simclr = SimCLRTransformer(input=Images(channels="last", value_range=(0, 4095)))
+    >>> simclr.set_params(input__size=32).input.size
+    32
     """
 
+    size: int | str = "auto"
+    shape: tuple | None = None
     channels: str = "auto"
     value_range: object = "auto"
     normalization: object = "auto"
+    on_error: str = "raise"
+    cache: object = None
+    n_jobs: int | None = None
 
     def __post_init__(self):
+        is_int = isinstance(self.size, Integral) and not isinstance(self.size, bool)
+        if not (_is_auto(self.size) or (is_int and self.size >= 1)):
+            raise ValueError(f'size must be "auto" or an int, at least 1. Got {self.size!r}.')
+        if self.shape is not None and not isinstance(self.shape, Iterable):
+            raise ValueError(
+                "shape must be (height, width), (height, width, channels) or None. Got "
+                f"{self.shape!r} instead."
+            )
+        if self.on_error not in ON_ERROR:
+            raise ValueError(f"on_error must be one of {ON_ERROR}. Got {self.on_error!r} instead.")
+        if not (self.cache is None or isinstance(self.cache, str | PathLike)):
+            raise ValueError(f"cache must be a path or None. Got {self.cache!r} instead.")
+        if not (self.n_jobs is None or isinstance(self.n_jobs, Integral)):
+            raise ValueError(f"n_jobs must be an int or None. Got {self.n_jobs!r} instead.")
         if self.channels not in CHANNELS:
             raise ValueError(f"channels must be one of {CHANNELS}. Got {self.channels!r} instead.")
         if not _is_auto(self.value_range):
@@ -77,8 +134,8 @@ class Images(Recipe):
 
 
 def images_of(estimator):
-    """Return how the images in X are described to an estimator."""
-    return Images() if _is_auto(estimator.input) else estimator.input
+    """Return how images in X are described to an estimator."""
+    return estimator.input if isinstance(estimator.input, Images) else Images()
 
 
 def _is_auto(value):

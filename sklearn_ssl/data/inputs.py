@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_ssl._runtime.sklearn_private import _check_feature_names
 from sklearn_ssl._runtime.warnings import tell
-from sklearn_ssl.data import images_of
+from sklearn_ssl.data import Images, Table, images_of
 from sklearn_ssl.data.image_decoding import AmbiguousLayout, channel_axis, is_missing, is_pillow
 from sklearn_ssl.data.image_lists import (
     StoredImages,
@@ -38,14 +38,20 @@ def find_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
 
     With ``reset`` learn what X is like, else compare it with fit's. Sets ``n_features_in_`` on the
     estimator and, for images, ``image_shape_`` (h, w, c), that of listed ones when they are read.
-    These get at most ``largest_size`` where ``image_size`` is "auto".
+    These get at most ``largest_size`` where ``size`` of ``input`` is "auto".
     """
-    X, channels = recognized(X), images_of(estimator).channels
+    X, described = recognized(X), images_of(estimator)
+    channels = described.channels
     # Whether pixels were and will be read as bytes, in whatever number type they come.
     listed = not reset and getattr(estimator, "_listed", False)
     if listed and hasattr(X, "columns"):
         _check_feature_names(estimator, X, reset=False)
     images, n_features = listed_images(X, expected=listed), 1  # a column of images
+    if images is not None and isinstance(estimator.input, Table):
+        raise ValueError(
+            f"X lists images, but input={estimator.input!r} says that it is tabular data. Give an "
+            "array (n_samples, n_features), or input=Images(...)."
+        )
     if images is None:
         source = _array_source(estimator, _as_array(X), reset, min_samples)
         if not _to_be_resized(estimator, source, reset, listed):
@@ -62,10 +68,10 @@ def find_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
         channels = "last" if source.channel_axis == 2 else "first"
         n_features = math.prod(source.sample_shape)
     if reset:
-        size = estimator.image_size
-        size = (
-            typical_size(images, largest_size, channels) if isinstance(size, str) else size,
-        ) * 2
+        size = described.size
+        if isinstance(size, str):
+            size = typical_size(images, largest_size, channels)
+        size = size, size
         _check_feature_names(estimator, X, reset=True)
         estimator.n_features_in_, estimator._listed = n_features, True
     else:
@@ -89,30 +95,34 @@ class ListedImages:
 
         Files are told by path, size and time of change, or else ``by_content``.
         """
-        warns = self.estimator.on_error == "warn"  # which only reading can
+        on_error = images_of(self.estimator).on_error
+        warns = on_error == "warn"  # which only reading can
         parts = None if warns else told_apart(self.images, by_content)
-        return parts if parts is None else [self.size, self.estimator.on_error, parts]
+        return parts if parts is None else [self.size, on_error, parts]
 
     def read(self):
         """Decode the images, and return their source."""
         estimator, (height, width) = self.estimator, self.size
+        described = images_of(estimator)
         if self.reset and estimator.verbose:
-            print(f"The images of X are resized to {height} x {width} pixels (image_size).")
+            print(f"The images of X are resized to {height} x {width} pixels.")
         blocks, places, bad = read_images(
             self.images,
             height,
             width,
             channels=self.channels,
-            n_jobs=estimator.n_jobs,
-            folder=estimator.cache,
+            n_jobs=described.n_jobs,
+            folder=described.cache,
             verbose=estimator.verbose,
         )
         rows, n_images = np.flatnonzero(places["block"] >= 0), len(self.images)
         if not n_images:
             raise ValueError("X lists no images: it is empty.")
         needed = self.min_samples if self.min_samples > 1 else 0  # transform can do without any
-        if bad and estimator.on_error == "raise":
-            remedy = 'Mend or remove them, or set on_error="skip" to go on without them.'
+        if bad and described.on_error == "raise":
+            remedy = (
+                'Fix or remove them, or set input=Images(on_error="skip") to go on without them.'
+            )
             raise ValueError(f"{what_went_wrong(self.images, bad)}\n{remedy}")
         if n_images < needed and not bad:
             raise ValueError(
@@ -121,13 +131,13 @@ class ListedImages:
         if len(rows) < needed:
             remedy = f"At least {needed} are needed to train on, {len(rows)} are left."
             raise ValueError(f"{what_went_wrong(self.images, bad)}\n{remedy}")
-        if bad and estimator.on_error == "warn":
+        if bad and described.on_error == "warn":
             tell(what_went_wrong(self.images, bad))
         channels = int(places["shape"][rows, 2].max()) if self.reset else estimator.image_shape_[2]
         ranges = value_ranges(
             blocks,
             places[rows],
-            images_of(estimator).value_range,
+            described.value_range,
             None if self.reset else estimator._scaling,
             type(estimator).__name__,
         )
@@ -156,7 +166,7 @@ def needs_images(estimator, source):
     """Return the error that says that an estimator does not take rows."""
     return ValueError(
         f"{type(estimator).__name__} needs images, X has shape {source.array.shape}. Pass an "
-        "array (n, h, w) or (n, h, w, c), or set image_shape for flattened images."
+        "array (n, h, w) or (n, h, w, c), or input=Images(shape=...) for flattened images."
     )
 
 
@@ -189,7 +199,13 @@ def _check_one_image(estimator, X, reset, min_samples):
 
 def _array_source(estimator, X, reset, min_samples):
     """Check an array, and return the source of its samples."""
-    ndim, channels = len(X.shape), images_of(estimator).channels
+    ndim, described = len(X.shape), images_of(estimator)
+    channels, shape = described.channels, described.shape
+    if ndim > 2 and isinstance(estimator.input, Table):
+        raise ValueError(
+            f"X has shape {tuple(X.shape)}, but input={estimator.input!r} says that it is tabular "
+            "data, (n_samples, n_features). Give such an array, or input=Images(...)."
+        )
     if ndim > 4:
         raise ValueError(
             f"X has {ndim} dimensions, shape {X.shape}. Images have 3 or 4: (n, h, w), "
@@ -207,21 +223,22 @@ def _array_source(estimator, X, reset, min_samples):
             _check_feature_names(estimator, X, reset=True)  # forget those of an earlier fit
         seen = None if reset else getattr(estimator, "image_shape_", None)
         return ArraySource(X, X.shape[1:], _axis_like(X.shape[1:], channels, seen))
-    if not reset and getattr(estimator, "image_shape_", None) and estimator.image_shape is None:
+    if not reset and getattr(estimator, "image_shape_", None) and shape is None:
         raise ValueError(
-            f"X holds rows, of shape {tuple(X.shape)}, but {type(estimator).__name__} was fitted "
-            f"on images of (height, width, channels) = {estimator.image_shape_}. Pass images, or "
-            "set image_shape to say how a row holds one. If X is one image, pass a list: [image]."
+            f"X is tabular data, of shape {tuple(X.shape)}, but {type(estimator).__name__} was "
+            f"fitted on images of (height, width, channels) = {estimator.image_shape_}. Pass "
+            "images, or set input=Images(shape=...) for flattened ones. If X is one image, pass "
+            "[image]."
         )
-    if ndim == 2 and estimator.image_shape is None and not isinstance(estimator.image_size, str):
+    if ndim == 2 and shape is None and isinstance(estimator.input, Images):
         raise ValueError(
-            f"image_size={estimator.image_size} is for images, but X holds rows, of shape "
-            f"{tuple(X.shape)}. If X is one image, give a list, [image]; if its rows are flattened "
-            "images, set image_shape."
+            f"X is tabular data, of shape {tuple(X.shape)}, but input=Images(...) describes "
+            "images. If X is one image, give a list, [image]; if its rows are flattened images, "
+            "set their shape, input=Images(shape=(height, width))."
         )
     X = _checked_rows(estimator, X, reset, min_samples)
-    if estimator.image_shape is not None:
-        return _flattened_images(X, tuple(estimator.image_shape), channels)
+    if shape is not None:
+        return _flattened_images(X, tuple(shape), channels)
     return ArraySource(X, X.shape[1:])
 
 
@@ -350,16 +367,17 @@ def _value_error(name, row, value):
 
 def _to_be_resized(estimator, source, reset, listed):
     """Tell whether the images of an array are to be read one by one, as those of files are."""
-    if not source.is_image or (isinstance(estimator.image_size, str) and not listed):
+    size = images_of(estimator).size
+    if not source.is_image or (isinstance(size, str) and not listed):
         return False
-    size = (estimator.image_size,) * 2 if reset else getattr(estimator, "image_shape_", (0, 0))[:2]
+    size = (size, size) if reset else getattr(estimator, "image_shape_", (0, 0))[:2]
     scaling = getattr(estimator, "_scaling", None)
     plain = source.array.dtype == np.uint8 and (reset or scaling is None or 0 not in scaling.ranges)
     if source.shape[1:] == size and (plain or not listed):
         return False
     if source.shape[0] not in (1, 3) or source.array.dtype.kind not in "buif":
         raise ValueError(
-            f"Images of 1 or 3 channels can be resized to image_size. Those of X have "
+            "Images of 1 or 3 channels can be resized (input=Images(size=...)). Those of X have "
             f"{source.shape[0]}, of type {source.array.dtype}. Resize them before."
         )
     if source.array.dtype.kind == "f" and any(
@@ -401,12 +419,13 @@ def _flattened_images(X, image_shape, channels):
         isinstance(side, Integral) and side > 0 for side in image_shape
     ):
         raise ValueError(
-            "image_shape is two or three positive ints, (height, width), (height, width, channels) "
-            f"or (channels, height, width). Got {image_shape} instead."
+            "shape of Images must be two or three positive ints, (height, width), (height, width, "
+            f"channels) or (channels, height, width). Got {image_shape} instead."
         )
     if math.prod(image_shape) != X.shape[1]:
         raise ValueError(
-            f"image_shape={image_shape} needs {math.prod(image_shape)} columns, X has {X.shape[1]}."
+            f"input=Images(shape={image_shape}) needs {math.prod(image_shape)} columns, X has "
+            f"{X.shape[1]}."
             " Give the shape that the images in its rows have."
         )
     try:
@@ -434,7 +453,7 @@ def _check_shape(estimator, source, reset):
     if seen is not None and shape is None:
         raise ValueError(
             f"X holds rows, but {name} was fitted on images of (height, width, channels) = {seen}. "
-            "Pass images, or set image_shape to say how a row holds one."
+            "Pass images, or set input=Images(shape=...) for flattened ones."
         )
     takes_gray = seen != shape and getattr(estimator, "needs_color", False)
     if seen != shape and not (takes_gray and shape == (*seen[:2], 1)):

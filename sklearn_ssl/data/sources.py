@@ -324,8 +324,11 @@ def one_behind(items):
     yield from waiting
 
 
-def learn_scaling(source, value_range="auto"):
-    """Learn the scaling from all samples of a source; ``value_range`` is that of ``Images``."""
+def learn_scaling(source, value_range="auto", standardize=True):
+    """Learn the scaling from all samples of a source.
+
+    ``value_range`` is that of ``Images``, ``standardize`` that of ``Table``.
+    """
     if not source.is_image:
         lows, highs = [], []
 
@@ -337,6 +340,8 @@ def learn_scaling(source, value_range="auto"):
 
         mean, std = _statistics(seen(), (0,))
         _check_statistics(min(lows), max(highs), std)
+        if not standardize:
+            mean, std = np.zeros_like(mean), np.ones_like(std)
         return Scaling(mean, 1 / np.where(std > 0, std, 1), np.zeros(0), np.ones(0))
     n_channels, rng, pixels = source.shape[0], np.random.default_rng(0), []
     lows, highs = np.empty((2, len(source), n_channels))

@@ -37,6 +37,7 @@ from sklearn_ssl.data.labels import (
 )
 from sklearn_ssl.evaluation.probes import LinearProbe, probabilities
 from sklearn_ssl.inference.batches import TRIAL_SAMPLES, check_views, transformed, views_of
+from sklearn_ssl.inference.device import device_of
 from sklearn_ssl.inference.embedder import Embedder, is_auto
 from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
 from sklearn_ssl.networks.encoder import count_features
@@ -47,6 +48,7 @@ from sklearn_ssl.training.net import planned_epochs, train
 from sklearn_ssl.training.objective import Epoch, Objective, wide
 from sklearn_ssl.training.schedule import Training
 from sklearn_ssl.views import ImageViews, RowViews
+from sklearn_ssl.views.combined import all_flip
 
 N_STEPS, FEWEST_EPOCHS = 300, 5  # of max_epochs="auto"
 # Mirrored, and else as they are: of crops the linear model knew nothing, and in so few steps it did
@@ -142,7 +144,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
 
     views : callable or "auto", default="auto"
         Random changes of samples that do not change their class, as the methods take them. "auto"
-        mirrors images if the estimator's embedding is that of image and mirror image, and leaves
+        flips images if the estimator's views or ``flip_tta`` do, and leaves
         others, and rows, as they are.
 
     unlabeled : object, default="auto"
@@ -316,7 +318,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         embedding = pretrained._embedding(source, device)[readable]
         start = LinearProbe(
             random_state=seed,
-            device=pretrained.device,
+            device=device_of(pretrained).name,
             class_weight=dict(enumerate(weights)),
             unlabeled=None,
         ).fit(embedding, codes)
@@ -328,7 +330,8 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         views = self.views
         if is_auto(views):
             views = VIEWS[source.kind]
-            if source.is_image and not pretrained._mirrors():
+            flips = pretrained.flip_tta or all_flip(getattr(pretrained, "views_", None))
+            if source.is_image and not flips:
                 views = replace(views, hflip=0.0)
         views, scale = for_samples(views, source), pretrained._scaling.on(device)
         make_views = functools.partial(views_of, views, scale)
@@ -450,7 +453,7 @@ def _like(pretrained, encoder):
     """Return a transformer that reads samples as another does, and embeds them with an encoder."""
     names = EncoderTransformer().get_params()
     given = {n: getattr(pretrained, n) for n in names if hasattr(pretrained, n)}
-    transformer = EncoderTransformer(**given | {"mirror": pretrained._mirrors()})
+    transformer = EncoderTransformer(**given)
     vars(transformer).update(
         {
             name: getattr(pretrained, name)

@@ -24,7 +24,7 @@ EMBEDDING_PIXELS = 2**20
 EMBEDDING_BATCH = {"cpu": 256, "cuda": 1024}
 
 
-class Mirrored(nn.Module):
+class FlipTTA(nn.Module):
     """The mean of what an encoder gives for images and for their mirror images."""
 
     copies = 2  # of each image, which pass the encoder together

@@ -12,15 +12,17 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl._runtime.sklearn_private import _check_feature_names_in
+from sklearn_ssl.data import Images, Table
 from sklearn_ssl.data.inputs import find_samples
-from sklearn_ssl.inference.batches import Mirrored, embedding_batch, in_batches, moved
+from sklearn_ssl.inference.batches import FlipTTA, embedding_batch, in_batches, moved
+from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.networks.backbone import named
 from sklearn_ssl.networks.defaults import default_for
 from sklearn_ssl.networks.fuse_batchnorm import folded
 from sklearn_ssl.parameters import TakesRecipes
 from sklearn_ssl.persistence.file_format import Saved
 
-# What image_size="auto" is at most: training on larger images takes hours on a processor.
+# What size="auto" of Images is at most: training on larger images takes hours on a CPU.
 LARGEST_SIZE = {"cpu": 64, "cuda": 224}
 # Folding takes longer than it saves in a few batches.
 FOLDING_BATCHES = 4
@@ -28,6 +30,8 @@ FOLDING_BATCHES = 4
 
 class Embedder(TakesRecipes, Saved, TransformerMixin):
     """Base of the estimators that have an ``encoder_``, and ``transform`` samples with it."""
+
+    _recipes = {"input": (Images, Table), "device": (Device,)}
 
     def _find(self, X, **check):
         """Check X and return its source, or the images that it lists, which ``read()`` decodes."""
@@ -56,8 +60,9 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
 
     def _resolve_precision(self, device):
         """Return the number type of a network's products on a device."""
-        if not is_auto(self.precision):
-            return self.precision
+        precision = device_of(self).precision
+        if not is_auto(precision):
+            return precision
         bfloat16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         return "bfloat16" if bfloat16 else "float32"
 
@@ -108,12 +113,8 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
 
     def _network(self):
         """Return the module that embeds samples with the trained encoder."""
-        return Mirrored(self.encoder_) if self._mirrors() else self.encoder_
-
-    def _mirrors(self):
-        """Tell whether the embedding of an image is that of it and of its mirror image."""
-        mirrors = self._views_flip if is_auto(self.mirror) else self.mirror
-        return mirrors and len(self._sample_shape()) == 3
+        is_image = len(self._sample_shape()) == 3
+        return FlipTTA(self.encoder_) if self.flip_tta and is_image else self.encoder_
 
     def _map(self, X, module, function=lambda module, samples: module(samples), finish=None):
         """Return what a function of a fitted module, given by its name, and samples gives for X.

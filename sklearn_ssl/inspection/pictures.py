@@ -29,7 +29,7 @@ def check_images(source):
     if not source.is_image:
         raise ValueError(
             f"There is nothing to show of rows: X has shape {source.array.shape}. Pass images, or "
-            "an estimator with image_shape."
+            "an estimator with input=Images(shape=...)."
         )
 
 

@@ -125,7 +125,7 @@ def _check_name(name, in_shape):
     if len(in_shape) == 1:
         raise ValueError(
             f"backbone={name!r} takes images, but X holds rows of {in_shape[0]} features. Set "
-            'image_shape if they are flattened images, else use backbone="mlp".'
+            'input=Images(shape=...) if they are flattened images, else use backbone="mlp".'
         )
     if "vit" in name and in_shape[1] != in_shape[2]:
         raise ValueError(

@@ -131,7 +131,7 @@ class Match:
             if any("pos_embed" in k for k in self.misshapen):
                 text += (
                     ". Position embeddings are those of another size of image or patch: choose the "
-                    "backbone that they were trained for, and image_size"
+                    "backbone that they were trained for, and input=Images(size=...)"
                 )
         if self.checkpoint.saved:
             saved = self.checkpoint.saved

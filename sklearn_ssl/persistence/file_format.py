@@ -19,14 +19,10 @@ from safetensors.torch import save_file
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ssl import views
-from sklearn_ssl.data import Images
 from sklearn_ssl.data.sources import Scaling
+from sklearn_ssl.parameters import recipes
 
 FORMAT = 1
-# What text may name, besides numbers and words.
-CLASSES = {cls.__name__: cls for cls in (Scaling, views.CombinedViews, views.ImageViews)}
-CLASSES |= {"Images": Images, "RowViews": views.RowViews}
 SEQUENCES = {"list": list, "tuple": tuple, "set": set}
 # Fitted attributes that are built anew: modules, and what only training needs.
 REBUILT = {"encoder_", "_objective", "_optimizer_state"}
@@ -253,7 +249,7 @@ def _encode(value, tensors):
         return {"estimator": _described(value, tensors)}
     if kind is FrozenEstimator and isinstance(value.estimator, Saved):
         return {"frozen": _described(value.estimator, tensors)}
-    if CLASSES.get(kind.__name__) is kind:
+    if _classes().get(kind.__name__) is kind:
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {kind.__name__: _encode(fields, tensors)}
     raise CustomPart(f"{value!r} is no plain value")
@@ -282,7 +278,13 @@ def _decode(value, tensors):
         return SEQUENCES[kind](_decode(item, tensors) for item in content)
     if kind == "dict":
         return {k: _decode(item, tensors) for k, item in content}
-    return CLASSES[kind](**_decode(content, tensors))
+    return _classes()[kind](**_decode(content, tensors))
+
+
+def _classes():
+    """Return the classes that text may name, by their names: recipes of this package."""
+    ours = (cls for cls in recipes() if cls.__module__.startswith("sklearn_ssl."))
+    return {cls.__name__: cls for cls in (Scaling, *ours)}
 
 
 def _digest(text, tensors):

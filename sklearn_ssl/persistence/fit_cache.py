@@ -6,13 +6,16 @@ import os
 import platform
 import socket
 import time
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 
 from sklearn.utils.validation import check_memory
 
 from sklearn_ssl._runtime.warnings import tell
+from sklearn_ssl.parameters import Recipe
 from sklearn_ssl.persistence.file_format import (
     CustomPart,
     read_estimator,
@@ -27,6 +30,50 @@ VERSION = 2
 # Of something in a folder that others remove.
 ATTEMPTS = 50
 PACKAGES = "sklearn-ssl", "torch", "torchvision", "scikit-learn", "skorch", "numpy", "pillow"
+
+
+@dataclass(frozen=True)
+class FitCache(Recipe):
+    """Cache of fits on disk, with how its samples are identified and how often it is written.
+
+    Give it to an estimator as ``memory=FitCache(path, ...)``; a path alone has the defaults.
+
+    Parameters
+    ----------
+    path : str, path or joblib.Memory
+        The folder.
+
+    hash_files : bool, default=False
+        Whether files are identified by their content, which takes reading them, instead of by
+        path, size, time of change and inode, so that copies and moved folders count as the same.
+
+    checkpoint_minutes : float, default=10
+        A fit is written after each epoch, and within an epoch after this many minutes.
+
+    Examples
+    --------
+    >>> from sklearn_ssl import FitCache, SimCLRTransformer
+    >>> simclr = SimCLRTransformer(memory=FitCache("fits", hash_files=True))
+    """
+
+    path: object
+    hash_files: bool = False
+    checkpoint_minutes: float = 10
+
+    def __post_init__(self):
+        if not (isinstance(self.path, str | PathLike) or hasattr(self.path, "cache")):
+            raise ValueError(f"path must be a path or joblib.Memory. Got {self.path!r} instead.")
+        if not isinstance(self.hash_files, bool):
+            raise ValueError(f"hash_files must be a bool. Got {self.hash_files!r} instead.")
+        minutes = self.checkpoint_minutes
+        if not (isinstance(minutes, Real) and minutes >= 0):
+            raise ValueError(f"checkpoint_minutes must be at least 0. Got {minutes!r} instead.")
+
+
+def cache_of(estimator):
+    """Return the :class:`FitCache` that a parameter ``memory`` stands for."""
+    memory = estimator.memory
+    return memory if isinstance(memory, FitCache) else FitCache(memory or "")
 
 
 class CachedFit:
@@ -186,7 +233,8 @@ def _patiently(folder, action):
 
 
 def folder_of(memory):
-    """Return the folder for fits in a path or joblib.Memory; None if nothing is to be cached."""
+    """Return the folder for fits in a value of ``memory``; None if nothing is to be cached."""
+    memory = memory.path if isinstance(memory, FitCache) else memory
     memory = os.fspath(memory) if isinstance(memory, PathLike) else memory
     with _reached(memory):
         backend = check_memory(memory).store_backend

@@ -1,10 +1,12 @@
 """Estimators from files that others saved."""
 
 import os
+from dataclasses import replace
 
 from sklearn.frozen import FrozenEstimator
 
 import sklearn_ssl
+from sklearn_ssl.parameters import Recipe
 from sklearn_ssl.persistence.file_format import Description, Saved, read_estimator
 
 
@@ -34,8 +36,8 @@ def load(path, *, device="auto", backbone=None, views=None):
     -------
     estimator : object
         The fitted estimator: ``transform`` gives what it gave before it was saved, to the bit on
-        a machine of the same kind. ``partial_fit`` goes on with a fresh optimizer. ``cache``
-        and ``memory`` are None again, since they named folders of another machine.
+        a machine of the same kind. ``partial_fit`` goes on with a fresh optimizer. ``memory``
+        and ``cache`` of ``input`` are None, since they named folders of another machine.
 
     Raises
     ------
@@ -77,10 +79,14 @@ def _made(about, name, given, inner=False):
             f"{name} holds the weights of a backbone of its author's own, and not the code. Give "
             "it again: load(path, backbone=...)."
         )
-    # A stranger shall not say where on this machine anything is stored.
-    ours = {"cache": None, "memory": None, "device": given["device"]}
-    known = cls._get_param_names()
-    parameters = about["parameters"] | {k: v for k, v in ours.items() if k in known}
+    # The author of a file should not decide where on this machine anything is stored.
+    known, parameters = cls._get_param_names(), about["parameters"]
+    ours = {"memory": None, "device": given["device"]}
+    if isinstance(parameters.get("device"), Recipe):
+        ours["device"] = replace(parameters["device"], name=given["device"])
+    if getattr(parameters.get("input"), "cache", None) is not None:
+        ours["input"] = replace(parameters["input"], cache=None)
+    parameters |= {k: v for k, v in ours.items() if k in known}
     if "_cache_inputs" in fitted:
         fitted["_cache_inputs"] = None
     if "views_" in custom:

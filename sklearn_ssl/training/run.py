@@ -11,13 +11,12 @@ import torch
 
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
 from sklearn_ssl._runtime.malloc import untrimmed_heap
-from sklearn_ssl.data import images_of
+from sklearn_ssl.data import images_of, table_of
 from sklearn_ssl.data.sources import learn_scaling
 from sklearn_ssl.inference.batches import TRIAL_SAMPLES, check_views, in_batches, views_of
 from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
 from sklearn_ssl.training.health import health
 from sklearn_ssl.training.net import StopTraining, finish, planned_epochs, train
-from sklearn_ssl.views.combined import all_flip
 
 
 class Fit:
@@ -28,10 +27,23 @@ class Fit:
     checkpoints.
     """
 
-    def __init__(self, estimator, source, device, seed, clock, *, resume, anneal, cached=None):
+    def __init__(
+        self,
+        estimator,
+        source,
+        device,
+        seed,
+        clock,
+        *,
+        resume,
+        anneal,
+        cached=None,
+        checkpoint_minutes=10,
+    ):
         self.estimator, self.source, self.device = estimator, source, device
         self.clock = clock
         self.resume, self.anneal = resume, anneal
+        self.checkpoint_minutes = checkpoint_minutes
         self.cached, self.state = cached, None if cached is None else cached.checkpoint()
         self.seed = seed if self.state is None else self.state["seed"]
         if self.state is not None:
@@ -50,7 +62,9 @@ class Fit:
             self.scaling = (
                 estimator._scaling
                 if self.resume
-                else learn_scaling(source, images_of(estimator).value_range)
+                else learn_scaling(
+                    source, images_of(estimator).value_range, table_of(estimator).standardize
+                )
             )
             self.seen = self._seen()
             self._build()
@@ -82,7 +96,7 @@ class Fit:
                 optimizer_state=estimator._optimizer_state if goes_on else None,
                 state=self.state,
                 checkpoint=self.cached and self._checkpoint,
-                checkpoint_seconds=60 * estimator.checkpoint_minutes,
+                checkpoint_seconds=60 * self.checkpoint_minutes,
                 unit="img" if source.is_image else "row",
                 verbose=estimator.verbose,
             )
@@ -131,8 +145,6 @@ class Fit:
 
     def _seen(self):
         """Return the numbers of all samples that the estimator learns from, now and before."""
-        if not self.estimator.remember_samples:
-            return None
         before = getattr(self.estimator, "_seen", None) if self.resume else None
         now = np.unique(self.source.digests())
         return now if before is None else np.union1d(before, now)
@@ -156,7 +168,6 @@ class Fit:
             "health_": health(rows),
             "loss_curve_": [row["train_loss"] for row in rows],
             "n_iter_": len(rows),
-            "_views_flip": all_flip(self.views),
             "max_epochs_": training.max_epochs,
             "backbone_": self.backbone,
             "views_": self.views,

@@ -46,7 +46,7 @@ class Tiles:
             raise ValueError(
                 f"Images of {sides[0]} x {sides[1]} pixels are too small for {grid} x {grid} tiles "
                 f"with gap={gap} and jitter={jitter}: the shorter side needs at least {least} "
-                "pixels. Give larger images, as by image_size, or set gap and jitter lower."
+                "pixels. Give larger images, set input=Images(size=...), or lower gap and jitter."
             )
         if min(sides) >= TO_WHOLE:
             part = 1 / 2 if min(sides) < TO_HALF else share / grid

@@ -254,12 +254,6 @@ def test_methods_in_pipelines_have_their_baselines():
     assert [row["note"] for row in rows] == ["learned from 60 of the test samples"] * 2
 
 
-def test_a_frozen_model_that_remembers_nothing_is_noted():
-    model = shrunk(SimCLRTransformer, remember_samples=False).fit(ROWS)
-    row = quick({"ours": FrozenEstimator(model)}).rows[0]
-    assert row["note"] == "may have learned from test samples"
-
-
 class Sparse(TransformerMixin, BaseEstimator):
     """Gives sparse matrices."""
 

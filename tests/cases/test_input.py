@@ -106,7 +106,7 @@ def test_channels_of_flattened_images():
         ((3, 16, 16), "last", (3, 16, 16)),
     ]:
         X = np.random.default_rng(0).random((6, np.prod(shape)))
-        model = EncoderTransformer(image_shape=shape, input=Images(channels=channels)).fit(X)
+        model = EncoderTransformer(input=Images(channels=channels, shape=shape)).fit(X)
         assert model.image_shape_ == expected
 
 
@@ -131,11 +131,11 @@ def test_channels_of_listed_arrays(colors):
     first = [x.transpose(2, 0, 1) for x in colors]
     first[0] = first[0][:, :39]  # several sizes
     last = [x.transpose(1, 2, 0) for x in first]
-    expected = EncoderTransformer(random_state=0, image_size=32).fit_transform(last)
+    expected = EncoderTransformer(random_state=0, input=Images(size=32)).fit_transform(last)
     for channels in ("auto", "first"):
-        model = EncoderTransformer(
-            random_state=0, image_size=32, input=Images(channels=channels)
-        ).fit(first)
+        model = EncoderTransformer(random_state=0, input=Images(channels=channels, size=32)).fit(
+            first
+        )
         np.testing.assert_array_equal(model.transform(first), expected)
 
 
@@ -163,7 +163,7 @@ ONE = {
 def test_one_image_is_not_many(colors, name, kind):
     X = [Image.fromarray(x) for x in colors] if kind == "files" else colors
     one, y = ONE[name](colors[0]), np.arange(20) % 2
-    options = {"image_size": 32} if kind == "files" else {}
+    options = {"input": Images(size=32)} if kind == "files" else {}
     estimators = [
         simclr(**options),
         EncoderTransformer(**options),
@@ -207,11 +207,11 @@ def test_one_gray_image_and_other_single_samples(paths):
             model.transform(one)
 
 
-def test_image_size_is_not_for_rows():
+def test_images_are_no_tabular_data():
     """As of one gray image, (h, w)."""
-    for estimator in (simclr(image_size=16), PatchKMeansTransformer(image_size=16)):
+    for estimator in (simclr(input=Images(size=16)), PatchKMeansTransformer(input=Images(size=16))):
         with pytest.raises(
-            ValueError, match=r"image_size=16 is for images.*\[image\].*image_shape"
+            ValueError, match=r"input=Images.* describes images.*\[image\].*Images\(shape="
         ):
             estimator.fit(np.random.default_rng(0).random((40, 48)))
 
@@ -539,9 +539,11 @@ def test_arrays_on_disk_are_read_by_parts(colors, layout, monkeypatch):
     assert stored.whole == 0
     assert stored.largest <= 12
     np.testing.assert_array_equal(embedding, fitted(X, **settings).transform(X))
-    small = fitted(stored, image_size=16)
+    small = fitted(stored, input=Images(size=16))
     assert stored.whole == 0
-    np.testing.assert_array_equal(small.transform(stored), fitted(X, image_size=16).transform(X))
+    np.testing.assert_array_equal(
+        small.transform(stored), fitted(X, input=Images(size=16)).transform(X)
+    )
 
 
 @pytest.mark.parametrize("kind", ["f8", "u1"])
@@ -555,7 +557,7 @@ def test_tables_on_disk_are_read_by_parts(kind, monkeypatch):
     model = fitted(stored, **settings)
     assert model.n_features_in_ == 7
     np.testing.assert_array_equal(model.transform(stored), fitted(X, **settings).transform(X))
-    images = fitted(stored, image_shape=(7, 1), **settings)
+    images = fitted(stored, input=Images(shape=(7, 1)), **settings)
     assert images.image_shape_ == (7, 1, 1)
     assert stored.whole == 0
     assert stored.largest <= 10

@@ -22,6 +22,7 @@ from sklearn_ssl import (
     DeepClusterEstimator,
     EncoderTransformer,
     FineTuneClassifier,
+    Images,
     KNNProbe,
     LinearProbe,
     SemiSupervisedSplit,
@@ -254,7 +255,7 @@ def test_rows_of_nan_are_left_out_of_probes():
 @pytest.mark.filterwarnings("ignore:.*rows of X are NaN")
 def test_skipped_images_break_neither_probes_nor_scorers_nor_displays(broken):
     y = np.arange(40) % 2
-    simclr = shrunk(SimCLRTransformer, on_error="skip")
+    simclr = shrunk(SimCLRTransformer, input=Images(on_error="skip"))
     for probe in (LinearProbe(C=0.1), KNNProbe()):
         scores = cross_val_score(make_pipeline(simclr, probe), broken, y, cv=2)
         assert np.isfinite(scores).all()
@@ -501,7 +502,7 @@ def test_displays_take_the_mark():
 
 @pytest.mark.filterwarnings("ignore:.*could not be read")
 def test_clustering_display_leaves_samples_out(broken):
-    deep = shrunk(DeepClusterEstimator, n_clusters=4, on_error="skip").fit(broken)
+    deep = shrunk(DeepClusterEstimator, n_clusters=4, input=Images(on_error="skip")).fit(broken)
     y = np.where(np.arange(40) % 4 > 0, Y[:40] % 3, -1)
     used = (y >= 0) & (deep.labels_ >= 0)
     shown = ClusteringDisplay.from_estimator(deep, broken, y, n_clusters=[3], cv=2)

@@ -110,7 +110,7 @@ def test_own_files_bring_their_constants(X, images, tmp_path):
     torch.save({"net": model.encoder_.state_dict()}, tmp_path / "wrapped.pt")
     other = 255 - X[:5] // 2
     for path in ("own.safetensors", "encoder.pt", "wrapped.pt"):
-        loaded = encoded(tmp_path / path, other, mirror=True)
+        loaded = encoded(tmp_path / path, other)
         np.testing.assert_array_equal(constants(loaded), constants(model))
         np.testing.assert_allclose(loaded.transform(X), model.transform(X), atol=1e-5)
     with pytest.raises(ValueError, match=r"written by SimCLRTransformer.save, with backbone='resn"):
@@ -121,7 +121,7 @@ def test_published_stems_are_read_again(X, tmp_path):
     """Also where the strides of a stem are not seen in the shapes of its weights."""
     torch.manual_seed(0)
     torch.save(models.mobilenet_v3_small().state_dict(), tmp_path / "w.pth")
-    settings = {"backbone": "mobilenet_v3_small", "weights": tmp_path / "w.pth", "mirror": False}
+    settings = {"backbone": "mobilenet_v3_small", "weights": tmp_path / "w.pth", "flip_tta": False}
     model = shrunk(SimCLRTransformer, **settings).fit(X)
     model.save(tmp_path / "own.safetensors")
     expected = model.transform(X)
@@ -412,7 +412,7 @@ OUTPUTS = {
 @pytest.mark.parametrize("case", OUTPUTS)
 def test_outputs_of_backbones(case, X):
     network = Net(OUTPUTS[case])
-    model = shrunk(SimCLRTransformer, backbone=network, max_epochs=2, mirror=False).fit(X)
+    model = shrunk(SimCLRTransformer, backbone=network, max_epochs=2, flip_tta=False).fit(X)
     embedding = model.transform(X)
     assert embedding.dtype == np.float32
     trained = model.encoder_
@@ -458,7 +458,7 @@ def per_sample(*steps):
 
 
 def fitted(X, views):
-    return shrunk(SimCLRTransformer, views=views, mirror=False, batch_size=8).fit(X)
+    return shrunk(SimCLRTransformer, views=views, flip_tta=False, batch_size=8).fit(X)
 
 
 @pytest.mark.parametrize("kind", ["image", "rows"])

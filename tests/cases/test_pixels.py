@@ -264,15 +264,15 @@ def test_a_declared_range_of_lists(patches):
     odd = np.zeros((33, 40), np.uint16)
     for factor, high in ((16, 4095), (1, 255)):
         X = [*(patches * factor), odd]
-        model, values = seen(X, image_size=32, input=Images(value_range=(0, high)))
-        again = EncoderTransformer(backbone=nn.Flatten(), image_size=32)
+        model, values = seen(X, input=Images(value_range=(0, high), size=32))
+        again = EncoderTransformer(backbone=nn.Flatten(), input=Images(size=32))
         expected = again.fit([*patches.astype("u1"), odd.astype("u1")]).transform(
             [*patches.astype("u1"), odd.astype("u1")]
         )
         np.testing.assert_allclose(values, expected, atol=0.05)
         assert model.transform(X[:1]).shape == (1, 1024)
     dark = [x.astype("u1") // 16 for x in (*patches, odd)]
-    model, values = seen(dark, image_size=32, input=Images(value_range=(0, 15)))
+    model, values = seen(dark, input=Images(value_range=(0, 15), size=32))
     assert len(np.unique(values)) <= 16
     np.testing.assert_array_equal(model.transform(np.stack(dark[:5])), values[:5])
 
@@ -318,9 +318,9 @@ DEEP = {
 @pytest.mark.parametrize("name", DEEP)
 def test_images_of_all_depths_keep_their_gray_levels(patches, name, bits):
     X = DEEP[name](patches * 2 ** (bits - 8))
-    model, values = seen(X, image_size=32)
+    model, values = seen(X, input=Images(size=32))
     assert len(np.unique(values)) >= 0.95 * len(np.unique(patches))
-    bytes_ = EncoderTransformer(backbone=nn.Flatten(), image_size=32).fit(
+    bytes_ = EncoderTransformer(backbone=nn.Flatten(), input=Images(size=32)).fit(
         list(patches.astype("u1"))
     )
     np.testing.assert_allclose(
@@ -333,22 +333,22 @@ def test_tiff_of_int16_with_nodata(patches):
     X = patches.astype("i4") * 3
     X[::10, 0] = -9999
     with pytest.warns(UserWarning, match="from -9999 to"):
-        _, values = seen(written(X, "TIFF", "i4"), image_size=32)
+        _, values = seen(written(X, "TIFF", "i4"), input=Images(size=32))
     assert len(np.unique(values)) > 150
 
 
 @pytest.mark.parametrize("kind", ["u2", "i4", "f4", "f8"])
 def test_arrays_of_all_depths_are_resized(patches, kind):
-    expected = seen(patches.astype("u1"), image_size=16)[1]
+    expected = seen(patches.astype("u1"), input=Images(size=16))[1]
     X = (patches * 16).astype(kind)
-    model, values = seen(X, image_size=16)
+    model, values = seen(X, input=Images(size=16))
     np.testing.assert_allclose(values, expected, atol=0.06)
     np.testing.assert_array_equal(model.transform(X[:2]), values[:2])
 
 
 def test_masks_listed_as_integers_are_black_and_white(patches):
     X = [*(patches > 99).astype("i8"), np.zeros((33, 40), "i8")]
-    model = EncoderTransformer(backbone=nn.Flatten(), image_size=32).fit(X)
+    model = EncoderTransformer(backbone=nn.Flatten(), input=Images(size=32)).fit(X)
     share = (patches > 99).mean() * 50 / 51
     assert model._scaling.mean[0] == pytest.approx(share, abs=0.01)
 
@@ -362,11 +362,11 @@ def test_color_of_16_bits_keeps_its_levels(patches):
         file = io.BytesIO()
         imwrite(file, image.astype("u2"), photometric="rgb")
         files.append(file.getvalue())
-    _, values = seen(files, image_size=32)
+    _, values = seen(files, input=Images(size=32))
     assert len(np.unique(values)) > 0.9 * len(np.unique(color))
     floats = io.BytesIO()
     imwrite(floats, (color[0] / 4095).astype("f4"), photometric="rgb")
-    assert seen([floats.getvalue()] * 2, image_size=32)[1].shape == (2, 3072)
+    assert seen([floats.getvalue()] * 2, input=Images(size=32))[1].shape == (2, 3072)
 
 
 def test_a_fourth_band_is_not_taken_for_transparency(patches):
@@ -376,7 +376,7 @@ def test_a_fourth_band_is_not_taken_for_transparency(patches):
     for extra, wrong in (("unspecified", True), ("unassalpha", False)):
         file = io.BytesIO()
         imwrite(file, bands[0], photometric="rgb", extrasamples=[extra])
-        model = EncoderTransformer(backbone=nn.Flatten(), image_size=32)
+        model = EncoderTransformer(backbone=nn.Flatten(), input=Images(size=32))
         if wrong:
             with pytest.raises(ValueError, match=r"TIFF of 4 bands.*near infrared"):
                 model.fit([file.getvalue()] * 2)
@@ -386,7 +386,7 @@ def test_a_fourth_band_is_not_taken_for_transparency(patches):
 
 def test_after_files_of_8_bits_others_have_to_say_their_range(patches):
     files = written(patches, "PNG", "u1")
-    model, expected = seen(files, image_size=32)
+    model, expected = seen(files, input=Images(size=32))
     for X in (patches / 255, patches.astype("f8"), patches.astype("i8"), patches * 257):
         np.testing.assert_allclose(model.transform(X), expected, atol=0.05)
     with pytest.raises(ValueError, match=r"values from 96 to 3456, but .*value_range"):
@@ -397,7 +397,7 @@ def test_after_files_of_8_bits_others_have_to_say_their_range(patches):
 
 def test_deep_images_go_to_files_and_back(patches, tmp_path):
     X = [*(patches * 16), np.zeros((33, 40), "u2")]
-    model = shrunk(SimCLRTransformer, image_size=32).fit(X)
+    model = shrunk(SimCLRTransformer, input=Images(size=32)).fit(X)
     model.save(tmp_path / "model.safetensors")
     loaded = sklearn_ssl.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(loaded.transform(X), model.transform(X))
@@ -411,9 +411,9 @@ def test_a_cache_holds_deep_images(patches, tmp_path):
         paths.append(str(tmp_path / f"{i}.png"))
         Image.fromarray(image).save(paths[-1])
     folder = tmp_path / "cache"
-    first = seen(paths, image_size=32, cache=folder)[1]
-    np.testing.assert_array_equal(seen(paths, image_size=32, cache=folder)[1], first)
-    np.testing.assert_array_equal(seen(paths, image_size=32)[1], first)
+    first = seen(paths, input=Images(size=32, cache=folder))[1]
+    np.testing.assert_array_equal(seen(paths, input=Images(size=32, cache=folder))[1], first)
+    np.testing.assert_array_equal(seen(paths, input=Images(size=32))[1], first)
 
 
 # -- what has no scale -----------------------------------------------------------------------------
@@ -426,7 +426,7 @@ def test_lists_that_mix_bytes_and_floats_are_refused(small):
             fitted_on(X)
     fitted_on([x.astype(np.float64) if i % 2 else x for i, x in enumerate(small)])
     one_by_one = [*mixed, np.zeros((9, 9), "u1")]  # read one by one, each on its own scale
-    model, values = seen(one_by_one, image_size=8)
+    model, values = seen(one_by_one, input=Images(size=8))
     np.testing.assert_allclose(
         values[:10], model.transform([*small[:10], np.zeros((9, 9))])[:10], atol=0.02
     )

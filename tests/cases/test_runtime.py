@@ -28,6 +28,7 @@ from sklearn_ssl import (
     DeepClusterEstimator,
     EncoderTransformer,
     FineTuneClassifier,
+    Images,
     InpaintingTransformer,
     JigsawTransformer,
     LinearProbe,
@@ -210,7 +211,7 @@ def test_samples_of_floats_are_recognised_in_any_number_type(dtype, images):
     given = X[:100].astype(dtype)
     given[:, 0] = -0.0
     assert fitted.has_seen(given).tolist() == [True] * 50 + [False] * 50
-    flat = fitted.set_params(image_shape=(8, 8)).has_seen(given.reshape(100, -1))
+    flat = fitted.set_params(input__shape=(8, 8)).has_seen(given.reshape(100, -1))
     assert flat.tolist() == [True] * 50 + [False] * 50
     given[:, 3, 3] += 0.01
     assert not fitted.has_seen(given).any()
@@ -227,7 +228,7 @@ def test_comparisons_note_samples_in_another_layout(photos16):
 def test_images_of_files_are_recognised_as_arrays(photos16, tmp_path):
     for i, photo in enumerate(photos16):
         Image.fromarray(photo).save(tmp_path / f"{i:02}.png")
-    fitted = SimCLRTransformer(max_epochs=1, random_state=0, image_size=16)
+    fitted = SimCLRTransformer(max_epochs=1, random_state=0, input=Images(size=16))
     fitted.fit([tmp_path / f"{i:02}.png" for i in range(12)])
     assert fitted.has_seen(photos16).tolist() == [True] * 12 + [False] * 12
 
@@ -283,7 +284,7 @@ def test_caches_notice_that_a_folder_was_switched(switch, tmp_path):
             if current.exists():
                 current.rename(tmp_path / "gone")
             (tmp_path / version).rename(current)
-        encoder = EncoderTransformer(random_state=0, cache=tmp_path / "cache", image_size=8)
+        encoder = EncoderTransformer(random_state=0, input=Images(cache=tmp_path / "cache", size=8))
         return encoder.fit([current / "1.bmp", current / "2.bmp"])._scaling.mean
 
     assert (choose("v1") != choose("v2")).all()

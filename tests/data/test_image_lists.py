@@ -23,7 +23,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ssl import DeepClusterEstimator, RotationTransformer, SimCLRTransformer
+from sklearn_ssl import DeepClusterEstimator, Images, RotationTransformer, SimCLRTransformer
 from sklearn_ssl.data.image_lists import StoredImages, listed_images
 from sklearn_ssl.data.inputs import find_samples
 from sklearn_ssl.data.sources import ArraySource
@@ -137,7 +137,7 @@ def test_images_of_any_size_become_those_of_fit(paths, array, expected):
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_jobs_change_nothing(n_jobs, backend, paths, expected):
     with joblib.parallel_config(backend):
-        model = simclr(n_jobs=n_jobs).fit(paths)
+        model = simclr(input=Images(n_jobs=n_jobs)).fit(paths)
         np.testing.assert_array_equal(model.transform(paths), expected)
 
 
@@ -174,18 +174,18 @@ def test_size_has_a_limit(largest, size):
 
 
 def test_size_of_the_user(paths, array):
-    assert simclr(image_size=20).fit(paths).image_shape_ == (20, 20, 3)
-    with pytest.raises(ValueError, match=r"'image_size' parameter.*must be"):
-        simclr(image_size=0).fit(paths)
-    from_files = simclr(image_size=20).fit_transform(paths)
+    assert simclr(input=Images(size=20)).fit(paths).image_shape_ == (20, 20, 3)
+    with pytest.raises(ValueError, match=r'size must be "auto" or an int, at least 1. Got 0'):
+        Images(size=0)
+    from_files = simclr(input=Images(size=20)).fit_transform(paths)
     for X in (array, array / 255, array.transpose(0, 3, 1, 2), torch.from_numpy(array)):
-        np.testing.assert_array_equal(simclr(image_size=20).fit_transform(X), from_files)
-    flat = simclr(image_size=20, image_shape=(32, 32, 3)).fit_transform(array.reshape(N, -1))
+        np.testing.assert_array_equal(simclr(input=Images(size=20)).fit_transform(X), from_files)
+    flat = simclr(input=Images(size=20, shape=(32, 32, 3))).fit_transform(array.reshape(N, -1))
     np.testing.assert_array_equal(flat, from_files)
-    model = simclr(image_size=32).fit(array)  # nothing to do
+    model = simclr(input=Images(size=32)).fit(array)  # nothing to do
     assert model.n_features_in_ == 3072
     with pytest.raises(ValueError, match=r"1 or 3 channels can be resized.* have 4, of type uint8"):
-        simclr(image_size=20).fit(np.zeros((2, 32, 32, 4), "u1"))
+        simclr(input=Images(size=20)).fit(np.zeros((2, 32, 32, 4), "u1"))
 
 
 def test_after_files_all_number_types_mean_the_same(paths, array, expected):
@@ -251,7 +251,7 @@ def test_squares_lie_on_a_gpu_that_has_room(paths, array, monkeypatch, capsys):
     monkeypatch.setattr(ArraySource, "moved", lambda self, device: (len(self), device))
     assert source.near(gpu, verbose=1) == (N, gpu)
     assert "lies on cuda:0" in capsys.readouterr().out
-    long = source_of([x[:20] for x in array], image_size=20)
+    long = source_of([x[:20] for x in array], input=Images(size=20))
     assert long.near(gpu, verbose=1) is long
     assert "its images are not squares" in capsys.readouterr().out
     assert long.near(torch.device("cpu")) is long
@@ -277,7 +277,7 @@ def test_one_error_names_all_that_is_bad(some_bad, paths, tmp_path):
     message = (
         r"3 of the 48 images in X could not be read:\n  3, '.*empty.jpg': empty, it has 0 bytes\n"
         r"  11, '.*short.png': broken or cut short \(.*\)\n  19: a missing value, None .*\n"
-        r'Mend or remove them, or set on_error="skip"'
+        r'Fix or remove them, or set input=Images\(on_error="skip"\)'
     )
     with pytest.raises(ValueError, match=message):
         simclr().fit(some_bad)
@@ -298,7 +298,7 @@ def test_what_is_bad_is_left_out(on_error, some_bad, paths):
     bad = [3, 11, 19]
     good = [path for i, path in enumerate(paths) if i not in bad]
     expected = simclr().fit(good).transform(good)
-    model = simclr(on_error=on_error)
+    model = simclr(input=Images(on_error=on_error))
 
     def calling(function):
         if on_error == "skip":
@@ -316,7 +316,7 @@ def test_what_is_bad_is_left_out(on_error, some_bad, paths):
 
 @each_method
 def test_rows_stay_aligned(method, some_bad):
-    model = shrunk(method, on_error="skip").fit(some_bad)
+    model = shrunk(method, input=Images(on_error="skip")).fit(some_bad)
     embedding = model.transform(some_bad)
     assert np.isnan(embedding).all(axis=1).nonzero()[0].tolist() == [3, 11, 19]
     assert np.isfinite(np.delete(embedding, [3, 11, 19], axis=0)).all()
@@ -336,7 +336,7 @@ def test_rows_stay_aligned(method, some_bad):
 
 
 def test_whole_numbers_of_bad_rows(some_bad):
-    clusters = shrunk(DeepClusterEstimator, n_clusters=3, on_error="skip")
+    clusters = shrunk(DeepClusterEstimator, n_clusters=3, input=Images(on_error="skip"))
     labels = clusters.fit_predict(some_bad)
     assert (labels == -1).nonzero()[0].tolist() == [3, 11, 19]
     np.testing.assert_array_equal(clusters.predict(some_bad), labels)
@@ -344,7 +344,7 @@ def test_whole_numbers_of_bad_rows(some_bad):
     assert clusters.assignments_.shape == (2, 48)
     np.testing.assert_array_equal(clusters.assignments_[-1], labels)
     assert (clusters.assignments_[0] == -1).sum() == 3
-    rotation = shrunk(RotationTransformer, on_error="skip").fit(some_bad)
+    rotation = shrunk(RotationTransformer, input=Images(on_error="skip")).fit(some_bad)
     told = rotation.predict_pretext(some_bad)
     assert (told == -1).nonzero()[0].tolist() == [3, 11, 19]
     good = [x for i, x in enumerate(some_bad) if i not in (3, 11, 19)]
@@ -354,12 +354,12 @@ def test_whole_numbers_of_bad_rows(some_bad):
 @pytest.mark.parametrize("on_error", ["raise", "skip", "warn"])
 def test_too_few_are_left(on_error, paths):
     with pytest.raises(ValueError, match=r"2 of the 3 images in X could not be read"):
-        simclr(on_error=on_error).fit([paths[0], "a.jpg", "b.jpg"])
+        simclr(input=Images(on_error=on_error)).fit([paths[0], "a.jpg", "b.jpg"])
     if on_error != "raise":
         with pytest.raises(ValueError, match=r"At least 2 are needed to train on, 1 are left"):
-            simclr(on_error=on_error).fit([paths[0], "a.jpg", "b.jpg"])
+            simclr(input=Images(on_error=on_error)).fit([paths[0], "a.jpg", "b.jpg"])
     with pytest.raises(ValueError, match="lists 1 images; at least 2 are needed"):
-        simclr(on_error=on_error).fit(paths[:1])
+        simclr(input=Images(on_error=on_error)).fit(paths[:1])
 
 
 def test_data_sets_that_raise(array):
@@ -386,7 +386,7 @@ def test_a_data_set_is_read_by_one_thread(array):
             time.sleep(1e-4)
             return super().__getitem__(self.position)
 
-    source = source_of(OneFile(array), n_jobs=4)
+    source = source_of(OneFile(array), input=Images(n_jobs=4))
     np.testing.assert_array_equal(source.batch(slice(0, N)).permute(0, 2, 3, 1), array)
 
 
@@ -457,7 +457,7 @@ def test_results_do_not_pile_up(paths, monkeypatch):
     monkeypatch.setattr(reading.ImageStore, "add", add)
     monkeypatch.setattr(reading, "TASK", 4)
     monkeypatch.setattr(reading, "TASKS", 2)
-    source_of(paths * 3, n_jobs=2)
+    source_of(paths * 3, input=Images(n_jobs=2))
     assert max(ahead) <= 16
 
 
@@ -465,7 +465,7 @@ KEPT = """
 import sys, threading
 import numpy as np
 import sklearn_ssl.data.decoded_images
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import Images, SimCLRTransformer
 from sklearn_ssl.data.inputs import find_samples
 from sklearn_ssl.data.sources import learn_scaling
 
@@ -473,7 +473,7 @@ def anonymous():
     lines = open("/proc/self/status").read().splitlines()
     return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
 
-class Images:
+class Photos:
     def __init__(self, n):
         self.n = n
     def __len__(self):
@@ -483,7 +483,7 @@ class Images:
 
 sklearn_ssl.data.decoded_images.BLOCK_BYTES = 2**22
 sklearn_ssl.data.decoded_images.MEMORY_BYTES = 2**23
-learn_scaling(find_samples(SimCLRTransformer(), Images(64), reset=True).read())
+learn_scaling(find_samples(SimCLRTransformer(), Photos(64), reset=True).read())
 before = peak = anonymous()
 ended = threading.Event()
 def watch():
@@ -491,7 +491,9 @@ def watch():
     while not ended.wait(0.01): peak = max(peak, anonymous())
 thread = threading.Thread(target=watch)
 thread.start()
-source = find_samples(SimCLRTransformer(n_jobs=2), Images(int(sys.argv[1])), reset=True).read()
+source = find_samples(
+    SimCLRTransformer(input=Images(n_jobs=2)), Photos(int(sys.argv[1])), reset=True
+).read()
 order = np.arange(len(source)).reshape(-1, 100)
 for batch in source.batches(order, "cpu", np.random.default_rng(0)):
     pass
@@ -529,7 +531,7 @@ def photo_and_size(**parameters):
 
 
 def test_a_column_of_images_beside_a_column_of_numbers(table, tmp_path):
-    model = photo_and_size(cache=tmp_path)
+    model = photo_and_size(input=Images(cache=tmp_path))
     scores = cross_val_score(model, table, LABELS, cv=3)
     assert scores.mean() > 0.7
     train, test, y_train, y_test = train_test_split(table, LABELS, random_state=0)
@@ -545,15 +547,21 @@ def test_a_column_of_images_beside_a_column_of_numbers(table, tmp_path):
 def test_searches_on_columns_and_paths(table, paths, tmp_path, backend):
     grid = {"logisticregression__C": [0.1, 1.0]}
     with joblib.parallel_config(backend, n_jobs=2):
-        search = GridSearchCV(photo_and_size(cache=tmp_path), grid, cv=2).fit(table, LABELS)
+        search = GridSearchCV(photo_and_size(input=Images(cache=tmp_path)), grid, cv=2).fit(
+            table, LABELS
+        )
         assert search.best_score_ > 0.7
-        pipeline = make_pipeline(simclr(cache=tmp_path), LogisticRegression(max_iter=200))
+        pipeline = make_pipeline(
+            simclr(input=Images(cache=tmp_path)), LogisticRegression(max_iter=200)
+        )
         for X in (paths, np.array(paths), pd.Series(paths)):
             assert cross_val_score(pipeline, X, LABELS, cv=2).mean() > 0.6
 
 
 def test_output_is_a_data_frame(table):
-    model = simclr(on_error="skip").set_output(transform=type(table).__module__.split(".")[0])
+    model = simclr(input=Images(on_error="skip")).set_output(
+        transform=type(table).__module__.split(".")[0]
+    )
     frame = model.fit_transform(table[["path"]])
     assert list(frame.columns)[:2] == ["simclr0", "simclr1"]
     assert len(frame) == N

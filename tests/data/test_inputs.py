@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 from common import each_method, shrunk
 
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import Images, SimCLRTransformer
 
 
 def simclr(**parameters):
@@ -37,7 +37,7 @@ def test_gray_images_in_both_layouts(images):
     assert with_channel.image_shape_ == (8, 8, 1)
     np.testing.assert_array_equal(with_channel.transform(images[..., None]), embedded)
     np.testing.assert_array_equal(with_channel.transform(images), embedded)
-    flat = simclr(image_shape=(8, 8)).fit(images.reshape(len(images), -1))
+    flat = simclr(input=Images(shape=(8, 8))).fit(images.reshape(len(images), -1))
     np.testing.assert_array_equal(flat.transform(images.reshape(len(images), -1)), embedded)
 
 
@@ -115,14 +115,16 @@ def test_not_finite_names_the_sample(images, value, name, monkeypatch):
 
 @pytest.mark.parametrize("image_shape", [(64,), (2, 2, 2, 8), (8, "a"), (-8, -8), (8.0, 8)])
 def test_no_image_shape(images, image_shape):
-    with pytest.raises(ValueError, match=r"image_shape is two or three positive ints.* Got \("):
-        simclr(image_shape=image_shape).fit(images.reshape(len(images), -1))
+    with pytest.raises(
+        ValueError, match=r"shape of Images must be two or three positive ints.* Got \("
+    ):
+        simclr(input=Images(shape=image_shape)).fit(images.reshape(len(images), -1))
 
 
 @pytest.mark.parametrize("image_shape", [(9, 9, 1), (8, 9), (8, 8, 3)])
 def test_wrong_image_shape(images, image_shape):
-    with pytest.raises(ValueError, match=r"image_shape=.* needs \d+ columns, X has 64"):
-        simclr(image_shape=image_shape).fit(images.reshape(len(images), -1))
+    with pytest.raises(ValueError, match=r"Images\(shape=.* needs \d+ columns, X has 64"):
+        simclr(input=Images(shape=image_shape)).fit(images.reshape(len(images), -1))
 
 
 def test_wrong_shape_at_transform(images, photos):
@@ -130,7 +132,7 @@ def test_wrong_shape_at_transform(images, photos):
     for method in (model.transform, model.score, model.partial_fit):
         with pytest.raises(ValueError, match=r"\(16, 16, 3\).*fitted on \(32, 32, 3\). Resize"):
             method(photos[:, ::2, ::2])
-        with pytest.raises(ValueError, match=r"X holds rows.*set image_shape"):
+        with pytest.raises(ValueError, match=r"X is tabular data.*set input=Images\(shape="):
             method(photos.reshape(len(photos), -1))
     rows = images.reshape(len(images), -1)
     with pytest.raises(ValueError, match=r"fitted on rows of 64 features"):
@@ -156,9 +158,9 @@ def test_methods_for_images_alone_say_so(method, images):
     if "rows" in method.default_views:
         assert shrunk(method).fit_transform(rows).shape == (200, 256)
         return
-    with pytest.raises(ValueError, match=r"needs images, X has shape \(200, 64\).*image_shape"):
+    with pytest.raises(ValueError, match=r"needs images, X has shape \(200, 64\).*Images\(shape="):
         shrunk(method).fit(rows)
-    assert shrunk(method, image_shape=(8, 8)).fit(rows).image_shape_[:2] == (8, 8)
+    assert shrunk(method, input=Images(shape=(8, 8))).fit(rows).image_shape_[:2] == (8, 8)
 
 
 PEAK = """

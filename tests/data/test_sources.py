@@ -8,13 +8,14 @@ import pytest
 import torch
 from common import each_method, shrunk
 
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import Images, SimCLRTransformer
 from sklearn_ssl.data.inputs import find_samples
 from sklearn_ssl.data.sources import ArraySource, DeviceSource, learn_scaling, one_behind
 
 
 def source_of(X, image_shape=None):
-    return find_samples(SimCLRTransformer(image_shape=image_shape), X, reset=True).read()
+    described = "auto" if image_shape is None else Images(shape=image_shape)
+    return find_samples(SimCLRTransformer(input=described), X, reset=True).read()
 
 
 def simclr(**parameters):
@@ -53,7 +54,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_type_and_scale_gives_the_same_embedding(full_range, embedded, layout):
     convert, image_shape = LAYOUTS[layout]
-    model = simclr(image_shape=image_shape, lr=LOW).fit(convert(full_range))
+    model = simclr(input=Images(shape=image_shape), lr=LOW).fit(convert(full_range))
     embedding = model.transform(convert(full_range))
     assert embedding.dtype == np.float32
     assert model.image_shape_ == (32, 32, 3)

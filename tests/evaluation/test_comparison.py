@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ssl import (
     DINOTransformer,
     EncoderTransformer,
+    Images,
     LinearProbe,
     MAETransformer,
     PatchKMeansTransformer,
@@ -163,20 +164,18 @@ def test_encoders_before_training_stand_beside():
     assert names == [*"abcd", "raw values", "PCA", *untrained]
 
 
-@pytest.mark.parametrize("mirror", [True, False])
-def test_encoders_before_training_are_read_as_those_after(photos, mirror):
+@pytest.mark.parametrize("flip_tta", [True, False])
+def test_encoders_before_training_are_read_as_those_after(photos, flip_tta):
     from sklearn_ssl.evaluation.comparison import _as_it_is
 
-    model = shrunk(SimCLRTransformer, mirror=mirror, layer="stage3", backbone="small_convnet")
+    model = shrunk(SimCLRTransformer, flip_tta=flip_tta, layer="stage3", backbone="small_convnet")
     model.fit(photos[:40])
     before = _as_it_is(model, seed=0).fit(photos[:40])
-    assert before.mirror == mirror
+    assert before.flip_tta == flip_tta
     assert before.transform(photos[:40]).shape == model.transform(photos[:40]).shape
-    saved = shrunk(SimCLRTransformer, mirror="auto").fit(photos[:40])
-    assert _as_it_is(saved, seed=0).mirror
-    tokens = shrunk(MAETransformer, mirror=mirror).fit(photos[:40])
+    tokens = shrunk(MAETransformer, flip_tta=flip_tta).fit(photos[:40])
     before = _as_it_is(tokens, seed=0)
-    assert (before.layer, before.mirror) == ("encoder.ln", mirror)
+    assert (before.layer, before.flip_tta) == ("encoder.ln", flip_tta)
 
 
 def test_more_labels_teach_more():
@@ -225,8 +224,11 @@ def test_files_that_cannot_be_read_count_nothing(photos, tmp_path):
         Image.fromarray(photo).save(paths[-1])
     (tmp_path / "5.png").write_bytes(b"broken")
     y = np.arange(60) % 2
-    model = PATCHES.__class__(n_centroids=8, on_error="skip", image_size=16, random_state=0)
-    given = {"SimCLR": shrunk(SimCLRTransformer, on_error="skip", image_size=16), "k": model}
+    model = PATCHES.__class__(n_centroids=8, input=Images(on_error="skip", size=16), random_state=0)
+    given = {
+        "SimCLR": shrunk(SimCLRTransformer, input=Images(on_error="skip", size=16)),
+        "k": model,
+    }
     found = compare(given, paths, y, cv=2, probe=PROBE)
     assert all(0 <= row["mean"] <= 1 for row in found.rows)
 

@@ -15,9 +15,9 @@ from sklearn.model_selection import GridSearchCV
 from torch.nn.functional import cross_entropy
 
 from sklearn_ssl import (
-    EMPSSLTransformer,
     EncoderTransformer,
     FineTuneClassifier,
+    Images,
     LinearProbe,
     SemiSupervisedSplit,
     SimCLRTransformer,
@@ -181,7 +181,7 @@ def test_images_that_cannot_be_read():
     files = [png(image) for image in IMAGES[:60]]
     broken = [*files[:20], b"no image", *files[20:]]
     y = np.insert(Y[:60], 20, 7).astype(np.uint8)
-    reading = EncoderTransformer(on_error="skip", image_size=16, random_state=0)
+    reading = EncoderTransformer(input=Images(on_error="skip", size=16), random_state=0)
     model, whole = (
         FineTuneClassifier(reading, max_epochs=2, random_state=0).fit(X, labels)
         for X, labels in [(broken, y), (files, Y[:60])]
@@ -202,20 +202,21 @@ def test_views_flip_where_the_estimator_does(pretrained, monkeypatch):
     monkeypatch.setattr(
         fine_tuning, "train", lambda *a, **k: recipes.append(a[2].args[0]) or train(*a, **k)
     )
-    model = tuned(pretrained)
+    tuned(pretrained, max_epochs=1)
+    FineTuneClassifier(EncoderTransformer(random_state=0), max_epochs=1).fit(IMAGES, Y)
+    tuned(pretrained, views=ImageViews(n_views=2), max_epochs=1)
+    still = shrunk(SimCLRTransformer, views=ImageViews(hflip=0.0), flip_tta=True).fit(IMAGES)
+    model = tuned(still)
     mirrored = IMAGES[:, :, ::-1]
     np.testing.assert_allclose(
         model.predict_proba(mirrored), model.predict_proba(IMAGES), atol=1e-5
     )
-    plain = FineTuneClassifier(EncoderTransformer(random_state=0), max_epochs=1).fit(IMAGES, Y)
-    assert np.abs(plain.predict_proba(mirrored) - plain.predict_proba(IMAGES)).max() > 0.1
+    still.flip_tta = False
+    tuned(still, max_epochs=1)
+    assert [recipe.hflip for recipe in recipes] == [0.5, 0.0, 0.5, 0.5, 0.0]
+    assert [recipe.n_views for recipe in recipes] == [1, 1, 2, 1, 1]
     own = ImageViews(n_views=2)
-    tuned(pretrained, views=own, max_epochs=1)
-    crops = shrunk(EMPSSLTransformer, n_patches=2, mirror=False).fit(IMAGES)
-    tuned(crops, max_epochs=1)
-    assert [recipe.hflip for recipe in recipes] == [0.5, 0.0, 0.5, 0.0]
-    assert [recipe.n_views for recipe in recipes] == [1, 1, 2, 1]
-    with pytest.raises(ValueError, match="for images, but X holds rows"):
+    with pytest.raises(ValueError, match="for images, but X is tabular data"):
         tuned(shrunk(SimCLRTransformer).fit(ROWS), ROWS, views=own)
 
 

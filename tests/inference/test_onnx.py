@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-from sklearn_ssl import SimCLRTransformer, image_paths
+from sklearn_ssl import Images, SimCLRTransformer, image_paths
 
 LOG = logging.getLogger("torch.fx.experimental.symbolic_shapes")
 
@@ -126,7 +126,9 @@ def test_other_layouts_and_files(photos, path):
     X, channels_first = photos[:16], photos[:16].transpose(0, 3, 1, 2)
     assert_same(simclr(backbone=small_net).fit(channels_first), channels_first, path, X)
     rows = X.reshape(16, -1)
-    assert_same(simclr(backbone=small_net, image_shape=(32, 32, 3)).fit(rows), rows, path, X)
+    assert_same(
+        simclr(backbone=small_net, input=Images(shape=(32, 32, 3))).fit(rows), rows, path, X
+    )
     folder = path.parent / "photos"
     folder.mkdir()
     for i, photo in enumerate(X):

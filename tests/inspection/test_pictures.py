@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from sklearn.base import clone
 
 from sklearn_ssl import (
+    Images,
     InpaintingTransformer,
     SimCLRTransformer,
 )
@@ -37,7 +38,7 @@ def test_one_axes_alone_and_axes_of_from_estimator(fitted, data):
 @pytest.mark.parametrize("display_of", [PretextDisplay, ViewsDisplay])
 def test_images_that_cannot_be_read_have_no_row(photos, display_of):
     views = ImageViews(n_views=2)  # as many columns as there are of the pretext task
-    model = shrunk(InpaintingTransformer, on_error="skip", views=views)
+    model = shrunk(InpaintingTransformer, input=Images(on_error="skip"), views=views)
     model.fit([*photos[:10], photos[10, :20]])
     X = [*photos[:5], "no such file.png"]
     axes = plt.figure().subplots(6, 3)

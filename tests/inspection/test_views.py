@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 
 from sklearn_ssl import (
     DINOTransformer,
+    Images,
     SimCLRTransformer,
 )
 from sklearn_ssl.inspection import (
@@ -68,7 +69,7 @@ def test_gray_images_and_files_have_views(images, photos, tmp_path):
     for i, photo in enumerate(photos[:3]):
         paths.append(str(tmp_path / f"{i}.png"))
         plt.imsave(paths[-1], photo)
-    model = shrunk(SimCLRTransformer, image_size=24)
+    model = shrunk(SimCLRTransformer, input=Images(size=24))
     assert ViewsDisplay.from_estimator(model, paths, n_samples=3).images.shape == (3, 24, 24, 3)
 
 

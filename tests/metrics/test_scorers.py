@@ -51,7 +51,7 @@ def test_alignment_and_uniformity_are_of_views(images):
     # Views that change nothing are all alike, and aligned as well as can be.
     model.views_ = lambda batch: [batch, batch]
     same = metrics.alignment_uniformity_scorer(model, images)
-    embedding = model.set_params(mirror=False).transform(images)
+    embedding = model.set_params(flip_tta=False).transform(images)
     assert same == pytest.approx(-metrics.uniformity(embedding), abs=1e-4)
     with pytest.raises(ValueError, match="those of RotationTransformer are one"):
         metrics.alignment_uniformity_scorer(shrunk(RotationTransformer).fit(images), images)

@@ -223,7 +223,7 @@ class Branching(nn.Module):
 
 def test_the_whole_backbone_is_trained_whatever_the_layer(photos):
     model, whole = (
-        shrunk(SimCLRTransformer, layer=layer, mirror=False).fit(photos)
+        shrunk(SimCLRTransformer, layer=layer, flip_tta=False).fit(photos)
         for layer in ("stage2", None)
     )
     torch.testing.assert_close(

@@ -171,7 +171,7 @@ def test_pairs_are_found_without_a_check_that_they_agree(monkeypatch):
 @pytest.mark.parametrize("where", ["", "backbone", "backbone.stage1", "backbone.stage1.0"])
 def test_hooked_networks_are_left_alone(photos, where):
     X = np.concatenate([photos] * 10)  # more than four batches
-    model = SimCLRTransformer(max_epochs=1, mirror=False, random_state=0).fit(photos)
+    model = SimCLRTransformer(max_epochs=1, flip_tta=False, random_state=0).fit(photos)
     seen = []
     hook = model.encoder_.get_submodule(where).register_forward_hook(
         lambda module, given, result: seen.append(len(given[0]))
@@ -202,7 +202,7 @@ def test_folding_in_threads_disturbs_nobody(photos):
 @pytest.mark.parametrize("layer", [None, "stage2"])
 def test_transform_folds_and_leaves_the_encoder(photos, layer):
     X = np.concatenate([photos] * 9)  # more than four batches
-    settings = {"backbone": "small_convnet", "mirror": False, "layer": layer}
+    settings = {"backbone": "small_convnet", "flip_tta": False, "layer": layer}
     model = SimCLRTransformer(max_epochs=1, random_state=0, **settings).fit(photos)
     before = copy.deepcopy(model.encoder_.state_dict())
     with torch.no_grad():

@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 import sklearn_ssl
-from sklearn_ssl import DeepClusterEstimator, SimCLRTransformer
+from sklearn_ssl import DeepClusterEstimator, Device, Images, SimCLRTransformer
 from sklearn_ssl.views import ImageViews
 
 simclr = functools.partial(shrunk, SimCLRTransformer)
@@ -125,7 +125,9 @@ OTHERS = {
     "a shared parameter": lambda model, X: (model.set_params(max_epochs=2), X),
     "the seed": lambda model, X: (model.set_params(random_state=1), X),
     "views": lambda model, X: (model.set_params(views=ImageViews(hflip=0.0)), X),
-    "precision": lambda model, X: (model.set_params(precision="bfloat16"), X),
+    "device": Device(
+        precision=lambda model, X: (model.set_params(device__precision="bfloat16"), X)
+    ),
     "a callback": lambda model, X: (model.set_params(callbacks=[skorch.callbacks.PrintLog()]), X),
 }
 
@@ -143,8 +145,7 @@ SAME = {
     "verbose": {"verbose": 1},
     "n_jobs": {"n_jobs": 2},
     "cache": {"cache": "somewhere"},
-    "device": {"device": "cpu"},
-    "precision": {"precision": "float32"},
+    "device": Device({"device": "cpu"}, precision={"device": Device(precision="float32")}),
     "minutes": {"checkpoint_minutes": 1},
     "seed": {"random_state": np.int64(0)},
     "epochs": {"max_epochs": np.int32(1)},
@@ -299,7 +300,7 @@ def files(photos, tmp_path):
 
 
 def test_files_are_not_read_again(files, tmp_path, trainings, monkeypatch):
-    settings = {"memory": tmp_path / "kept", "callbacks": [trainings], "image_size": 16}
+    settings = {"memory": tmp_path / "kept", "callbacks": [trainings], "input": Images(size=16)}
     first = simclr(**settings).fit(files)
     embedding = first.transform(files)
     with monkeypatch.context() as broken:
@@ -330,7 +331,7 @@ def test_files_are_not_read_again(files, tmp_path, trainings, monkeypatch):
 def test_listed_images_of_every_form(files, photos, tmp_path, trainings):
     from PIL import Image
 
-    settings = {"memory": tmp_path / "kept", "callbacks": [trainings], "image_size": 16}
+    settings = {"memory": tmp_path / "kept", "callbacks": [trainings], "input": Images(size=16)}
     forms = {
         "bytes": [Path(path).read_bytes() for path in files],
         "pillow": [Image.fromarray(photo) for photo in photos[:40]],
@@ -346,18 +347,18 @@ def test_listed_images_of_every_form(files, photos, tmp_path, trainings):
 
 def test_what_to_do_about_broken_files_stays(files, tmp_path, trainings):
     Path(files[1]).write_bytes(b"broken")
-    settings = {"memory": tmp_path / "kept", "callbacks": [trainings], "image_size": 16}
-    model = simclr(on_error="skip", **settings).fit(files)
+    settings = {"memory": tmp_path / "kept", "callbacks": [trainings], "input": Images(size=16)}
+    model = simclr(input=Images(on_error="skip"), **settings).fit(files)
     assert np.isnan(model.transform(files)[1]).all()
     with pytest.raises(ValueError, match="could not be read"):
         simclr(**settings).fit(files)
-    again = simclr(on_error="skip", **settings).fit(files)
+    again = simclr(input=Images(on_error="skip"), **settings).fit(files)
     assert np.isnan(again.transform(files)[1]).all()
     with pytest.raises(ValueError, match="could not be read"):
-        again.set_params(on_error="raise").transform(files)
+        again.set_params(input__on_error="raise").transform(files)
     for _ in range(2):
         with pytest.warns(UserWarning, match="could not be read"):
-            simclr(on_error="warn", **settings).fit(files)
+            simclr(input=Images(on_error="warn"), **settings).fit(files)
     assert counted(trainings)[0] == 2
 
 
@@ -499,7 +500,7 @@ SETTINGS = {
     "adamw": {},
     "sgd": {"optimizer": "sgd"},
     "lars": {"optimizer": "lars"},
-    "float16": {"precision": "float16"},
+    "float16": {"device": Device(precision="float16")},
     "resnet18": {"backbone": "resnet18", "max_epochs": 2},
     "vit": {"backbone": "small_vit"},
 }
@@ -550,7 +551,7 @@ def test_the_scale_of_half_precision_is_kept(images, tmp_path, monkeypatch):
     """It begins too high here, so that the first steps are left out while it falls."""
     scaler = functools.partial(torch.amp.GradScaler, init_scale=2.0**20)
     monkeypatch.setattr(torch.amp, "GradScaler", scaler)
-    settings = {"max_epochs": 3, "batch_size": 40, "precision": "float16"}
+    settings = {"max_epochs": 3, "batch_size": 40, "device": Device(precision="float16")}
     straight = simclr(**settings).fit(images)
     assert straight.health_["skipped_steps"][0] > 0
     model = interrupted(SimCLRTransformer, images, 7, tmp_path, **settings)
@@ -570,7 +571,12 @@ def test_files_of_interrupted_fits(files, photos, tmp_path):
 
     for path, photo, other in zip(files, photos, photos[40:], strict=False):
         Image.fromarray(np.concatenate([photo, other], axis=1)).save(path)
-    settings = {"max_epochs": 3, "batch_size": 10, "image_size": 16, "checkpoint_minutes": 0}
+    settings = {
+        "max_epochs": 3,
+        "batch_size": 10,
+        "input": Images(size=16),
+        "checkpoint_minutes": 0,
+    }
     model = interrupted(SimCLRTransformer, files, 6, tmp_path / "kept", **settings)
     assert_same_end(model, simclr(**settings).fit(files), files)
 
@@ -1047,7 +1053,7 @@ def test_warnings_point_to_the_line_of_the_user(images, tmp_path):
 
     model = simclr(views=Drifting(), memory=tmp_path)
     for fit in (model.fit, Pipeline([("simclr", model)]).fit):
-        with pytest.warns(UserWarning, match="is not kept") as warned:
+        with pytest.warns(UserWarning, match="is not cached") as warned:
             fit(images[:40])
         own = warned[0].filename == __file__
         assert own or "sklearn/pipeline" in warned[0].filename

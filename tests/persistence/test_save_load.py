@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 import sklearn_ssl
-from sklearn_ssl import DeepClusterEstimator, DINOTransformer, SimCLRTransformer
+from sklearn_ssl import DeepClusterEstimator, DINOTransformer, Images, SimCLRTransformer
 from sklearn_ssl.persistence.file_format import read_estimator
 from sklearn_ssl.views import ImageViews
 
@@ -95,7 +95,7 @@ def test_pretrained_networks_keep_their_stems(photos, path, tmp_path):
 
 
 def test_no_folder_of_another_machine_is_used(images, path):
-    loaded = saved(shrunk(SimCLRTransformer, cache="somewhere").fit(images), path)
+    loaded = saved(shrunk(SimCLRTransformer, input=Images(cache="somewhere")).fit(images), path)
     assert loaded.cache is None
 
 

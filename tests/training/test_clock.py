@@ -21,7 +21,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import sklearn_ssl
-from sklearn_ssl import DeepClusterEstimator, DINOTransformer, SimCLRTransformer
+from sklearn_ssl import (
+    DeepClusterEstimator,
+    Device,
+    DINOTransformer,
+    FitCache,
+    Images,
+    SimCLRTransformer,
+)
 from sklearn_ssl.methods.clustering.deepcluster import DeepClusterObjective
 from sklearn_ssl.networks.backbone import make_backbone
 from sklearn_ssl.training.clock import Clock, seconds_of
@@ -189,7 +196,7 @@ class Reads:
 
 
 def test_reading_is_in_the_time_and_not_in_the_schedule(clock):
-    model = timed(image_size=8).fit(Reads())
+    model = timed(input=Images(size=8)).fit(Reads())
     assert clock.moments[0] > 30
     assert clock.rates[0] < 0.1 * model.lr_  # the warm-up begins with training
     assert 99 <= clock.now <= 100
@@ -202,25 +209,29 @@ def test_an_interrupted_fit_has_the_rest_of_its_time(clock, tmp_path):
     straight = timed().fit(X)
     n_steps, clock.now = sum(row["n_steps"] for row in straight.history_), 0.0
     clock.moments, clock.then = [], {50: interrupt}
-    model = timed(memory=tmp_path, checkpoint_minutes=0)
+    model = timed(memory=FitCache(tmp_path, checkpoint_minutes=0))
     with pytest.raises(RuntimeError, match="interrupted"):
         model.fit(X)
     before, clock.now = clock.now, 1000.0  # some time later
     clock.rates = []
-    model = timed(memory=tmp_path, checkpoint_minutes=0).fit(X)
+    model = timed(memory=FitCache(tmp_path, checkpoint_minutes=0)).fit(X)
     assert before + (clock.now - 1000) == pytest.approx(100, abs=2)
     assert sum(row["n_steps"] for row in model.history_) == pytest.approx(n_steps, abs=2)
     assert model.max_epochs_ == straight.max_epochs_
     assert clock.rates[-1] < 0.01 * model.lr_
     assert all(a > b for a, b in zip(clock.rates, clock.rates[1:], strict=False))
     clock.now = 0.0
-    again = timed(max_time="100s", memory=tmp_path, checkpoint_minutes=0).fit(X)  # read back
+    again = timed(max_time="100s", memory=FitCache(tmp_path, checkpoint_minutes=0)).fit(
+        X
+    )  # read back
     assert clock.now == 0
     np.testing.assert_array_equal(again.transform(X), model.transform(X))
 
 
 def test_reading_for_memory_is_in_the_time(clock, tmp_path):
-    timed(image_size=8, memory=tmp_path).fit(Reads())  # which has to be read to be told apart
+    timed(input=Images(size=8), memory=tmp_path).fit(
+        Reads()
+    )  # which has to be read to be told apart
     assert 99 <= clock.now <= 100
 
 
@@ -235,7 +246,7 @@ def test_an_interrupted_fit_keeps_the_time_for_clustering(clock, tmp_path, monke
         raise RuntimeError("interrupted")
 
     monkeypatch.setattr(DeepClusterObjective, "cluster", slowly)
-    settings = {"max_time": 34, "memory": tmp_path, "checkpoint_minutes": 0}
+    settings = {"max_time": 34, "memory": FitCache(tmp_path, checkpoint_minutes=0)}
     clock.then = {5: interrupt}  # in the second epoch, which is the last one
     with pytest.raises(RuntimeError, match="interrupted"):
         timed(DeepClusterEstimator, **settings).fit(X)
@@ -251,7 +262,7 @@ def test_compiling_is_in_the_time_and_not_in_the_schedule(clock, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda module: module)
     paces = {1: 50.0, 2: 1.0}
     clock.then = {n: functools.partial(setattr, clock, "seconds", p) for n, p in paces.items()}
-    model = timed(compile=True).fit(X)
+    model = timed(device=Device(compile=True)).fit(X)
     assert 99 <= clock.now <= 101
     assert len(clock.rates) > 40
     assert max(clock.rates) > 0.95 * model.lr_  # the warm-up was not left out

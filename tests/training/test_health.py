@@ -17,9 +17,11 @@ import sklearn_ssl
 from sklearn_ssl import (
     ColorizationTransformer,
     DeepClusterEstimator,
+    Device,
     DINOTransformer,
     EMPSSLTransformer,
     ExemplarTransformer,
+    FitCache,
     RotationTransformer,
     SimCLRTransformer,
 )
@@ -264,7 +266,11 @@ def test_the_step_is_named(images):
 
 
 def test_no_spoiled_state_is_kept(images, tmp_path):
-    settings = {"max_epochs": 3, "batch_size": 40, "memory": tmp_path, "checkpoint_minutes": 0}
+    settings = {
+        "max_epochs": 3,
+        "batch_size": 40,
+        "memory": FitCache(tmp_path, checkpoint_minutes=0),
+    }
     with pytest.raises(ValueError, match="step 3 of epoch 2"):
         simclr(views=Spoiled(8), **settings).fit(images)
     (path,) = tmp_path.rglob("checkpoint.safetensors")
@@ -275,7 +281,7 @@ def test_no_spoiled_state_is_kept(images, tmp_path):
 
 
 def test_steps_that_overflow_half_precision_are_left_out_and_counted(images):
-    settings = {"max_epochs": 2, "batch_size": 40, "precision": "float16"}
+    settings = {"max_epochs": 2, "batch_size": 40, "device": Device(precision="float16")}
     model = simclr(views=Spoiled(7, 9), **settings).fit(images)
     whole = simclr(views=Spoiled(), **settings).fit(images)
     extra = model.health_["skipped_steps"] - whole.health_["skipped_steps"]

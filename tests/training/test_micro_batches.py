@@ -9,7 +9,7 @@ import torch
 from common import each_method, shrunk, suited
 from torch import nn
 
-from sklearn_ssl import DINOTransformer, SimCLRTransformer
+from sklearn_ssl import Device, DINOTransformer, SimCLRTransformer
 from sklearn_ssl.training import net as engine
 from sklearn_ssl.training.micro_batches import micro_batches, needs_whole_batches
 
@@ -94,7 +94,7 @@ def test_a_fit_in_micro_batches_is_the_same(backbone, images):
     settings = {"backbone": backbone, "max_epochs": 3, "batch_size": 50}
     settings |= {"optimizer": "sgd", "lr": 0.003}  # a higher one makes rounding grow
     whole = simclr(**settings).fit(images)
-    micro = simclr(micro_batch_size=8, **settings).fit(images)
+    micro = simclr(device=Device(micro_batch_size=8), **settings).fit(images)
     assert micro.batch_size_ == 50
     np.testing.assert_allclose(micro.loss_curve_, whole.loss_curve_, rtol=1e-5)
     np.testing.assert_allclose(micro.transform(images), whole.transform(images), atol=1e-3)
@@ -186,7 +186,7 @@ def test_batch_norms_see_the_whole_batch_and_only_once(images, monkeypatch):
 
     whole = fit()
     monkeypatch.setattr(engine, "micro_batches", run_out)
-    with pytest.warns(UserWarning, match="in the processor's memory, for its batch norms"):
+    with pytest.warns(UserWarning, match="moved to the memory of the CPU, for its batch norms"):
         model = fit()
     for name, value in whole._objective.state_dict().items():
         assert torch.equal(value, model._objective.state_dict()[name]), name
@@ -205,4 +205,4 @@ def test_where_nothing_helps_it_is_said(norm, images):
 
 def test_micro_batches_that_are_none_are_refused(images):
     with pytest.raises(ValueError, match="'micro_batch_size' parameter of SimCLRTransformer"):
-        simclr(micro_batch_size=0).fit(images)
+        simclr(device=Device(micro_batch_size=0)).fit(images)

@@ -14,7 +14,7 @@ from sklearn.callback import ProgressBar
 from torch import nn
 from torch._inductor import config as inductor
 
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import Device, SimCLRTransformer
 from sklearn_ssl._runtime.isolation import isolated
 from sklearn_ssl.data.sources import ArraySource
 from sklearn_ssl.inference.batches import in_batches
@@ -239,7 +239,9 @@ def test_low_precision_trains_and_embeds_in_float32(images, precision):
             seen.append(torch.is_autocast_enabled("cpu"))
             return super().forward(x)
 
-    model = simclr(precision=precision, backbone=nn.Sequential(Spy(), nn.Linear(64, 8)))
+    model = simclr(
+        device=Device(precision=precision), backbone=nn.Sequential(Spy(), nn.Linear(64, 8))
+    )
     embedding = model.fit_transform(images[:40])
     assert model.precision_ == precision
     assert True in seen
@@ -252,7 +254,7 @@ def test_low_precision_trains_and_embeds_in_float32(images, precision):
 def test_embedding_in_bfloat16_is_near_that_in_float32(photos, backbone):
     """As a GPU computes it, on the processor; transform itself stays with float32 there."""
     photos = photos[:16]
-    model = simclr(backbone=backbone, precision="bfloat16").fit(photos)
+    model = simclr(backbone=backbone, device=Device(precision="bfloat16")).fit(photos)
     exact, source = model.transform(photos), ArraySource(photos, photos.shape[1:], 2)
     parts = source, model._scaling.on(torch.device("cpu")), torch.device("cpu")
     rough = in_batches(lambda x: model._network()(x).float(), *parts, "bfloat16")
@@ -261,7 +263,8 @@ def test_embedding_in_bfloat16_is_near_that_in_float32(photos, backbone):
     assert rough.dtype == np.float32
     assert model._resolve_precision(torch.device("cuda")) == "bfloat16"
     assert (
-        model.set_params(precision="float32")._resolve_precision(torch.device("cuda")) == "float32"
+        model.set_params(device__precision="float32")._resolve_precision(torch.device("cuda"))
+        == "float32"
     )
 
 
@@ -413,7 +416,7 @@ def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
     small = partial(shrunk, method, backbone=backbone, max_epochs=2)
     plain = small().fit(images)
     with inductor.patch(fallback_random=True):  # it draws the same holes, patches and tiles
-        compiled = small(compile=True).fit(images)
+        compiled = small(device=Device(compile=True)).fit(images)
     assert compiled._objective in asked
     assert plain._objective not in asked
     np.testing.assert_allclose(compiled.loss_curve_, plain.loss_curve_, rtol=1e-3)
@@ -431,7 +434,7 @@ def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
         ({"lr": 0}, "'lr' .* Got 0"),
         ({"optimizer": "adam"}, "'optimizer' .* Got 'adam'"),
         ({"temperature": -1.0}, "'temperature' .* Got -1.0"),
-        ({"precision": "int8"}, "'precision' .* Got 'int8'"),
+        ({"device": Device(precision="int8")}, "'precision' .* Got 'int8'"),
         ({"views": lambda batch: batch}, "must turn a batch into a list of tensors"),
         ({"views": lambda batch: [batch, batch[:3]]}, "a view of all of its 64 samples"),
         ({"views": lambda batch: [batch]}, "the view recipe gave 1"),

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -14,12 +13,13 @@ from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
 from sklearn_ssl._runtime.sklearn_private import _fit_context
 from sklearn_ssl.base import all_or_nothing, rebuilt
-from sklearn_ssl.data import Images, images_of
+from sklearn_ssl.data import Images, Table, images_of, table_of
 from sklearn_ssl.data.sources import learn_scaling
 from sklearn_ssl.inference.batches import embedding_batch
+from sklearn_ssl.inference.device import Device
 from sklearn_ssl.inference.embedder import Embedder
 from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
-from sklearn_ssl.parameters import Auto, Count, FilePath, RandomState, Verbose, parameters
+from sklearn_ssl.parameters import Auto, FilePath, RandomState, Verbose, parameters
 
 
 @parameters
@@ -46,38 +46,17 @@ class EncoderTransformer(Embedder, BaseEstimator):
         Name of the backbone's layer whose output is the embedding. None is the last one before the
         classifier.
 
-    mirror : bool, default=False
+    flip_tta : bool, default=False
         Whether the embedding of an image is the mean of the features of the image and of its
-        mirror image.
+        mirror image (horizontal-flip test-time augmentation).
 
-    input : Images or "auto", default="auto"
-        How the images in X are stored, where that cannot be inferred; see
-        :class:`~sklearn_ssl.Images`.
+    input : Images, Table or "auto", default="auto"
+        What X holds, and how it is read; see :class:`~sklearn_ssl.Images` and
+        :class:`~sklearn_ssl.Table`.
 
-    image_shape : tuple of int, default=None
-        For flattened images in the rows of X: their (height, width), (height, width, channels), or
-        (channels, height, width) as in (3, 32, 32) and with ``input=Images(channels="first")``.
-
-    image_size : int or "auto", default="auto"
-        Side in pixels of the squares that images of files, of a data set or of different sizes
-        become, as in :class:`~sklearn_ssl.SimCLRTransformer`.
-
-    on_error : {"raise", "skip", "warn"}, default="raise"
-        What to do about images that cannot be read: raise an error that counts them; go on
-        without them and give rows of NaN in ``transform``; or also warn.
-
-    cache : str or path, default=None
-        Folder in which decoded images of files are cached, resized, for other calls, estimators and
-        processes.
-
-    n_jobs : int, default=None
-        Number of images that are decoded at once. None is 1, -1 is as many as there are cores.
-
-    device : str or torch.device, default="auto"
+    device : str, torch.device or Device, default="auto"
         Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one.
-
-    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        Number type of the network's products on a GPU. "auto" is "bfloat16" on GPUs that have it.
+        :class:`~sklearn_ssl.Device` also sets the precision.
 
     random_state : int, RandomState instance or None, default=None
         Seed of random weights. An int makes fit reproducible.
@@ -121,15 +100,9 @@ class EncoderTransformer(Embedder, BaseEstimator):
     backbone: str | Callable = "auto"
     weights: FilePath | None = None
     layer: str | None = None
-    mirror: bool = False
-    input: Auto | Images = "auto"
-    image_shape: Annotated[tuple, "array-like"] | None = None
-    image_size: Auto | Count = "auto"
-    on_error: Literal["raise", "skip", "warn"] = "raise"
-    cache: FilePath | None = None
-    n_jobs: int | None = None
-    device: str | torch.device = "auto"
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    flip_tta: bool = False
+    input: Auto | Images | Table = "auto"
+    device: str | torch.device | Device = "auto"
     random_state: RandomState = None
     verbose: Verbose = 0
 
@@ -154,7 +127,9 @@ class EncoderTransformer(Embedder, BaseEstimator):
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         source = self._find(X, reset=True, min_samples=2).read()
-        self._scaling = learn_scaling(source, images_of(self).value_range)
+        self._scaling = learn_scaling(
+            source, images_of(self).value_range, table_of(self).standardize
+        )
         self.backbone_ = self._resolve_backbone(source, device)
         scaling = self._scaling.mean, self._scaling.std
         with isolated(device):

@@ -1,7 +1,6 @@
 """Patch k-means: tell how near small patches of an image are to clusters of such patches."""
 
 import functools
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -22,7 +21,6 @@ from sklearn_ssl.inference.batches import embedding_batch, in_batches
 from sklearn_ssl.parameters import (
     Auto,
     Count,
-    FilePath,
     Positive,
     RandomState,
     TakesRecipes,
@@ -69,29 +67,7 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
         detail, and noise.
 
     input : Images or "auto", default="auto"
-        How the images in X are stored, where that cannot be inferred; see
-        :class:`~sklearn_ssl.Images`.
-
-    image_shape : tuple of int, default=None
-        For flattened images in the rows of X: their (height, width), (height, width, channels), or
-        (channels, height, width) as in (3, 32, 32) and with ``input=Images(channels="first")``.
-
-    image_size : int or "auto", default="auto"
-        Side in pixels of the squares that images of files, of a data set or of different sizes
-        become, and arrays of another size too, if it is an int: the shorter side is resized to
-        it, and the middle taken. "auto" leaves arrays as they are; for files it is the median of
-        the shorter sides of 100 of them, rounded down to a multiple of 32, at most 64.
-
-    on_error : {"raise", "skip", "warn"}, default="raise"
-        What to do about images that cannot be read: raise an error that counts them; go on
-        without them and give rows of NaN in ``transform``; or also warn.
-
-    cache : str or path, default=None
-        Folder in which decoded images of files are cached, resized, for other calls, estimators and
-        processes.
-
-    n_jobs : int, default=None
-        Number of images that are decoded at once. None is 1, -1 is as many as there are cores.
+        How the images in X are stored and read; see :class:`~sklearn_ssl.Images`.
 
     device : str or torch.device, default="auto"
         Where ``transform`` computes: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is
@@ -125,8 +101,8 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
     -----
     Features are averages over a part of the image, and not sums, so that they do not depend on its
     size. An image is encoded at once: one of a thousand pixels takes gigabytes unless ``stride`` is
-    larger or ``image_size`` smaller. Whitening leaves the mean patch where it is: distances do not
-    change by it. Mini-batch k-means from random patches takes the place of full k-means from
+    larger or ``size`` of ``input`` smaller. Whitening leaves the mean patch where it is: distances
+    do not change by it. Mini-batch k-means from random patches takes the place of full k-means from
     ``k-means++``.
 
     References
@@ -151,15 +127,11 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
     pool: Count = 2
     epsilon: Positive = 0.1
     input: Auto | Images = "auto"
-    image_shape: Annotated[tuple, "array-like"] | None = None
-    image_size: Auto | Count = "auto"
-    on_error: Literal["raise", "skip", "warn"] = "raise"
-    cache: FilePath | None = None
-    n_jobs: int | None = None
     device: str | torch.device = "auto"
     random_state: RandomState = None
     verbose: Verbose = 0
 
+    _recipes = {"input": (Images,)}
     get_feature_names_out = SSLTransformer.get_feature_names_out
 
     def _find(self, X, **check):

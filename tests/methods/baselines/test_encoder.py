@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from sklearn.base import clone
 from torch import nn
 
-from sklearn_ssl import EncoderTransformer, SimCLRTransformer
+from sklearn_ssl import EncoderTransformer, Images, SimCLRTransformer
 from sklearn_ssl.networks.backbone import make_backbone
 
 
@@ -80,7 +80,7 @@ def test_mirror_images_and_layers(photos):
     settings = {"random_state": 0, "device": "cpu"}
     X, flipped = photos[:20], photos[:20, :, ::-1]
     plain = EncoderTransformer(**settings).fit(X)
-    both = EncoderTransformer(**settings, mirror=True).fit(X)
+    both = EncoderTransformer(**settings, flip_tta=True).fit(X)
     mean = (plain.transform(X) + plain.transform(flipped)) / 2
     np.testing.assert_allclose(both.transform(X), mean, atol=1e-5)
     cut = EncoderTransformer(**settings, backbone="resnet18", layer="layer2").fit(X)
@@ -94,7 +94,7 @@ def test_pickled_cloned_and_files(photos, tmp_path):
     for i, photo in enumerate(photos[:12]):
         paths.append(str(tmp_path / f"{i}.png"))
         Image.fromarray(photo).save(paths[-1])
-    model = EncoderTransformer(random_state=0, device="cpu", image_size=32)
+    model = EncoderTransformer(random_state=0, device="cpu", input=Images(size=32))
     expected = model.fit_transform(paths)
     assert expected.shape == (12, 1536)
     for copied in (

@@ -13,7 +13,7 @@ from sklearn.feature_extraction.image import extract_patches_2d
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import euclidean_distances
 
-from sklearn_ssl import PatchKMeansTransformer
+from sklearn_ssl import Images, PatchKMeansTransformer
 from sklearn_ssl.methods.baselines import patch_kmeans as module
 
 KEPT = {"n_features_in_", "image_shape_", "centroids_", "whitening_"}
@@ -146,7 +146,7 @@ def test_features_do_not_depend_on_layout_and_scale(form, full_range):
 
 
 def test_flattened_images_are_images(full_range):
-    model = small(image_shape=(32, 32, 3))
+    model = small(input=Images(shape=(32, 32, 3)))
     features = model.fit_transform(full_range.reshape(len(full_range), -1))
     np.testing.assert_array_equal(features, small().fit_transform(full_range))
     assert model.image_shape_ == (32, 32, 3)
@@ -161,11 +161,11 @@ def test_files_give_what_their_images_give(full_range, tmp_path):
     paths[3].write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"3.png"):
         small().fit(paths)
-    features = small(on_error="skip").fit(paths).transform(paths)
+    features = small(input=Images(on_error="skip")).fit(paths).transform(paths)
     assert np.isnan(features[3]).all()
     assert np.isfinite(np.delete(features, 3, axis=0)).all()
     with pytest.raises(ValueError, match="At least 2 are needed"):
-        small(on_error="skip").fit(paths[3:4] * 2)
+        small(input=Images(on_error="skip")).fit(paths[3:4] * 2)
 
 
 def test_the_same_seed_gives_the_same_and_touches_nothing(photos):

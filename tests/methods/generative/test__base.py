@@ -7,7 +7,7 @@ from joblib import Parallel, delayed
 from PIL import Image
 
 import sklearn_ssl
-from sklearn_ssl import InpaintingTransformer, SuperResolutionTransformer
+from sklearn_ssl import Images, InpaintingTransformer, SuperResolutionTransformer
 
 
 def test_scores_of_what_is_perfect_and_of_what_is_broken(monkeypatch):
@@ -25,7 +25,7 @@ def test_unreadable_files_have_no_images(photos, tmp_path, method):
     for path, photo in zip(paths, photos, strict=False):
         Image.fromarray(photo).save(path)
     paths[3].write_bytes(b"no image")
-    model = shrunk(method, on_error="skip").fit(paths)
+    model = shrunk(method, input=Images(on_error="skip")).fit(paths)
     if method is InpaintingTransformer:
         holes = np.zeros((12, 32, 32), bool)
         holes[5] = True

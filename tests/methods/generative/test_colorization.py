@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_image
 from sklearn.feature_extraction.image import extract_patches_2d
 from torch import nn
 
-from sklearn_ssl import ColorizationTransformer
+from sklearn_ssl import ColorizationTransformer, Images
 from sklearn_ssl.inspection import PretextDisplay
 from sklearn_ssl.methods.generative.cielab import lab_of, lightness, rgb_of
 from sklearn_ssl.methods.generative.colorization import ColorizationObjective
@@ -156,7 +156,7 @@ def test_images_that_are_not_square(flowers):
     model = fresh().fit(X)
     assert model.colorize(X).shape == (40, 10, 16, 3)
     assert model.transform(gray_of(X)).shape == (40, 256)
-    rows = fresh(image_shape=(10, 16, 3)).fit(X.reshape(40, -1))
+    rows = fresh(input=Images(shape=(10, 16, 3))).fit(X.reshape(40, -1))
     np.testing.assert_array_equal(rows.colorize(X.reshape(40, -1)), model.colorize(X))
 
 
@@ -255,7 +255,7 @@ def test_files_may_be_gray(flowers, tmp_path):
     for i, (path, photo) in enumerate(zip(paths, flowers[0], strict=False)):
         Image.fromarray(gray_of(photo[None])[0] if i == 5 else photo).save(path)
     paths[3].write_bytes(b"no image")
-    model = fresh(on_error="skip", image_size=16).fit(paths)
+    model = fresh(input=Images(on_error="skip", size=16)).fit(paths)
     told = model.colorize(paths)
     assert told.shape == (12, 16, 16, 3)
     assert (told[3] == -1).all()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from common import digits, shrunk
 
-from sklearn_ssl import InpaintingTransformer, SuperResolutionTransformer
+from sklearn_ssl import Images, InpaintingTransformer, SuperResolutionTransformer
 from sklearn_ssl.methods.generative.inpainting import (
     InpaintingObjective,
     central,
@@ -183,11 +183,11 @@ def test_holes_may_be_in_whatever_holds_numbers(inpainting, kind):
 def test_holes_may_be_in_tables_of_flattened_images():
     images = digits()[0][:40]
     table = pd.DataFrame(images.reshape(40, -1), columns=[f"p{i}" for i in range(64)])
-    model = shrunk(InpaintingTransformer, image_shape=(8, 8)).fit(table)
+    model = shrunk(InpaintingTransformer, input=Images(shape=(8, 8))).fit(table)
     expected = model.inpaint(table, CIRCLE)
     unknown = table.mask(np.broadcast_to(CIRCLE.ravel(), table.shape))
     np.testing.assert_array_equal(model.inpaint(unknown), expected)
-    rows = shrunk(InpaintingTransformer, image_shape=(8, 8)).fit(table.to_numpy())
+    rows = shrunk(InpaintingTransformer, input=Images(shape=(8, 8))).fit(table.to_numpy())
     np.testing.assert_array_equal(rows.inpaint(unknown.to_numpy().tolist()), expected)
 
 
@@ -231,7 +231,7 @@ def test_bytes_cannot_be_holes(photos, size):
     X = photos[:12].astype("f4") / 255
     unknown = X[:, :size].copy()
     unknown[0, 3, 5, 1] = np.nan
-    model = shrunk(InpaintingTransformer, image_size=16).fit(X)
+    model = shrunk(InpaintingTransformer, input=Images(size=16)).fit(X)
     for given in (unknown, unknown.transpose(0, 3, 1, 2)):
         with pytest.raises(ValueError, match=r"contains NaN.* inpaint takes holes as its mask"):
             model.inpaint(given)
@@ -254,7 +254,7 @@ def test_colours_stay_where_they_are(photos, layout):
     X = photos[:40]
     holes = np.zeros((32, 32), bool)
     holes[4:20, 9:30] = True
-    settings = {"image_shape": (32, 32, 3)} if layout == "rows" else {}
+    settings = {"input": Images(shape=(32, 32, 3))} if layout == "rows" else {}
     given = {"last": X, "first": X.transpose(0, 3, 1, 2), "rows": X.reshape(40, -1)}[layout]
     model = shrunk(InpaintingTransformer, **settings).fit(given)
     told = model.inpaint(given, holes)

@@ -13,7 +13,7 @@ from sklearn.datasets import load_breast_cancer, load_wine
 from torch import nn
 
 import sklearn_ssl
-from sklearn_ssl import MAETransformer
+from sklearn_ssl import Images, MAETransformer
 from sklearn_ssl.inspection import PretextDisplay
 from sklearn_ssl.methods.generative.mae import MAEObjective, MaskedColumnsObjective, SimMIMObjective
 from sklearn_ssl.networks.decoders import PatchDecoder
@@ -173,7 +173,7 @@ def test_micro_batches_take_the_kept_patches_along(algorithm, size):
 @pytest.mark.parametrize("layout", ["last", "first", "rows", "gray"])
 def test_reconstructions_are_laid_out_as_images_are(photos, layout):
     X = photos[:40]
-    settings = {"image_shape": (32, 32, 3)} if layout == "rows" else {}
+    settings = {"input": Images(shape=(32, 32, 3))} if layout == "rows" else {}
     given = {
         "last": X,
         "first": X.transpose(0, 3, 1, 2),
@@ -275,7 +275,7 @@ def test_unreadable_files_have_no_images(photos, tmp_path):
     for path, photo in zip(paths, photos, strict=False):
         Image.fromarray(photo).save(path)
     paths[3].write_bytes(b"no image")
-    model = shrunk(MAETransformer, on_error="skip").fit(paths)
+    model = shrunk(MAETransformer, input=Images(on_error="skip")).fit(paths)
     made = model.reconstruct(paths, random_state=0)
     assert made.shape == (12, 32, 32, 3)
     assert (made[3] == -1).all()
@@ -291,7 +291,7 @@ def test_unreadable_files_have_no_images(photos, tmp_path):
     error = errors[masks[readable, 0]].mean()
     assert model.score_pretext(paths) == pytest.approx(-10 * math.log10(error), abs=1e-3)
     with pytest.warns(UserWarning, match="could not be read") as warned:
-        model.set_params(on_error="warn").score_pretext(paths)
+        model.set_params(input__on_error="warn").score_pretext(paths)
     assert len(warned) == 1
 
 
@@ -325,7 +325,7 @@ def network(X, **settings):
 
 def test_the_embedding_is_the_mean_over_tokens(tmp_path):
     images = digits()[0][:20]
-    settings = {"mirror": False, "backbone": "small_vit"}
+    settings = {"flip_tta": False, "backbone": "small_vit"}
     for algorithm in ("mae", "simmim"):
         model = shrunk(MAETransformer, algorithm=algorithm, **settings).fit(images)
         encoder = model._objective.encoder

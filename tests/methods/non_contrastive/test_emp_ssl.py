@@ -105,11 +105,11 @@ def by_hand(model, X, crops):
 
 def test_emp_ssl_embeds_the_mean_over_crops(photos):
     X = photos[:40]
-    whole = shrunk(EMPSSLTransformer, mirror=False).fit(X)
+    whole = shrunk(EMPSSLTransformer, flip_tta=False).fit(X)
     assert whole._network() is whole.encoder_ is whole._objective.encoder
     np.testing.assert_allclose(whole.transform(X), by_hand(whole, X, [(0, 0, 32)]), atol=1e-4)
     # The range of the places, 16 pixels along each side, in halves: their middles are 4 and 12.
-    four = shrunk(EMPSSLTransformer, n_patches=4, mirror=False).fit(X)
+    four = shrunk(EMPSSLTransformer, n_patches=4, flip_tta=False).fit(X)
     places = [(i, j, 16) for i in (4, 12) for j in (4, 12)]
     np.testing.assert_allclose(four.transform(X), by_hand(four, X, places), rtol=1e-3, atol=1e-4)
     assert np.abs(four.transform(X) - whole.transform(X)).max() > 0.1

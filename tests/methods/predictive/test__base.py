@@ -6,7 +6,7 @@ from common import digits, shrunk
 from PIL import Image
 
 import sklearn_ssl
-from sklearn_ssl import JigsawTransformer, RelativePatchTransformer
+from sklearn_ssl import Images, JigsawTransformer, RelativePatchTransformer
 
 BOTH = pytest.mark.parametrize("method", [JigsawTransformer, RelativePatchTransformer])
 
@@ -17,7 +17,7 @@ def test_unreadable_files_are_not_counted(photos, tmp_path, method):
     for path, photo in zip(paths, photos, strict=False):
         Image.fromarray(photo).save(path)
     paths[3].write_bytes(b"no image")
-    model = shrunk(method, on_error="skip").fit(paths)
+    model = shrunk(method, input=Images(on_error="skip")).fit(paths)
     told = model.predict_pretext(paths)
     assert (told[3] == -1).all()
     assert (np.delete(told, 3, axis=0) >= 0).all()

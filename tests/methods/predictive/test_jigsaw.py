@@ -7,7 +7,7 @@ import pytest
 import torch
 from common import digits, shrunk
 
-from sklearn_ssl import JigsawTransformer
+from sklearn_ssl import Images, JigsawTransformer
 from sklearn_ssl.methods.predictive.jigsaw import JigsawObjective, far_permutations
 from sklearn_ssl.methods.predictive.relative_patch import RelativePatchObjective
 from sklearn_ssl.networks.encoder import make_encoder
@@ -138,7 +138,7 @@ def test_permutations_are_the_users_own(jigsaw):
 @pytest.mark.parametrize("layout", ["last", "first", "rows", "tensor"])
 def test_puzzles_keep_layout_and_type(photos, layout):
     X = photos[:20]
-    settings = {"image_shape": (32, 32, 3)} if layout == "rows" else {}
+    settings = {"input": Images(shape=(32, 32, 3))} if layout == "rows" else {}
     first = X.transpose(0, 3, 1, 2)
     given = {"first": first, "rows": X.reshape(20, -1), "tensor": torch.from_numpy(first.copy())}
     model = shrunk(JigsawTransformer, **settings).fit(given.get(layout, X))
