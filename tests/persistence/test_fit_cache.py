@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 import sklearn_ssl
-from sklearn_ssl import DeepClusterEstimator, Device, Images, SimCLRTransformer
+from sklearn_ssl import DeepClusterEstimator, Device, FitCache, Images, SimCLRTransformer
 from sklearn_ssl.views import ImageViews
 
 simclr = functools.partial(shrunk, SimCLRTransformer)
@@ -125,9 +125,8 @@ OTHERS = {
     "a shared parameter": lambda model, X: (model.set_params(max_epochs=2), X),
     "the seed": lambda model, X: (model.set_params(random_state=1), X),
     "views": lambda model, X: (model.set_params(views=ImageViews(hflip=0.0)), X),
-    "device": Device(
-        precision=lambda model, X: (model.set_params(device__precision="bfloat16"), X)
-    ),
+    "precision": lambda model, X: (model.set_params(device__precision="bfloat16"), X),
+    "micro-batches": lambda model, X: (model.set_params(device__micro_batch_size=8), X),
     "a callback": lambda model, X: (model.set_params(callbacks=[skorch.callbacks.PrintLog()]), X),
 }
 
@@ -143,10 +142,11 @@ def test_another_fit_is_not_taken_for_it(other, images, tmp_path):
 
 SAME = {
     "verbose": {"verbose": 1},
-    "n_jobs": {"n_jobs": 2},
-    "cache": {"cache": "somewhere"},
-    "device": Device({"device": "cpu"}, precision={"device": Device(precision="float32")}),
-    "minutes": {"checkpoint_minutes": 1},
+    "n_jobs": {"input": Images(n_jobs=2)},
+    "cache": {"input": Images(cache="somewhere")},
+    "device": {"device": "cpu"},
+    "precision": {"device": Device(precision="float32")},
+    "flip_tta": {"flip_tta": True},
     "seed": {"random_state": np.int64(0)},
     "epochs": {"max_epochs": np.int32(1)},
 }
@@ -301,6 +301,7 @@ def files(photos, tmp_path):
 
 def test_files_are_not_read_again(files, tmp_path, trainings, monkeypatch):
     settings = {"memory": tmp_path / "kept", "callbacks": [trainings], "input": Images(size=16)}
+    hashing = settings | {"memory": FitCache(tmp_path / "kept", hash_files=True)}
     first = simclr(**settings).fit(files)
     embedding = first.transform(files)
     with monkeypatch.context() as broken:
@@ -313,7 +314,7 @@ def test_files_are_not_read_again(files, tmp_path, trainings, monkeypatch):
     os.utime(files[3], (1, 1))
     simclr(**settings).fit(files)
     assert counted(trainings)[0] == 1
-    simclr(hash_files=True, **settings).fit(files)
+    simclr(**hashing).fit(files)
     assert counted(trainings)[0] == 1
     os.utime(files[3], (2, 2))
     moved = tmp_path / "moved"
@@ -321,10 +322,10 @@ def test_files_are_not_read_again(files, tmp_path, trainings, monkeypatch):
     for path in files:
         os.rename(path, moved / Path(path).name)
     files = [str(moved / Path(path).name) for path in files]
-    simclr(hash_files=True, **settings).fit(files)
+    simclr(**hashing).fit(files)
     assert counted(trainings)[0] == 0
     Path(files[3]).write_bytes(Path(files[4]).read_bytes())
-    simclr(hash_files=True, **settings).fit(files)
+    simclr(**hashing).fit(files)
     assert counted(trainings)[0] == 1
 
 
@@ -512,9 +513,10 @@ def interrupted(method, X, at, memory, **settings):
     with pytest.raises(KeyboardInterrupt):
         model.fit(X)
     assert not hasattr(model, "encoder_")
-    assert list(Path(memory).rglob("checkpoint.safetensors"))
+    folder = Path(getattr(memory, "path", memory))
+    assert list(folder.rglob("checkpoint.safetensors"))
     model.set_params(callbacks=[interrupt(None)]).fit(X)
-    assert not list(Path(memory).rglob("checkpoint.safetensors"))
+    assert not list(folder.rglob("checkpoint.safetensors"))
     return model
 
 
@@ -533,17 +535,19 @@ def test_an_interrupted_fit_goes_on(method, kind, minutes, images, tmp_path):
     if not takes(method, kind, memory=tmp_path):
         return
     X = images if kind == "image" else images.reshape(200, -1)
-    settings = {"max_epochs": 3, "batch_size": 40, "checkpoint_minutes": minutes}
+    settings = {"max_epochs": 3, "batch_size": 40}
     straight = shrunk(method, **settings).fit(X)
-    model = interrupted(method, X, 9, tmp_path, **settings)
+    memory = FitCache(tmp_path, checkpoint_minutes=minutes)
+    model = interrupted(method, X, 9, memory, **settings)
     assert STEPS.n == (7 if minutes == 0 else 10)  # of 15
     assert_same_end(model, straight, X)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_of_interrupted_fits(name, images, tmp_path):
-    settings = {"max_epochs": 3, "batch_size": 40, "checkpoint_minutes": 0} | SETTINGS[name]
-    model = interrupted(SimCLRTransformer, images, 7, tmp_path, **settings)
+    settings = {"max_epochs": 3, "batch_size": 40} | SETTINGS[name]
+    memory = FitCache(tmp_path, checkpoint_minutes=0)
+    model = interrupted(SimCLRTransformer, images, 7, memory, **settings)
     assert_same_end(model, simclr(**settings).fit(images), images)
 
 
@@ -575,9 +579,9 @@ def test_files_of_interrupted_fits(files, photos, tmp_path):
         "max_epochs": 3,
         "batch_size": 10,
         "input": Images(size=16),
-        "checkpoint_minutes": 0,
     }
-    model = interrupted(SimCLRTransformer, files, 6, tmp_path / "kept", **settings)
+    memory = FitCache(tmp_path / "fits", checkpoint_minutes=0)
+    model = interrupted(SimCLRTransformer, files, 6, memory, **settings)
     assert_same_end(model, simclr(**settings).fit(files), files)
 
 
@@ -758,7 +762,9 @@ def fit_and_save(memory, path, settings):
 
     torch.set_num_threads(1)
     with warnings.catch_warnings(action="error"):
-        model = KILLED[settings[0]](memory=memory, random_state=0, **settings[1])
+        method, minutes, settings = settings
+        memory = memory and FitCache(memory, checkpoint_minutes=minutes)
+        model = KILLED[method](memory=memory, random_state=0, **settings)
         model.fit(digits()[0][:400])
     model.save(path + ".part")
     os.replace(path + ".part", path)
@@ -770,7 +776,7 @@ KILLED = {"simclr": SimCLRTransformer, "deepcluster": DeepClusterEstimator}
 def kill_until_done(folder, n_kills, settings, rng):
     """Kill fits at random moments, each going on where the last was; return files of weights."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["test_memory", "torchvision", "skorch"])
+    context.set_forkserver_preload(["persistence.test_fit_cache", "torchvision", "skorch"])
 
     def started(memory, path):
         process = context.Process(target=fit_and_save, args=(memory, str(path), settings))
@@ -808,16 +814,16 @@ def assert_killed_fits_are_the_same(folder, n_kills, settings, seed=0):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", KILLED)
 def test_a_killed_fit_goes_on(method, tmp_path):
-    settings = {"max_epochs": 6, "batch_size": 40, "checkpoint_minutes": 0}
-    assert_killed_fits_are_the_same(tmp_path, 3, (method, settings))
+    settings = {"max_epochs": 6, "batch_size": 40}
+    assert_killed_fits_are_the_same(tmp_path, 3, (method, 0, settings))
 
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("minutes", [0, 10])
 def test_a_fit_killed_fifty_times_goes_on(minutes, tmp_path):
-    settings = {"max_epochs": 12, "batch_size": 40, "checkpoint_minutes": minutes}
-    assert_killed_fits_are_the_same(tmp_path, 50, ("simclr", settings))
+    settings = {"max_epochs": 12, "batch_size": 40}
+    assert_killed_fits_are_the_same(tmp_path, 50, ("simclr", minutes, settings))
 
 
 @pytest.mark.slow
@@ -825,7 +831,7 @@ def test_one_who_waits_goes_on_with_the_fit_of_one_who_was_killed(tmp_path, trai
     context = multiprocessing.get_context("forkserver")
     path, n_epochs = str(tmp_path / "model.safetensors"), 40
     settings = {"max_epochs": n_epochs, "batch_size": 40, "callbacks": [trainings]}
-    given = str(tmp_path / "kept"), path, ("simclr", settings)
+    given = str(tmp_path / "kept"), path, ("simclr", 10, settings)
     owner, waiting = (context.Process(target=fit_and_save, args=given) for _ in range(2))
     owner.start()
     while not list(tmp_path.rglob("checkpoint.safetensors")):
@@ -1022,13 +1028,14 @@ def test_others_may_clear_the_folder_at_any_time(images, tmp_path):
             memory.reduce_size(bytes_limit=0)
             time.sleep(0.002)
 
-    settings = {"max_epochs": 8, "batch_size": 20, "checkpoint_minutes": 0}
+    settings = {"max_epochs": 8, "batch_size": 20}
     straight = simclr(**settings).fit(images[:40])
     clearing = threading.Thread(target=clear)
     clearing.start()
     try:
         for _ in range(5):
-            model = simclr(memory=tmp_path, **settings).fit(images[:40])
+            memory = FitCache(tmp_path, checkpoint_minutes=0)
+            model = simclr(memory=memory, **settings).fit(images[:40])
             assert_same_end(model, straight, images[:40])
     finally:
         stop.set()

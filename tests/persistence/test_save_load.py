@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 import sklearn_ssl
-from sklearn_ssl import DeepClusterEstimator, DINOTransformer, Images, SimCLRTransformer
+from sklearn_ssl import DeepClusterEstimator, Device, DINOTransformer, Images, SimCLRTransformer
 from sklearn_ssl.persistence.file_format import read_estimator
 from sklearn_ssl.views import ImageViews
 
@@ -95,8 +95,11 @@ def test_pretrained_networks_keep_their_stems(photos, path, tmp_path):
 
 
 def test_no_folder_of_another_machine_is_used(images, path):
-    loaded = saved(shrunk(SimCLRTransformer, input=Images(cache="somewhere")).fit(images), path)
-    assert loaded.cache is None
+    described = Images(cache="somewhere", channels="last")
+    device = Device("cpu", precision="bfloat16")
+    loaded = saved(shrunk(SimCLRTransformer, input=described, device=device).fit(images), path)
+    assert loaded.input == Images(channels="last")
+    assert loaded.device == Device(precision="bfloat16")
 
 
 def test_names_and_settings_that_are_no_json(path):

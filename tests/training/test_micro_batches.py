@@ -204,5 +204,5 @@ def test_where_nothing_helps_it_is_said(norm, images):
 
 
 def test_micro_batches_that_are_none_are_refused(images):
-    with pytest.raises(ValueError, match="'micro_batch_size' parameter of SimCLRTransformer"):
+    with pytest.raises(ValueError, match=r"micro_batch_size must be None or at least 1. Got 0"):
         simclr(device=Device(micro_batch_size=0)).fit(images)
