@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 
 import sklearn_ssl
 from sklearn_ssl import DeepClusterEstimator, DINOTransformer, SimCLRTransformer
+from sklearn_ssl.methods.clustering._feature_clustering import FeatureClustering
 from sklearn_ssl.methods.clustering.deepcluster import DeepClusterObjective
 from sklearn_ssl.networks.backbone import make_backbone
 from sklearn_ssl.training.clock import Clock, seconds_of
@@ -129,13 +130,13 @@ def test_epochs_and_time_together(clock):
 
 
 def test_clustering_is_in_the_time(clock, monkeypatch):
-    cluster = DeepClusterObjective.cluster
+    cluster = FeatureClustering.fit
 
     def slowly(self, *args):
         time.perf_counter.now += 5
         return cluster(self, *args)
 
-    monkeypatch.setattr(DeepClusterObjective, "cluster", slowly)
+    monkeypatch.setattr(FeatureClustering, "fit", slowly)
     model = timed(DeepClusterEstimator).fit(X)
     assert 90 <= clock.now <= 100
     assert model.history_[-1]["progress"] > 0.9
@@ -158,7 +159,7 @@ def test_an_epoch_that_goes_on_has_its_samples_again_with_their_targets(clock, m
 
     def noted(self, views, targets):
         numbers = torch.cdist(views[0].flatten(1).double(), images).argmin(dim=1)
-        assert targets.tolist() == [self.assignments[-1][i] for i in numbers]
+        assert targets.tolist() == [self.clustering.assignments[-1][i] for i in numbers]
         seen.append(numbers.numpy())
         return forward(self, views, targets)
 
@@ -225,7 +226,7 @@ def test_reading_for_memory_is_in_the_time(clock, tmp_path):
 
 
 def test_an_interrupted_fit_keeps_the_time_for_clustering(clock, tmp_path, monkeypatch):
-    cluster = DeepClusterObjective.cluster
+    cluster = FeatureClustering.fit
 
     def slowly(self, *args):
         time.perf_counter.now += 5
@@ -234,7 +235,7 @@ def test_an_interrupted_fit_keeps_the_time_for_clustering(clock, tmp_path, monke
     def interrupt():
         raise RuntimeError("interrupted")
 
-    monkeypatch.setattr(DeepClusterObjective, "cluster", slowly)
+    monkeypatch.setattr(FeatureClustering, "fit", slowly)
     settings = {"max_time": 34, "memory": tmp_path, "checkpoint_minutes": 0}
     clock.then = {5: interrupt}  # in the second epoch, which is the last one
     with pytest.raises(RuntimeError, match="interrupted"):
