@@ -182,7 +182,10 @@ def read_checkpoint(path):
 def _saved(path):
     """Return the encoder's weights of an estimator's file."""
     about = read_estimator(path)
-    tensors = {k: v for k, v in about["weights"].items() if k.startswith("encoder.")}
+    weights = about["weights"]
+    own = any(name.startswith("encoder.") for name in weights)
+    prefix = "encoder." if own else "teacher.encoder."  # if the teacher's encoder embeds
+    tensors = {k: v for k, v in weights.items() if k.startswith(prefix)}
     return Checkpoint(path, dict(_flat(tensors)), about)
 
 

@@ -271,7 +271,7 @@ def test_a_factory_that_gives_one_network_again_is_not_spoiled_by_the_trial(cloc
 def test_dino_trains_its_prototypes_in_less_than_two_epochs(clock):
     model = timed(DINOTransformer, max_time=8).fit(X)
     assert model.max_epochs_ <= 2
-    assert model._objective.frozen_until == 0.5
+    assert model._objective.freeze_until == 0.5
 
 
 def test_half_an_epoch_is_planned_as_that(clock):
@@ -329,8 +329,8 @@ def test_the_plan_is_saved(tmp_path):
     model.save(tmp_path / "saved.safetensors")
     loaded = sklearn_ssl.load(tmp_path / "saved.safetensors", views=model.views)
     assert loaded.max_epochs_ == model.max_epochs_
-    assert loaded._objective.momentum == model._objective.momentum
-    assert loaded._objective.frozen_until == model._objective.frozen_until
+    assert loaded._objective.teacher.momentum == model._objective.teacher.momentum
+    assert loaded._objective.freeze_until == model._objective.freeze_until
     np.testing.assert_array_equal(loaded.transform(X), model.transform(X))
 
 
