@@ -164,7 +164,7 @@ def test_attention_maps_add_up_and_are_of_the_teacher(photos):
         DINOTransformer, backbone="small_vit", layer="encoder.layers.encoder_layer_1"
     ).fit(photos[:20])
     np.testing.assert_array_equal(middle.attention_maps(photos[:5]).shape, (5, 4, 8, 8))
-    with pytest.raises(ValueError, match="need a vision transformer"):
+    with pytest.raises(ValueError, match="require a vision transformer"):
         shrunk(DINOTransformer).fit(photos[:20]).attention_maps(photos[:20])
 
 
