@@ -15,7 +15,7 @@ from sklearn_ssl import (
     metrics,
 )
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
+from sklearn_ssl.views import CombinedViews, ImageViews, MultiCrop, RowViews
 
 each_method = pytest.mark.parametrize("method", METHODS)
 
@@ -25,10 +25,11 @@ def documented(section):
 
 
 PROBES = [KNNProbe, LinearProbe]
+VIEWS = [CombinedViews, ImageViews, MultiCrop, RowViews]
 OTHERS = [EncoderTransformer, PatchKMeansTransformer]
 
 
-@pytest.mark.parametrize("cls", [*METHODS, *OTHERS, *PROBES, CombinedViews, ImageViews, RowViews])
+@pytest.mark.parametrize("cls", [*METHODS, *OTHERS, *PROBES, *VIEWS])
 def test_parameters_match_the_signature(cls):
     doc = ClassDoc(cls)
     assert sorted(documented(doc["Parameters"])) == sorted(inspect.signature(cls).parameters)

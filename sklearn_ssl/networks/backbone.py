@@ -1,4 +1,4 @@
-"""Backbones by name, function or module, with or without weights."""
+"""Backbones from a name, a function or a module, with or without weights."""
 
 import copy
 import difflib
@@ -11,10 +11,8 @@ from sklearn_ssl.networks.checkpoints import find_checkpoint
 from sklearn_ssl.networks.small import SMALL, mlp
 from sklearn_ssl.networks.torchvision import torchvision_model
 
-# First parameters of functions that build a network, but not from the shape of its samples.
+# Names of first parameters of functions that build a network from something else than a shape.
 NOT_SHAPES = {"weights", "pretrained", "progress", "num_classes", "n_classes", "classes", "name"}
-
-
 NOT_SHAPES |= {"model_name", "model", "channels", "in_channels", "in_chans", "checkpoint", "config"}
 
 
@@ -22,17 +20,15 @@ def make_backbone(backbone, in_shape, *, weights=None, published=False):
     """Build the backbone for samples of shape (c, h, w) or (n_features,).
 
     ``backbone`` is a name, a factory ``callable(in_shape)``, or a module, which is copied.
-    ``published`` keeps torchvision's networks as pretrained weights need them, for small images
-    too.
+    ``published`` builds torchvision's networks with the published stem, also for small images.
     """
     return built_backbone(backbone, in_shape, weights, published)[0]
 
 
 def built_backbone(backbone, in_shape, weights, published):
-    """Return a backbone, what its weights' images were normalized with, and its stem's kind.
+    """Return a backbone, normalization constants of its weights, and whether its stem is published.
 
-    The constants (mean, std) are None where they are not known. The last is whether the stem is as
-    published.
+    The constants (mean, std) are None if unknown.
     """
     backbone = named(backbone)
     if isinstance(backbone, nn.Module):
@@ -54,9 +50,9 @@ def built_backbone(backbone, in_shape, weights, published):
 
 
 def named(backbone):
-    """Return the name of a torchvision model for the function that builds it, else what is given.
+    """Return the name of a torchvision model for the function that builds it, else the argument.
 
-    Called with the shape of a sample, these functions would take it for weights.
+    The first parameter of these functions is ``weights``, not the shape of a sample.
     """
     name = getattr(backbone, "__name__", None)
     if isinstance(backbone, str | nn.Module) or not isinstance(name, str):
@@ -68,16 +64,16 @@ def named(backbone):
 
 
 def _from_factory(factory, in_shape):
-    """Call a factory with the shape of a sample; return the module that it makes."""
+    """Return the module that a factory builds for the shape of a sample."""
     name = getattr(factory, "__name__", repr(factory))
     if not _takes_shape(factory):
         is_class = isinstance(factory, type) and issubclass(factory, nn.Module)
         raise TypeError(
             (
-                f"backbone={name} is a class. Give an object, backbone={name}()"
+                f"backbone={name} is a class. Pass an instance, backbone={name}()"
                 if is_class
                 else f"backbone={name} is a function that does not take the shape of a sample as "
-                "its one argument. Give the module that it returns"
+                "its only argument. Pass the module that it returns"
             )
             + ", or a function of the shape, (channels, height, width) or (n_features,): "
             f"backbone=lambda shape: {'...' if name == '<lambda>' else name + '(...)'}."
@@ -96,10 +92,10 @@ def _from_factory(factory, in_shape):
 
 
 def _takes_shape(factory):
-    """Tell from its signature whether a callable takes the shape of a sample."""
+    """Return whether the signature of a callable accepts the shape of a sample."""
     try:
         parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):  # not known
+    except (TypeError, ValueError):  # no signature
         return True
     given = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = [p for p in parameters if p.default is p.empty and "VAR" not in p.kind.name]
@@ -111,7 +107,7 @@ def _takes_shape(factory):
 
 
 def _check_name(name, in_shape):
-    """Raise where there is no backbone of a name, or it does not take samples of a shape."""
+    """Raise if a backbone name is unknown or does not support samples of a shape."""
     from torchvision import models
 
     known = [*models.list_models(module=models), *SMALL]
@@ -119,16 +115,16 @@ def _check_name(name, in_shape):
         near = difflib.get_close_matches(name.lower(), [*known, "mlp", "auto"], n=4, cutoff=0.4)
         raise ValueError(
             f"backbone={name!r} is unknown."
-            + (f" Near names: {', '.join(near)}." if near else "")
-            + f' Give "auto", one of {", ".join(SMALL)}, mlp, or a torchvision model\'s name.'
+            + (f" Similar names: {', '.join(near)}." if near else "")
+            + f' Choose "auto", one of {", ".join(SMALL)}, mlp, or the name of a torchvision model.'
         )
     if len(in_shape) == 1:
         raise ValueError(
-            f"backbone={name!r} takes images, but X holds rows of {in_shape[0]} features. Set "
-            'input=Images(shape=...) if they are flattened images, else use backbone="mlp".'
+            f"backbone={name!r} requires images, but X has shape (n_samples, {in_shape[0]}). Set "
+            'input=Images(shape=...) for flattened images, or backbone="mlp" for tabular data.'
         )
     if "vit" in name and in_shape[1] != in_shape[2]:
         raise ValueError(
-            f"backbone={name!r} needs square images, X holds images of {in_shape[1]} x "
+            f"backbone={name!r} requires square images, but X has images of {in_shape[1]} x "
             f"{in_shape[2]} pixels. Crop them, or choose a convolutional backbone."
         )

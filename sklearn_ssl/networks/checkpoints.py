@@ -1,4 +1,4 @@
-"""Weights from files: what a file holds, under which names, and whether it fits a network."""
+"""Checkpoints: read weights from files, and match their names to a network."""
 
 import math
 import os
@@ -12,13 +12,13 @@ from safetensors import safe_open
 
 from sklearn_ssl.persistence.file_format import read_estimator
 
-# Of several networks of a file, the one that its authors evaluate: teachers and averaged weights of
-# DINO and timm first, momentum encoders of MoCo and BYOL last.
+# If a file contains several networks, use the one that its authors evaluate: teachers and averaged
+# weights of DINO and timm first, momentum encoders of MoCo and BYOL last.
 FIRST, LAST = {"teacher", "ema"}, {"student", "k", "momentum", "target"}
-# Names that others use, and torchvision's in their place.
+# Patterns of other libraries' names, and torchvision's names.
 WRAPPED = ((r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.", ""),)
 DENSENET = ((r"\b(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2."),)
-VISION_TRANSFORMER = (  # timm's, which DINO and MAE share
+VISION_TRANSFORMER = (  # timm, DINO and MAE
     (r"\bcls_token$", "class_token"),
     (r"\bpos_embed$", "encoder.pos_embedding"),
     (r"\bpatch_embed\.proj\.", "conv_proj."),
@@ -30,30 +30,32 @@ VISION_TRANSFORMER = (  # timm's, which DINO and MAE share
     (r"\bmlp\.(?:fc2|linear_2)\.", "mlp.3."),
     (r"(^|\.)norm\.(weight|bias)$", r"\1encoder.ln.\2"),
 )
-HINT = "Give a file of weights, as torch.save(network.state_dict(), path) or safetensors write it."
+HINT = (
+    "Pass a file of weights, as written by torch.save(network.state_dict(), path) or safetensors."
+)
 MANY = 4  # names in an error
 
 
 @dataclass
 class Checkpoint:
-    """The tensors of a file, those of nested dicts with names that are joined by dots."""
+    """Tensors of a file; names of nested dicts are joined by dots."""
 
     path: object
     tensors: dict
     saved: dict = field(default_factory=dict)  # class and fitted attributes of an estimator
 
     def match(self, model, classifier=None):
-        """Find the weights of a model, whose ``classifier`` may be missing or another one."""
+        """Find the weights of a model, whose ``classifier`` may be missing or different."""
         return Match(self, model, classifier)
 
 
 class Match:
-    """The weights of a model that a checkpoint holds, whatever prefix their names have there."""
+    """The weights of a model in a checkpoint, under any prefix."""
 
     def __init__(self, checkpoint, model, classifier):
         self.checkpoint, self.model = checkpoint, model
         own = model.state_dict()
-        # A counter, which only batch norms without momentum use, and old files have not.
+        # Only used by batch norms without momentum, and missing in old files.
         counters = {name for name in own if name.endswith("num_batches_tracked")}
 
         def is_classifier(name):
@@ -78,27 +80,27 @@ class Match:
         }
         beside = [k for k in under if k not in own]
         parts = {name.split(".")[0] for name in self.needed}
-        # Of a deeper network; a head, or what training needed, has a name of its own.
+        # Weights of a deeper network; heads and training state have other names.
         self.deeper = [k for k in beside if k.split(".")[0] in parts and not is_classifier(k)]
         self.n_fit = len(self.needed) - len(self.missing) - len(self.misshapen)
         self.fits = not (self.missing or self.misshapen or self.deeper)
         self.is_exact = self.fits and not beside
 
     def load(self):
-        """Give the model the weights; raise where they do not fit."""
+        """Load the weights into the model; raise if they do not fit."""
         if not self.fits:
             raise ValueError(self._misfit())
         broken = [k for k, v in self.state.items() if not v.isfinite().all()]
         if broken:
             raise ValueError(
-                f"weights={str(self.checkpoint.path)!r} hold NaN or infinite values, in "
+                f"weights={str(self.checkpoint.path)!r} contain NaN or infinite values, in "
                 f"{len(broken)} tensors such as {broken[0]!r}. Their training diverged, or the "
                 "file is damaged: use an earlier checkpoint."
             )
         self.model.load_state_dict(self.model.state_dict() | self.state)
 
     def constants(self):
-        """Return means and deviations of the channels that an encoder of ours was trained with."""
+        """Return the channel means and standard deviations of an encoder of this package."""
         place, backbone, _ = self.prefix.rpartition("backbone.")
         found = [self.tensors.get(f"{place}{name}") for name in ("mean", "std")]
         if not backbone or any(v is None or v.ndim != 3 or v.shape[1:] != (1, 1) for v in found):
@@ -113,7 +115,7 @@ class Match:
         )
         if not self.n_fit:
             text += (
-                f". The file holds {len(names)} tensors, named {_some(names)}; the backbone "
+                f". The file contains {len(names)} tensors, named {_some(names)}; the backbone "
                 f"expects {_some(self.needed)}"
             )
         else:
@@ -143,10 +145,10 @@ class Match:
 
 
 def read_checkpoint(path):
-    """Read the tensors of a file: of torch.save, of safetensors, or of ``save``."""
+    """Read the tensors of a file written by torch.save, safetensors, or ``save``."""
     name = f"weights={os.fspath(path)!r}"
     if os.path.isdir(path):
-        raise ValueError(f"{name} is a folder. Give the file in it that holds the weights.")
+        raise ValueError(f"{name} is a folder. Pass the file in it that contains the weights.")
     with open(path, "rb") as file:
         head = file.read(16)
     if not head:
@@ -159,15 +161,15 @@ def read_checkpoint(path):
                 if "sklearn_ssl" not in (file.metadata() or {}):
                     return Checkpoint(path, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
             return _saved(path)
-        with open(path, "rb") as file:  # of a path, torch believes the suffix
+        with open(path, "rb") as file:  # given a path, torch.load trusts the suffix
             found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         if held := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise ValueError(
-                f"{name} holds Python objects ({held[1]}) besides tensors. Reading them could run "
-                "code of the file, so it is refused. Where you trust its author, write the weights "
-                "alone to another file, once: torch.save(torch.load(path, weights_only=False)["
-                "'state_dict'], other_path), or the key under which they are."
+                f"{name} contains Python objects ({held[1]}) besides tensors. Reading them could "
+                "run code from the file, so it is refused. If you trust its author, write only the "
+                "weights to another file: torch.save(torch.load(path, weights_only=False)["
+                "'state_dict'], other_path), or another key."
             ) from error
         raise ValueError(
             f"{name} cannot be read: it is damaged, truncated, or not a file of weights. {HINT}"
@@ -175,19 +177,22 @@ def read_checkpoint(path):
     tensors = dict(_flat(found))
     if not tensors:
         holds = _some(found) if isinstance(found, dict) else f"a {type(found).__name__}"
-        raise ValueError(f"{name} holds no named tensors, but {holds or 'nothing'}. {HINT}")
+        raise ValueError(f"{name} contains no named tensors, but {holds or 'nothing'}. {HINT}")
     return Checkpoint(path, tensors)
 
 
 def _saved(path):
     """Return the encoder's weights of an estimator's file."""
     about = read_estimator(path)
-    tensors = {k: v for k, v in about["weights"].items() if k.startswith("encoder.")}
+    weights = about["weights"]
+    own = any(name.startswith("encoder.") for name in weights)
+    prefix = "encoder." if own else "teacher.encoder."  # if the teacher's encoder embeds
+    tensors = {k: v for k, v in weights.items() if k.startswith(prefix)}
     return Checkpoint(path, dict(_flat(tensors)), about)
 
 
 def _other_kind(path, head):
-    """Return what a file is that is not of weights, None where it may be."""
+    """Return the kind of a file that cannot contain weights, else None."""
     if head.startswith(b"\x89HDF"):
         return "an HDF5 file, as Keras writes them"
     if head.startswith(b"PK"):
@@ -203,7 +208,7 @@ def _other_kind(path, head):
         return None
     if str(path).lower().endswith(".onnx"):
         return "an ONNX file"
-    return "no file of weights"
+    return "not a file of weights"
 
 
 def _flat(value, name=""):
@@ -217,7 +222,7 @@ def _flat(value, name=""):
 
 
 def _renamed(name, model):
-    """Return a tensor's name as torchvision has it."""
+    """Return torchvision's name of a tensor."""
     from torchvision.models import DenseNet, VisionTransformer
 
     rules = WRAPPED
@@ -255,8 +260,8 @@ def _prefix(tensors, shapes, path):
             if best + k in tensors and other + k in tensors
         ):
             raise ValueError(
-                f"weights={str(path)!r} hold several networks that fit the backbone, under "
-                f"{best!r} and {other!r}. Write one of them to a file of its own."
+                f"weights={str(path)!r} contain several networks that fit the backbone, under "
+                f"{best!r} and {other!r}. Write one of them to a separate file."
             )
     return best
 
@@ -274,14 +279,14 @@ def _resize_positions(tensors, own):
 
 
 def _some(names, quoted=True):
-    """Return some names as text."""
+    """Return the first names as text."""
     names = [repr(name) if quoted else name for name in names]
     more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
     return ", ".join(names[:MANY]) + more
 
 
 def find_checkpoint(weights, names=()):
-    """Read weights from a file; ``names`` are those of the backbone's pretrained weights."""
+    """Read weights from a file; ``names`` are the backbone's pretrained weights, for the error."""
     if not os.path.exists(weights):
         have = f"of this backbone, {', '.join(map(repr, names))}" if names else ""
         raise ValueError(

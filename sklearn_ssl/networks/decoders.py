@@ -1,4 +1,4 @@
-"""Decoders: images from maps or tokens of an encoder."""
+"""Decoders: reconstruct images from feature maps or tokens."""
 
 import math
 
@@ -8,9 +8,9 @@ from torch.nn.functional import interpolate
 
 
 class Decoder(nn.Module):
-    """Make images of a map: convolutions, each after the sides are doubled by repetition.
+    """Reconstruct images from a feature map by nearest-neighbor upsampling and convolutions.
 
-    Nothing of the image passes by the map, as what could be copied need not be understood.
+    There are no skip connections, through which the network could copy the image.
     """
 
     def __init__(self, map_shape, image_shape, width=64):
@@ -24,7 +24,7 @@ class Decoder(nn.Module):
         self.last = nn.Conv2d(width, image_shape[0], 3, padding=1)
 
     def forward(self, maps, sides):
-        """Return images of these sides, (n, c, *sides), of any values."""
+        """Return images of a size, (n, c, *sides), with unbounded values."""
         images = self.last(self.layers(maps))
         if images.shape[2:] == sides:
             return images
@@ -32,18 +32,18 @@ class Decoder(nn.Module):
 
 
 def _convolution(n_in, n_out, kernel):
-    """Layers: a convolution with batch norm and ReLU."""
+    """Return a convolution, batch norm and ReLU."""
     convolution = nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2, bias=False)
     return [convolution, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
 
 
 class PatchDecoder(nn.Module):
-    """A narrow transformer that tells the values of all patches from the tokens of some."""
+    """Narrow transformer that predicts the values of all patches from the visible tokens."""
 
     def __init__(self, n_features, width, depth, n_values):
         super().__init__()
         self.embed = nn.Linear(n_features, width)
-        self.mask = nn.Parameter(0.02 * torch.randn(width))  # in place of each token that is not
+        self.mask = nn.Parameter(0.02 * torch.randn(width))  # replaces masked tokens
         n_heads = math.gcd(width, max(1, width // 32))
         blocks = [
             nn.TransformerEncoderLayer(
@@ -62,13 +62,15 @@ class PatchDecoder(nn.Module):
         n, t = order.shape
         others, seen = self.embed(tokens).split([tokens.shape[1] - n_seen, n_seen], dim=1)
         patches = torch.cat([seen, self.mask.to(seen).expand(n, t - n_seen, -1)], dim=1)
-        places = order.argsort(dim=1)[:, :, None].expand_as(patches)  # of each patch in the order
+        places = order.argsort(dim=1)[:, :, None].expand_as(
+            patches
+        )  # rank of each patch in the order
         patches = patches.gather(1, places) + positions(grid, patches)
         return self.last(self.blocks(torch.cat([others, patches], dim=1))[:, -t:])
 
 
 def positions(grid, like):
-    """Return sines and cosines that tell the places of a grid of patches, (t, width)."""
+    """Return sine-cosine position embeddings of a grid of patches, (t, width)."""
     width = like.shape[2]
     n = math.ceil(width / 4)
     frequencies = 10000.0 ** (-torch.arange(n, device=like.device, dtype=torch.float64) / n)

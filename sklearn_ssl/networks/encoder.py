@@ -1,4 +1,4 @@
-"""Encoders by name, by factory or as given: the network that turns a sample into features."""
+"""Encoders: normalization, backbone, and pooling to one feature vector per sample."""
 
 import contextlib
 import dataclasses
@@ -14,61 +14,60 @@ from torch import nn
 from sklearn_ssl.networks.backbone import built_backbone
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of the channels
-# Entries of dicts and of outputs like them that are taken as the output of a backbone. Poolers come
-# last: many networks have one that was never trained.
+# Entries of dicts and similar outputs that are used as features, in this order. Poolers are last,
+# since many networks have an untrained one.
 OUTPUTS = "last_hidden_state", "features", "pooler_output"
 MUST_RETURN = (
-    "The backbone must return a vector, a map or tokens for each sample: a floating-point tensor "
+    "The backbone must return a vector, a map or tokens per sample: a floating-point tensor "
     "of shape (n, d), (n, d, height, width) or (n, tokens, d)."
 )
-# Threads may share a fitted encoder, and the place where it keeps its map.
+# Threads may share a fitted encoder and the attribute that stores its map.
 _one_at_a_time = threading.RLock()
 
 
 class Encoder(nn.Module):
-    """Normalise samples, run the backbone, pool what it returns to one vector a sample.
+    """Normalize samples, apply the backbone, and pool its output to one vector per sample.
 
-    Takes images of shape (n, c, h, w) with values in [0, 1], or standardised rows of shape
-    (n, n_features); gives float tensors of shape (n, n_features_out).
+    The input is images of shape (n, c, h, w) with values in [0, 1], or standardized tabular data of
+    shape (n, n_features); the output is a float tensor of shape (n, n_features_out).
     """
 
     def __init__(self, backbone, mean, std, in_shape=None):
         super().__init__()
         self.backbone = backbone
-        self.in_shape = in_shape  # that of the samples that it was made for
-        self.published = None  # whether the stem of torchvision's model is as published
-        self.seen_as = None  # a function of samples, whose result is normalised in their place
-        self.map_hook = None  # the map, of whose layer ``find_map`` learns the name
-        self.reads_map = False  # whether features are the map's mean, which ``find_map`` decides
+        self.in_shape = in_shape  # shape of a sample
+        self.published = None  # whether a torchvision model has its published stem
+        self.seen_as = None  # function applied to samples before normalization
+        self.map_hook = None  # stores the map of the layer found by ``find_map``
+        self.reads_map = False  # whether features are the map's mean, set by ``find_map``
         shape = (-1, 1, 1) if len(mean) else (0,)
-        # On the CPU, whatever the process's default device is.
+        # On the CPU, independent of the default device.
         for name, value in {"mean": mean, "std": std}.items():
             value = torch.as_tensor(value, dtype=torch.float32, device="cpu")
             self.register_buffer(name, value.reshape(shape))
 
     @property
     def patch_size(self):
-        """Side of the patches that ``keep`` counts; None if the backbone has no ``tokens``."""
+        """Side of the patches that ``keep`` indexes; None if the backbone has no ``tokens``."""
         return self.backbone.patch_size if hasattr(self.backbone, "tokens") else None
 
     def forward(self, samples, dense=False, keep=None):
-        """Return the features of a batch; if ``dense``, also the map that they are made of.
+        """Return the features of a batch; if ``dense``, also the map that they are pooled from.
 
-        With ``keep``, the numbers (n, k) of the patches that the network sees, return its tokens,
-        those of the patches last.
+        With ``keep``, indices (n, k) of visible patches, return the tokens, those of patches last.
         """
         if self.seen_as is not None:
             samples = self.seen_as(samples)
         if self.mean.numel():
-            # In one pass, with constants as large as an image and in its order in memory: to
-            # repeat those of the channels for each pixel takes more than twice as long.
+            # One pass with constants of an image's shape and memory format takes less than half
+            # the time of broadcasting those of the channels.
             image = torch.zeros_like(samples[:1])
             samples = torch.addcmul(image - self.mean / self.std, samples, image + 1 / self.std)
         if keep is not None:
             return self.backbone.tokens(samples, keep)
         if not dense and not self.reads_map:
             return _pooled(self._output(samples))
-        # All of it runs, not the part up to the map: what follows learns its statistics.
+        # All layers run: those after the map update their statistics.
         with contextlib.nullcontext() if self.training else _one_at_a_time:
             self.map_hook.wanted = True
             try:
@@ -79,7 +78,7 @@ class Encoder(nn.Module):
         return (features, as_map(maps)) if dense else features
 
     def _output(self, samples):
-        """Return the tensor that the backbone gives for normalised samples."""
+        """Return the tensor that the backbone returns for normalized samples."""
         features = output_of(self.backbone(samples))
         if features.dtype != samples.dtype:
             narrow = torch.is_autocast_enabled(features.device.type)
@@ -88,17 +87,17 @@ class Encoder(nn.Module):
         return features
 
     def find_map(self):
-        """Find the last map, or tokens, that the backbone makes; return its shape, (d, h, w).
+        """Find the last map, or tokens, of the backbone; return its shape, (d, h, w).
 
-        Features are the map's mean then if a decoder of it would leave them as they are: where
-        layers with weights follow, and of tokens, of which one may be all that is read.
+        Features become the map's mean if they would not be trained by a decoder of the map: if
+        layers with weights follow it, or for tokens, of which only one may be used.
         """
         images, found, hooks = torch.zeros(2, *self.in_shape, device="cpu"), {}, []
         self.reads_map = False
         for name, module in self.backbone.named_modules():
 
             def keep(module, given, result, name=name):
-                found.pop(name, None)  # the last one last
+                found.pop(name, None)  # ordered by the last call
                 found[name] = result
 
             hooks.append(module.register_forward_hook(keep))
@@ -115,30 +114,30 @@ class Encoder(nn.Module):
         }
         if not maps:
             raise ValueError(
-                "This method needs a backbone that makes a map of an image, such as "
-                '"small_convnet" or "resnet18", or tokens, such as "small_vit". No layer of this '
-                "one gives any."
+                "This method needs a backbone that makes a map, such as "
+                '"small_convnet" or "resnet18", or with tokens, such as "small_vit". No layer of '
+                "this one returns either."
             )
         name, map_ = maps.popitem()
         weights = [weight for weight in self.backbone.parameters() if weight.requires_grad]
         follow = _reached(features, weights) - _reached(map_, weights)
         self.reads_map = map_.ndim == 3 or bool(follow)
-        if self.map_hook is None:  # else it goes on from an encoder that had found it
+        if self.map_hook is None:  # else it is a copy of an encoder that has one
             self.map_hook = OutputHook(name)
             layers[name].register_forward_hook(self.map_hook)
         return as_map(map_).shape[1:]
 
 
 class OutputHook:
-    """A hook that keeps what a layer gives, where it is wanted."""
+    """Forward hook that stores the output of a layer while ``wanted``."""
 
-    changes_nothing = True  # so that networks that have it are folded
+    changes_nothing = True  # read by ``folded``
 
     def __init__(self, layer):
         self.layer, self.wanted, self.result = layer, False, None
 
     def __call__(self, module, given, result):
-        """Keep the result."""
+        """Store the output."""
         if self.wanted:
             self.result = result
 
@@ -152,9 +151,9 @@ def _reached(result, weights):
 
 
 def is_map(tensor, side):
-    """Tell whether a tensor is maps of more than one place, or tokens of a square grid.
+    """Return whether a tensor is maps of more than one position, or tokens of a square grid.
 
-    Sides longer than the image's are channels that come last.
+    A last dimension larger than the image's side is taken for channels.
     """
     if not isinstance(tensor, torch.Tensor) or tensor.ndim not in (3, 4):
         return False
@@ -164,13 +163,13 @@ def is_map(tensor, side):
 
 
 def n_patches(tokens):
-    """Return how many of the tokens (n, t, d) are of patches, where one may be the class token."""
+    """Return the number of patches among tokens (n, t, d), of which one may be the class token."""
     t = tokens.shape[1]
     return t - 1 if math.isqrt(t - 1) ** 2 == t - 1 else t
 
 
 def as_map(features):
-    """Return maps as they are, and tokens (n, t, d) as a map (n, d, h, w), without class token."""
+    """Return maps unchanged, and tokens (n, t, d) as a map (n, d, h, w) without class token."""
     if features.ndim == 4:
         return features
     n = n_patches(features)
@@ -178,14 +177,14 @@ def as_map(features):
 
 
 class UnfitOutput(ValueError):  # noqa: N818
-    """Raised for what a backbone returns that is no features."""
+    """Raised if the output of a backbone cannot be used as features."""
 
 
 def output_of(result):
-    """Return the tensor in what a backbone returns.
+    """Return the features in the output of a backbone.
 
-    That is the first entry of a tuple or list, and of a dict, dataclass or ModelOutput the one of
-    ``OUTPUTS`` that it has first, or its only tensor.
+    They are the first entry of a tuple or list; of a dict, dataclass or ModelOutput the first of
+    ``OUTPUTS``, or the only tensor.
     """
     got = result
     if isinstance(result, tuple) and hasattr(result, "_asdict"):
@@ -200,7 +199,7 @@ def output_of(result):
         if not names or (names[0] not in OUTPUTS and len(tensors) > 1):
             raise UnfitOutput(
                 f"{MUST_RETURN} It returned a {type(got).__name__} with the entries "
-                f"{', '.join(map(repr, result))}, of which none is {' or '.join(OUTPUTS)}. Wrap it "
+                f"{', '.join(map(repr, result))}, but none of {' or '.join(OUTPUTS)}. Wrap it "
                 "in a module that returns one of them."
             )
         result = tensors[names[0]]
@@ -215,7 +214,7 @@ def output_of(result):
 
 
 def _pooled(features):
-    """Return what a backbone gives as one vector a sample."""
+    """Return the output of a backbone as one vector per sample."""
     if features.ndim == 4:  # a map (n, d, h, w)
         return features.mean(dim=(2, 3))
     return features.mean(dim=1) if features.ndim == 3 else features  # tokens (n, t, d)
@@ -226,8 +225,8 @@ def make_encoder(
 ):
     """Build an encoder for samples of a shape (c, h, w) or (n_features,).
 
-    ``mean`` and ``std`` are those of the samples, ``normalization`` says what to take instead, as
-    in ``Images``.
+    ``mean`` and ``std`` are those of the samples; ``normalization``, as in ``Images``, replaces
+    them.
     """
     model, constants, published = built_backbone(backbone, in_shape, weights, published)
     if not isinstance(normalization, str):
@@ -243,9 +242,9 @@ def make_encoder(
 
 
 def _for_channels(values, n_channels, given):
-    """Return a constant for each channel; of other channels than published, the mean over colors.
+    """Return one constant per channel, their mean for another number of channels.
 
-    So an image of equal channels gives what gray in RGB gives. Raise where the user gave others.
+    So an image of equal channels has the features of gray in RGB. Constants of the user must match.
     """
     values = np.atleast_1d(np.asarray(values, np.float64))
     if given and len(values) not in (1, n_channels):
@@ -257,9 +256,9 @@ def _for_channels(values, n_channels, given):
 
 
 def count_features(encoder, in_shape, of="X or its views"):
-    """Return how many features an encoder gives for samples of a shape; raise where it fails.
+    """Return the number of features for samples of a shape; raise if the encoder fails.
 
-    The error says what has this shape.
+    ``of`` names the data of this shape in the error.
     """
     shape = (2, *in_shape)
     samples = torch.linspace(0, 1, math.prod(shape), device="cpu").reshape(shape)
@@ -271,24 +270,24 @@ def count_features(encoder, in_shape, of="X or its views"):
     except Exception as error:
         raise ValueError(
             f"The backbone fails on samples of shape {tuple(in_shape)}, (channels, height, width) "
-            f"or (features,), such as {of} have. Choose one that takes this shape, or resize the "
-            "images."
+            f"or (features,), such as {of} have. Choose one that supports this shape, or resize "
+            "the images."
         ) from error
     if features.ndim != 2 or len(features) != 2:
         raise UnfitOutput(
-            f"{MUST_RETURN} For 2 samples of shape {tuple(in_shape)} it gave "
+            f"{MUST_RETURN} For 2 samples of shape {tuple(in_shape)} it returned "
             f"{tuple(features.shape)} after pooling."
         )
     if not features.isfinite().all():
         raise UnfitOutput(
             f"The backbone returns NaN or infinite values for samples of shape {tuple(in_shape)} "
-            "with values from 0 to 1. Check its weights, and what its forward divides by."
+            "with values in [0, 1]. Check its weights, and divisions in its forward."
         )
     return features.shape[1]
 
 
 def encoder_at(encoder, layer):
-    """Return the encoder up to a layer, whose weights it shares; the encoder itself for None."""
+    """Return the encoder up to a layer, with shared weights; the encoder itself for None."""
     if layer is None:
         return encoder
     cut = Encoder(_cut(encoder.backbone, layer), encoder.mean, encoder.std)
@@ -297,7 +296,7 @@ def encoder_at(encoder, layer):
 
 
 def _cut(model, layer):
-    """Keep the part of the model up to a layer, and return what that layer gives."""
+    """Return the part of a model up to a layer."""
     from torchvision.models import SwinTransformer
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
@@ -305,16 +304,16 @@ def _cut(model, layer):
         _, nodes = get_graph_node_names(model)
     except Exception as error:
         raise ValueError(
-            f"layer={layer!r} needs a backbone that torch.fx can trace, and this one cannot be: "
-            "its forward branches on values. Give a backbone that ends at the layer."
+            f"layer={layer!r} needs a backbone that torch.fx can trace, but this one "
+            "branches on values in its forward. Pass a backbone that ends at the layer."
         ) from error
     names = sorted({node.rsplit(".", i)[0] for node in nodes for i in range(node.count(".") + 1)})
     if layer not in names:
         near = difflib.get_close_matches(layer.lower(), names, n=5, cutoff=0.4)
         outer = [name for name, _ in model.named_children() if name in names]
         raise ValueError(
-            f"layer={layer!r} is no layer of the backbone."
-            + (f" Near names: {', '.join(near)}." if near else "")
+            f"layer={layer!r} is not a layer of the backbone."
+            + (f" Similar names: {', '.join(near)}." if near else "")
             + f" Its outer layers are {', '.join(outer)}."
         )
     channels_last = isinstance(model, SwinTransformer) and layer.startswith(("features", "norm"))
@@ -322,13 +321,13 @@ def _cut(model, layer):
 
 
 class Cut(nn.Module):
-    """A traced model up to a layer; gives that layer's output, maps as (n, d, h, w)."""
+    """Traced model up to a layer; returns the layer's output, maps as (n, d, h, w)."""
 
     def __init__(self, model, channels_last):
         super().__init__()
         self.model, self.channels_last = model, channels_last
 
     def forward(self, samples):
-        """Return what the layer gives."""
+        """Return the output of the layer."""
         features = self.model(samples)["features"]
         return features.permute(0, 3, 1, 2) if self.channels_last else features

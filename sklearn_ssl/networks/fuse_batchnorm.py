@@ -1,4 +1,4 @@
-"""Batch norms of a trained network, folded into the convolutions before them."""
+"""Batch-norm folding: merge batch norms of a trained network into preceding convolutions."""
 
 import copy
 
@@ -11,20 +11,19 @@ NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
 
 
 def folded(network, samples):
-    """Return a network that gives the same in less time, or the network itself where it cannot.
+    """Return a copy with folded batch norms, or the network itself if that is not possible.
 
-    In evaluation mode a batch norm multiplies and adds constants, which the convolution before it
-    can do with weights of its own. The network given is not changed. ``samples`` are a few of
-    those to come; which norm follows which convolution is seen as they pass, and both networks
-    have to agree on them.
+    In evaluation mode a batch norm is an affine map, which can be merged into the weights of the
+    convolution before it. ``samples`` are a few typical inputs: a forward pass finds which norm
+    follows which convolution, and the outputs of both networks must match.
     """
     hooks = [h for m in network.modules() for h in (m._forward_hooks, m._forward_pre_hooks)]
     if any(not getattr(hook, "changes_nothing", False) for them in hooks for hook in them.values()):
-        return network  # somebody looks at its inside
+        return network  # hooks need the original modules
     try:
         with torch.inference_mode(False), torch.no_grad():
-            samples = samples.clone()  # no tensor of inference mode, which counts no changes
-            # Copies of traced modules, which ``layer`` makes, forget that they are evaluated.
+            samples = samples.clone()  # inference tensors have no version counter
+            # Copies of traced modules, from ``layer``, are in training mode.
             expected, other = network(samples), copy.deepcopy(network).eval()
             pairs = _pairs(other, samples)
             for convolution, norm in pairs:
@@ -33,13 +32,13 @@ def folded(network, samples):
                 other.set_submodule(modules[norm], nn.Identity())
             given = other(samples)
             agree = torch.allclose(expected, given, 1e-3, 1e-4 * expected.abs().max().item())
-    except Exception:  # whatever a network may do that is not foreseen here
+    except Exception:  # folding is optional, and networks are arbitrary code
         return network
     return other if pairs and agree else network
 
 
 def _pairs(network, samples):
-    """Return the convolutions whose results go into a batch norm as they are, with the norms."""
+    """Return pairs of a convolution and the batch norm that directly follows it."""
     made, taken = {}, {}
 
     def watch(module, given, result):
@@ -53,7 +52,7 @@ def _pairs(network, samples):
     network(samples)
     for hook in hooks:
         hook.remove()
-    # Compared with what it was when it came: it may have been changed in place since.
+    # Tensors are compared with their version, since they may have been changed in place.
     makers = {(id(calls[0][0]), calls[0][1]): m for m, calls in made.items() if len(calls) == 1}
     return [
         (makers[id(calls[0][0]), calls[0][1]], norm)

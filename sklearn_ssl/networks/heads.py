@@ -1,4 +1,4 @@
-"""Parts that several methods put on top of their encoder."""
+"""Projection heads, and gradient clipping."""
 
 from itertools import pairwise
 
@@ -7,10 +7,10 @@ from torch import nn
 
 
 def mlp(*widths, last_norm=False):
-    """Linear layers of these widths, batch norm and ReLU between them.
+    """Return linear layers of these widths, with batch norm and ReLU in between.
 
-    A layer that a batch norm follows has no bias, which the norm would take away again.
-    ``last_norm`` puts a batch norm behind the last layer as well.
+    Layers followed by a batch norm have no bias. ``last_norm`` adds a batch norm after the last
+    layer.
     """
     layers = []
     for i, (n_in, n_out) in enumerate(pairwise(widths), start=2):
@@ -24,7 +24,7 @@ def mlp(*widths, last_norm=False):
 
 
 def clip_each_gradient(parameters, limit):
-    """Scale down, each on its own, the gradients whose norm is above the limit."""
+    """Clip the norm of each gradient tensor separately."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     factors = torch._foreach_norm(gradients)
     torch._foreach_add_(factors, 1e-6)

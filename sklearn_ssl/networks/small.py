@@ -12,22 +12,22 @@ from sklearn_ssl.networks.torchvision import set_in_channels
 
 
 def small_convnet(in_channels, height, width, widths=(64, 128, 256)):
-    """Convolutions with batch norm and ReLU that stride early, for a processor's few cores."""
+    """Convolutions with batch norm and ReLU and early strides, for training on a CPU."""
     layers = OrderedDict()
     strides = _strides(min(height, width), len(widths))
     for i, ((n_in, n_out), stride) in enumerate(
         zip(pairwise((in_channels, *widths)), strides, strict=True), start=1
     ):
         layers[f"stage{i}"] = _convolution(n_in, n_out, stride)
-    return nn.Sequential(layers | {"pool": _standardised_pool(widths[-1])})
+    return nn.Sequential(layers | {"pool": _standardized_pool(widths[-1])})
 
 
 class SmallMultiscale(nn.Module):
-    """Stages like those of ``small_convnet``, the last two of them read, in quarters of the image.
+    """``small_convnet`` whose features are the last two maps, pooled to 2 x 2.
 
-    What a linear model can use of a map is lost where it is averaged over the whole image
-    (``benchmarks/README.md``, "How the defaults were chosen"). ``fine`` has maps of twice the
-    sides, which is slower: it is for views of half the image's sides.
+    Features pooled to 2 x 2 are better for linear models than global averages
+    (``benchmarks/README.md``, "How the defaults were chosen"). ``fine`` doubles the sides of the
+    maps, for views of half the image's sides.
     """
 
     def __init__(self, in_channels, height, width, widths=(64, 128, 256), fine=False):
@@ -36,7 +36,7 @@ class SmallMultiscale(nn.Module):
         self.stage1 = _convolution(in_channels, widths[0], max(1, first // 2) if fine else first)
         self.stage2 = _convolution(widths[0], widths[1], second)
         self.stage3 = _convolution(widths[1], widths[2], third)
-        self.pools = nn.ModuleList(_standardised_pool(n, grid=2) for n in widths[-2:])
+        self.pools = nn.ModuleList(_standardized_pool(n, grid=2) for n in widths[-2:])
 
     def forward(self, images):
         """Return the features, (n, 4 * sum(widths[-2:]))."""
@@ -46,7 +46,7 @@ class SmallMultiscale(nn.Module):
 
 
 def small_resnet(in_channels, height, width, widths=(32, 64, 128), depth=1):
-    """Residual network of basic blocks, narrow, with ``depth`` blocks in each stage."""
+    """Narrow residual network with ``depth`` basic blocks per stage."""
     from torchvision.models.resnet import BasicBlock, conv1x1
 
     stem_stride, *strides = _strides(min(height, width), len(widths))
@@ -60,11 +60,11 @@ def small_resnet(in_channels, height, width, widths=(32, 64, 128), depth=1):
         first = BasicBlock(n_in, n_out, stride, shortcut)
         rest = [BasicBlock(n_out, n_out) for _ in range(depth - 1)]
         layers[f"stage{i}"] = nn.Sequential(first, *rest)
-    return nn.Sequential(layers | {"pool": _standardised_pool(widths[-1])})
+    return nn.Sequential(layers | {"pool": _standardized_pool(widths[-1])})
 
 
 def small_vit(in_channels, height, width):
-    """Vision transformer of four blocks, 128 wide, with about 8 patches along the image's side."""
+    """Vision transformer with 4 blocks of width 128, and about 8 x 8 patches."""
     from sklearn_ssl.networks.vit import AnySizeVisionTransformer
 
     patch = max(p for p in range(1, max(2, height // 8) + 1) if height % p == 0)
@@ -75,7 +75,7 @@ def small_vit(in_channels, height, width):
 
 
 def mlp(n_features, width=256, depth=4):
-    """Fully connected layers with batch norm and ReLU, for rows."""
+    """Fully connected layers with batch norm and ReLU, for tabular data."""
     layers = []
     for n_in, n_out in pairwise((n_features, *depth * [width])):
         layers += [nn.Linear(n_in, n_out, bias=False), nn.BatchNorm1d(n_out), nn.ReLU(inplace=True)]
@@ -83,12 +83,11 @@ def mlp(n_features, width=256, depth=4):
 
 
 def _strides(side, n_layers):
-    """Strides that bring a side to 4 to 7 pixels: 2 in the last layers, the rest in the first.
+    """Return strides that reduce a side to 4 to 7 pixels: 2 in the last layers, more in the first.
 
-    Sides below 16 end at 2 to 4 pixels: on digits of 8 pixels that was faster than ending at 4,
-    with the same accuracy (``benchmarks/README.md``).
+    Sides below 16 are reduced to 2 to 4 pixels, which is faster (``benchmarks/README.md``).
     """
-    # An odd side is halved up: 28 pixels end at 4, as 32 do.
+    # Odd sides are rounded up: 28 pixels are reduced to 4, as 32 are.
     shrink = 2 ** max(0, int(math.log2(side / (3.5 if side >= 16 else 1.75))))
     strides = [1] * n_layers
     for i in reversed(range(n_layers)):
@@ -99,7 +98,7 @@ def _strides(side, n_layers):
 
 
 def _convolution(n_in, n_out, stride):
-    """Convolution with batch norm and ReLU, its kernel large enough to miss no pixel."""
+    """Return a convolution, batch norm and ReLU, with a kernel that covers every pixel."""
     kernel = max(3, 2 * stride - 1)
     return nn.Sequential(
         nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False),
@@ -108,11 +107,11 @@ def _convolution(n_in, n_out, stride):
     )
 
 
-def _standardised_pool(n_channels, grid=1):
-    """Average over parts of the map, then standardise: after a ReLU, all cosines are alike.
+def _standardized_pool(n_channels, grid=1):
+    """Return average pooling to a grid, and standardization of the features.
 
-    On Fashion-MNIST with 10 labels a class, 20 neighbours by cosine had .621 and, after the same
-    features were standardised, .708 (``benchmarks/README.md``).
+    After a ReLU, all cosine similarities are high; standardization makes neighbors more accurate
+    (``benchmarks/README.md``).
     """
     norm = nn.BatchNorm1d(n_channels * grid**2, affine=False)
     return nn.Sequential(nn.AdaptiveAvgPool2d(grid), nn.Flatten(), norm)

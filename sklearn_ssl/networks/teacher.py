@@ -1,4 +1,4 @@
-"""Momentum teachers: copies of a student whose weights follow it slowly."""
+"""Momentum (EMA) teachers: exponential moving averages of a student's weights."""
 
 import math
 
@@ -9,17 +9,17 @@ import torch
 def move_teacher(teacher, student, momentum):
     """Set the teacher's weights to momentum * teacher + (1 - momentum) * student.
 
-    Buffers stay as they are: a teacher that runs in training mode keeps the statistics of its
-    batch norms itself, and those of the student belong to other weights and other views.
+    Buffers are not changed: in training mode, the teacher collects the batch-norm statistics of its
+    own weights and views.
     """
     torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
 
 
 def teacher_momentum(start, progress):
-    """Momentum that rises from its start to 1 by half a cosine, as progress runs from 0 to 1.
+    """Return the momentum at a progress from 0 to 1, which rises to 1 by a cosine schedule.
 
-    Beyond 1, where training goes on after its planned end, it is that of the start: with a
-    momentum of 1 the teacher would never learn again.
+    Beyond 1, when training continues after its planned end, it is that of the start, since a
+    momentum of 1 would freeze the teacher.
     """
     if progress > 1 + 1e-6:
         return start
@@ -27,5 +27,5 @@ def teacher_momentum(start, progress):
 
 
 def short_run_momentum(n_steps):
-    """Momentum with which a teacher remembers a hundredth of the training, within [0.95, 0.996]."""
+    """Return a momentum that averages over a hundredth of training, within [0.95, 0.996]."""
     return min(max(1 - 100 / n_steps, 0.95), 0.996)

@@ -1,22 +1,18 @@
-"""Backbones of torchvision, without classifier, for any size and number of channels."""
+"""Torchvision backbones without classifier, for any image size and number of channels."""
 
 import torch
 from torch import nn
 
 from sklearn_ssl.networks.checkpoints import Checkpoint, find_checkpoint
 
-# Images with a shorter side up to this get a stem that keeps their resolution.
+# Up to this shorter side, the stem does not reduce the resolution.
 SMALL_SIDE = 64
-
-
 IMAGENET_CLASSES = 1000
-
-
 INCEPTIONS = "googlenet", "inception_v3"
 
 
 def torchvision_model(name, in_shape, weights, published=False):
-    """Return what ``built_backbone`` does, for a torchvision model without its classifier."""
+    """Return what ``built_backbone`` returns, for a torchvision model without classifier."""
     from torchvision import models
 
     small = min(in_shape[1:]) <= SMALL_SIDE and not published
@@ -30,7 +26,7 @@ def torchvision_model(name, in_shape, weights, published=False):
         except (OSError, RuntimeError) as error:
             raise ValueError(
                 f"weights={weights!r} of {name} could not be downloaded from {chosen.url}: "
-                f"{error}. Download the file elsewhere, and give its path."
+                f"{error}. Download the file elsewhere and set weights to its path."
             ) from error
     else:
         chosen, checkpoint = pretrained.DEFAULT, find_checkpoint(weights, pretrained.__members__)
@@ -38,7 +34,7 @@ def torchvision_model(name, in_shape, weights, published=False):
         if (small or in_shape[0] != 3) and not stem_as_published:
             own = _headless(_published(name, in_shape, small), in_shape[0])
             match = checkpoint.match(own)
-            if match.is_exact:  # saved from a backbone of ours, with its stem and channels
+            if match.is_exact:  # saved by this package, with its stem and channels
                 match.load()
                 return own, match.constants(), not small
     model = _published(name, in_shape, small=False)
@@ -48,14 +44,14 @@ def torchvision_model(name, in_shape, weights, published=False):
         return own, match.constants(), not small
     whole.load()
     transforms = chosen.transforms()
-    # With weights, torchvision's Inception networks undo ImageNet's constants and apply these.
+    # With pretrained weights, torchvision's Inception networks use these constants.
     halves = ([0.5] * 3, [0.5] * 3) if name in INCEPTIONS else None
     constants = whole.constants() or halves or (transforms.mean, transforms.std)
     return _headless(model, in_shape[0]), constants, True
 
 
 def _published(name, in_shape, small):
-    """Build torchvision's model as published, but for the stem, which small images need."""
+    """Build torchvision's model as published, or with a stem for small images."""
     from torchvision import models
 
     side, settings = in_shape[1], {}
@@ -63,31 +59,31 @@ def _published(name, in_shape, small):
         patch = int(name.rsplit("_", 1)[1])
         if side % patch:
             raise ValueError(
-                f"backbone={name!r} cuts images into patches of {patch} pixels, and X holds "
+                f"backbone={name!r} needs sides that are multiples of {patch} pixels, but X has "
                 f"images of {side}. Resize them to {side // patch * patch or patch}."
             )
         settings["image_size"] = side
     if name in INCEPTIONS:
         settings.update(aux_logits=False, init_weights=True)
-    # A small vision transformer is built anew from the settings of the large one.
+    # A small vision transformer is rebuilt with the settings of the large one.
     with torch.device("meta" if name.startswith("vit_") and small else "cpu"):
         model = models.get_model(name, weights=None, **settings)
     if name.startswith("vit_"):
         from sklearn_ssl.networks.vit import AnySizeVisionTransformer
 
-        model.__class__ = AnySizeVisionTransformer  # the same but for its forward
+        model.__class__ = AnySizeVisionTransformer  # only forward differs
     return _small_stem(model, side) if small else model
 
 
 def _headless(model, channels):
-    """Let the features through, and any number of channels in."""
+    """Remove the classifier, and accept any number of channels."""
     model.set_submodule(_classifier(model), nn.Identity())
     set_in_channels(model, channels)
     return model
 
 
 def _small_stem(model, side):
-    """Let the first layers keep the resolution of small images."""
+    """Replace the stem by one that keeps the resolution of small images."""
     from torchvision.models import DenseNet, ResNet, VisionTransformer
 
     if isinstance(model, VisionTransformer):
@@ -115,7 +111,7 @@ def _small_stem(model, side):
 
 
 def _classifier(model):
-    """Return the name of the layer that gives the class scores."""
+    """Return the name of the classifier layer."""
     return [
         name
         for name, module in model.named_modules()
@@ -124,7 +120,7 @@ def _classifier(model):
 
 
 def set_in_channels(model, channels):
-    """Let the first convolution take any number of channels, its weights spread over them."""
+    """Adapt the first convolution to a number of channels, averaging its weights."""
     name, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
     if first.in_channels == channels:
         return
@@ -137,7 +133,7 @@ def set_in_channels(model, channels):
         bias=first.bias is not None,
     )
     with torch.no_grad():
-        # The mean over colours, so that an image of equal channels gives what gray in RGB gave.
+        # The mean over colors: an image of equal channels has the output of gray in RGB.
         mean = first.weight.mean(dim=1, keepdim=True) * (first.in_channels / channels)
         new.weight.copy_(mean.expand_as(new.weight))
         if first.bias is not None:

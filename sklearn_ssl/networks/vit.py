@@ -1,4 +1,4 @@
-"""torchvision's vision transformer for images of every size, and where it looks."""
+"""Torchvision's vision transformer for any image size, and its attention maps."""
 
 import math
 
@@ -9,16 +9,17 @@ from torchvision.models import VisionTransformer
 
 
 class AnySizeVisionTransformer(VisionTransformer):
-    """torchvision's, with position embeddings interpolated for images of another size."""
+    """Torchvision's vision transformer, which interpolates position embeddings to other sizes."""
 
     def forward(self, images):
         """Return the class token's features, (n, d)."""
         return self.heads(self.tokens(images)[:, 0])
 
     def tokens(self, images, keep=None):
-        """Return what becomes of the class token and of the patches, (n, 1 + patches, d).
+        """Return the output tokens of the class token and of the patches, (n, 1 + patches, d).
 
-        Of patches whose numbers ``keep`` (n, k) has not, nothing is seen; there are 1 + k tokens.
+        With ``keep``, indices (n, k) of visible patches, the others are removed from the input, and
+        the output has 1 + k tokens.
         """
         patches = self.conv_proj(images)  # (n, d, rows, columns)
         positions = _positions(self.encoder.pos_embedding, patches.shape[2], patches.shape[3])
@@ -30,9 +31,9 @@ class AnySizeVisionTransformer(VisionTransformer):
         return self.encoder.ln(self.encoder.layers(self.encoder.dropout(tokens)))
 
 
-@torch.fx.wrap  # a leaf for the tracing that ``layer`` needs, as it branches on the size
+@torch.fx.wrap  # not traced by ``layer``, since it branches on the size
 def _positions(embedding, rows, columns):
-    """Return the embeddings of the class token and of a grid of patches, (1, 1 + patches, d)."""
+    """Return position embeddings of the class token and a grid of patches, (1, 1 + patches, d)."""
     side = math.isqrt(embedding.shape[1] - 1)
     if (rows, columns) == (side, side):
         return embedding
@@ -42,11 +43,11 @@ def _positions(embedding, rows, columns):
 
 
 def attention_maps(encoder, images):
-    """Attention of the class token to the patches in the last block, (n, heads, rows, columns)."""
+    """Return the attention of the class token in the last block, (n, heads, height, width)."""
     blocks = [m for m in encoder.modules() if isinstance(m, nn.MultiheadAttention)]
     if not blocks:
         raise ValueError(
-            'Attention maps need a vision transformer, such as backbone="small_vit"; this '
+            'Attention maps require a vision transformer, such as backbone="small_vit"; this '
             "encoder has no torch.nn.MultiheadAttention."
         )
     tokens = []
@@ -62,7 +63,7 @@ def attention_maps(encoder, images):
     side = math.isqrt(weights.shape[-1] - 1)  # weights: (n, heads, 1 + patches, 1 + patches)
     if side**2 != weights.shape[-1] - 1:
         raise ValueError(
-            f"The last attention block sees {weights.shape[-1]} tokens, which is not one class "
-            "token and a square grid of patches."
+            f"The last attention block has {weights.shape[-1]} tokens; expected one class token "
+            "and a square grid of patches."
         )
     return weights[:, :, 0, 1:].unflatten(2, (side, side))

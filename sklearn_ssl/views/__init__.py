@@ -2,7 +2,8 @@
 
 from sklearn_ssl.views.combined import CombinedViews
 from sklearn_ssl.views.image import ImageViews
+from sklearn_ssl.views.multi_crop import MultiCrop
 from sklearn_ssl.views.per_sample import PerSampleViews
 from sklearn_ssl.views.rows import RowViews
 
-__all__ = ["CombinedViews", "ImageViews", "PerSampleViews", "RowViews"]
+__all__ = ["CombinedViews", "ImageViews", "MultiCrop", "PerSampleViews", "RowViews"]

@@ -1,4 +1,4 @@
-"""Views of several recipes in one list, as multi-crop needs them."""
+"""Views of several recipes in one list."""
 
 from dataclasses import dataclass, replace
 

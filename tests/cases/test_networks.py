@@ -236,8 +236,8 @@ MISFITS = {
             "resnet.embedder.embedder.convolution.weight": s["conv1.weight"],
             "x": s["fc.bias"],
         },
-        r"0 of 100 tensors fit. The file holds 2 tensors, named 'resnet.emb.*, 'x'; the backbone "
-        r"expects 'conv1.weight', .* and 96 more",
+        r"0 of 100 tensors fit. The file contains 2 tensors, named 'resnet.emb.*, 'x'; the "
+        r"backbone expects 'conv1.weight', .* and 96 more",
     ),
     "missing": (
         lambda s: renamed({k: v for k, v in s.items() if "layer4.1" not in k}, "module."),
@@ -253,7 +253,7 @@ MISFITS = {
     ),
     "nan": (
         lambda s: s | {"bn1.weight": torch.full((64,), torch.nan)},
-        r"hold NaN or infinite values, in 1 tensors such as 'bn1.weight'",
+        r"contain NaN or infinite values, in 1 tensors such as 'bn1.weight'",
     ),
     "two networks": (
         lambda s: renamed(s, "image.") | renamed({k: v + 1 for k, v in s.items()}, "text."),
@@ -319,7 +319,7 @@ def test_files_of_other_kinds(published, tmp_path):
         (tmp_path / f"part.{suffix}").write_bytes(content[: len(content) // 2])
     (tmp_path / "folder").mkdir()
     for name, message in {
-        "text.pth": "is no file of weights",
+        "text.pth": "is not a file of weights",
         "empty.pth": "is an empty file",
         "keras.h5": "is an HDF5 file",
         "model.onnx": "is an ONNX file",
@@ -360,7 +360,7 @@ class OfShape(Net):
 
 
 FACTORIES = {
-    "class": (Net, r"backbone=Net is a class. Give an object, backbone=Net\(\), or a function"),
+    "class": (Net, r"backbone=Net is a class. Pass an instance, backbone=Net\(\), or a function"),
     "timm": (own_factory, r"backbone=own_factory is a function that does not take the shape"),
     "partial": (functools.partial(models.resnet18, num_classes=10), "does not take the shape"),
     "get_model": (models.get_model, "does not take the shape.*lambda shape: get_model"),
@@ -370,8 +370,8 @@ FACTORIES = {
     "segmentation": (models.segmentation.fcn_resnet50, "does not take the shape"),
     "fails": (lambda shape: Net()[0], r"failed when it was called with the shape .*\(3, 32, 32\)"),
     "no module": (lambda shape: 3, r"must return a torch.nn.Module. It returned 3"),
-    "number": ("resnet81", r"backbone='resnet81' is unknown. Near names: resnet\d+, .*resnet18"),
-    "capitals": ("ResNet50", r"Near names: resnet50"),
+    "number": ("resnet81", r"backbone='resnet81' is unknown. Similar names: resnet\d+, .*resnet18"),
+    "capitals": ("ResNet50", r"Similar names: resnet50"),
 }
 
 
@@ -564,10 +564,10 @@ def test_callables_that_make_no_views(case, X):
 
 def test_layers_that_are_not_there_have_near_names(X):
     for backbone, layer, message in [
-        ("resnet18", "fc9", r"no layer.*Near names: .*fc"),
-        ("resnet18", "layer9.0", r"Near names: .*layer\d.0"),
+        ("resnet18", "fc9", r"not a layer.*Similar names: .*fc"),
+        ("resnet18", "layer9.0", r"Similar names: .*layer\d.0"),
         ("resnet18", "encoder", r"Its outer layers are conv1, bn1, relu, maxpool, layer1, layer2"),
-        ("small_convnet", "Stage2", r"Near names: .*stage2"),
+        ("small_convnet", "Stage2", r"Similar names: .*stage2"),
         ("small_convnet", "zzz", r"stage1, stage2"),
         ("small_vit", "blocks.1", r"encoder"),
         ("mlp", "layer", r"Its outer layers are 0, 1, 2"),

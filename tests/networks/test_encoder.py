@@ -238,7 +238,7 @@ def test_the_whole_backbone_is_trained_whatever_the_layer(photos):
 
 
 def test_layers_that_are_not_there():
-    with pytest.raises(ValueError, match=r"layer='layer9' is no layer.*Near names: .*layer[1-4]"):
+    with pytest.raises(ValueError, match=r"'layer9' is not a layer.*Similar names: .*layer[1-4]"):
         encoder("resnet18", layer="layer9")
     with pytest.raises(ValueError, match=r"torch.fx can trace"):
         encoder(Branching(), layer="x")

@@ -57,20 +57,20 @@ def test_torchvision_models(name, n_features, channels):
 def test_vision_transformer_has_small_patches_for_small_images():
     assert make_backbone("vit_b_16", (3, 32, 32)).conv_proj.kernel_size == (4, 4)
     assert make_backbone("vit_b_16", (3, 28, 28)).conv_proj.kernel_size == (4, 4)
-    with pytest.raises(ValueError, match="square images, X holds images of 24 x 32"):
+    with pytest.raises(ValueError, match="square images, but X has images of 24 x 32"):
         make_backbone("vit_b_16", (3, 24, 32))
-    with pytest.raises(ValueError, match=r"patches of 16 pixels.*images of 100. Resize them to 96"):
+    with pytest.raises(ValueError, match=r"multiples of 16 pixels.*of 100. Resize them to 96"):
         make_backbone("vit_b_16", (3, 100, 100))
     with pytest.raises(ValueError, match="square images"):
         make_backbone("small_vit", (3, 24, 32))
 
 
 def test_unknown_names_get_near_ones():
-    with pytest.raises(ValueError, match=r"backbone='resnet19' is unknown. Near names: .*resnet18"):
+    with pytest.raises(ValueError, match=r"'resnet19' is unknown. Similar names: .*resnet18"):
         make_backbone("resnet19", (3, 32, 32))
-    with pytest.raises(ValueError, match=r"backbone='zzz' is unknown. Give \"auto\""):
+    with pytest.raises(ValueError, match=r"backbone='zzz' is unknown. Choose \"auto\""):
         make_backbone("zzz", (3, 32, 32))
-    with pytest.raises(ValueError, match="takes images, but X holds rows of 5 features"):
+    with pytest.raises(ValueError, match=r"requires images, but X has shape \(n_samples, 5\)"):
         make_backbone("resnet18", (5,))
 
 

@@ -56,5 +56,5 @@ def test_attention_maps_are_the_last_block_s():
         q, k = (t.unflatten(2, (4, 32)).transpose(1, 2) for t in (q, k))
         expected = (q @ k.mT / 32**0.5).softmax(dim=3)[:, :, 0, 1:]
     torch.testing.assert_close(maps.flatten(2), expected, atol=1e-6, rtol=1e-4)
-    with pytest.raises(ValueError, match="need a vision transformer"):
+    with pytest.raises(ValueError, match="require a vision transformer"):
         attention_maps(encoder("small_convnet")[0], images)

@@ -29,6 +29,7 @@ from sklearn_ssl import (
     Images,
     SimCLRTransformer,
 )
+from sklearn_ssl.methods.clustering._feature_clustering import FeatureClustering
 from sklearn_ssl.methods.clustering.deepcluster import DeepClusterObjective
 from sklearn_ssl.networks.backbone import make_backbone
 from sklearn_ssl.training.clock import Clock, seconds_of
@@ -136,13 +137,13 @@ def test_epochs_and_time_together(clock):
 
 
 def test_clustering_is_in_the_time(clock, monkeypatch):
-    cluster = DeepClusterObjective.cluster
+    cluster = FeatureClustering.fit
 
     def slowly(self, *args):
         time.perf_counter.now += 5
         return cluster(self, *args)
 
-    monkeypatch.setattr(DeepClusterObjective, "cluster", slowly)
+    monkeypatch.setattr(FeatureClustering, "fit", slowly)
     model = timed(DeepClusterEstimator).fit(X)
     assert 90 <= clock.now <= 100
     assert model.history_[-1]["progress"] > 0.9
@@ -165,7 +166,7 @@ def test_an_epoch_that_goes_on_has_its_samples_again_with_their_targets(clock, m
 
     def noted(self, views, targets):
         numbers = torch.cdist(views[0].flatten(1).double(), images).argmin(dim=1)
-        assert targets.tolist() == [self.assignments[-1][i] for i in numbers]
+        assert targets.tolist() == [self.clustering.assignments[-1][i] for i in numbers]
         seen.append(numbers.numpy())
         return forward(self, views, targets)
 
@@ -236,7 +237,7 @@ def test_reading_for_memory_is_in_the_time(clock, tmp_path):
 
 
 def test_an_interrupted_fit_keeps_the_time_for_clustering(clock, tmp_path, monkeypatch):
-    cluster = DeepClusterObjective.cluster
+    cluster = FeatureClustering.fit
 
     def slowly(self, *args):
         time.perf_counter.now += 5
@@ -245,7 +246,7 @@ def test_an_interrupted_fit_keeps_the_time_for_clustering(clock, tmp_path, monke
     def interrupt():
         raise RuntimeError("interrupted")
 
-    monkeypatch.setattr(DeepClusterObjective, "cluster", slowly)
+    monkeypatch.setattr(FeatureClustering, "fit", slowly)
     settings = {"max_time": 34, "memory": FitCache(tmp_path, checkpoint_minutes=0)}
     clock.then = {5: interrupt}  # in the second epoch, which is the last one
     with pytest.raises(RuntimeError, match="interrupted"):
@@ -281,7 +282,7 @@ def test_a_factory_that_gives_one_network_again_is_not_spoiled_by_the_trial(cloc
 def test_dino_trains_its_prototypes_in_less_than_two_epochs(clock):
     model = timed(DINOTransformer, max_time=8).fit(X)
     assert model.max_epochs_ <= 2
-    assert model._objective.frozen_until == 0.5
+    assert model._objective.freeze_until == 0.5
 
 
 def test_half_an_epoch_is_planned_as_that(clock):
@@ -339,8 +340,8 @@ def test_the_plan_is_saved(tmp_path):
     model.save(tmp_path / "saved.safetensors")
     loaded = sklearn_ssl.load(tmp_path / "saved.safetensors", views=model.views)
     assert loaded.max_epochs_ == model.max_epochs_
-    assert loaded._objective.momentum == model._objective.momentum
-    assert loaded._objective.frozen_until == model._objective.frozen_until
+    assert loaded._objective.teacher.momentum == model._objective.teacher.momentum
+    assert loaded._objective.freeze_until == model._objective.freeze_until
     np.testing.assert_array_equal(loaded.transform(X), model.transform(X))
 
 

@@ -231,8 +231,8 @@ def test_prototype_entropy_is_that_of_the_use_of_prototypes():
     """Each sample another one: no entropy for a sample, all of it for the batch."""
     model = shrunk(DINOTransformer, n_prototypes=4).fit(digits()[0][:60])
     objective = model._objective.eval()
-    objective.encoder = objective.student = torch.nn.Flatten()
-    objective.head = objective.student_head = torch.nn.Identity()
+    objective.teacher.encoder = objective.student = torch.nn.Flatten()
+    objective.teacher.head = objective.student_head = torch.nn.Identity()
     batch = 100 * torch.eye(4).reshape(4, 1, 2, 2)
     found = objective([batch, batch])
     assert found["teacher_entropy"].item() < 1e-6

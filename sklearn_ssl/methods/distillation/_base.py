@@ -1,0 +1,232 @@
+"""Shared by methods that match the outputs of a momentum teacher: teacher, head, multi-crop."""
+
+import copy
+import inspect
+import math
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.nn.functional import linear, normalize
+
+from sklearn_ssl._runtime.device import full_precision
+from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.networks.heads import clip_each_gradient
+from sklearn_ssl.networks.teacher import move_teacher, short_run_momentum, teacher_momentum
+from sklearn_ssl.parameters import Auto, NonNegative, Positive, at_least, between
+from sklearn_ssl.training.objective import Objective, wide
+from sklearn_ssl.views import MultiCrop
+
+
+class Teacher(nn.Module):
+    """Momentum teacher: an exponential moving average (EMA) of the student's encoder and head.
+
+    Only weights are averaged. Buffers of batch norms are not copied: the teacher runs in training
+    mode, and collects the statistics of its own weights and views.
+    """
+
+    def __init__(self, encoder, head, momentum):
+        super().__init__()
+        self.encoder, self.head = copy.deepcopy(encoder), copy.deepcopy(head)
+        self.momentum = momentum  # at the start of training
+
+    @torch.no_grad()
+    def forward(self, samples):
+        """Return features and outputs of a batch, without gradients."""
+        features = self.encoder(samples)
+        return features, self.head(features)
+
+    def update(self, encoder, head, progress):
+        """Move the weights toward the student's; momentum rises to 1 by a cosine schedule."""
+        momentum = teacher_momentum(self.momentum, progress)
+        move_teacher(self.encoder, encoder, momentum)
+        move_teacher(self.head, head, momentum)
+
+
+class PrototypeHead(nn.Module):
+    """Projection of three linear layers, and its cosine similarities to prototypes."""
+
+    def __init__(self, n_features, hidden_dim, bottleneck_dim, n_prototypes):
+        super().__init__()
+        self.project = nn.Sequential(
+            *(nn.Linear(n_features, hidden_dim), nn.GELU()),
+            *(nn.Linear(hidden_dim, hidden_dim), nn.GELU()),
+            nn.Linear(hidden_dim, bottleneck_dim),
+        )
+        self.prototypes = nn.Parameter(torch.randn(n_prototypes, bottleneck_dim))
+
+    def forward(self, features):
+        """Return the logits of a batch, (n, n_prototypes), in [-1, 1]."""
+        projections = self.project(features)
+        with full_precision(features.device):
+            return linear(normalize(wide(projections)), normalize(self.prototypes))
+
+
+class DistillationObjective(Objective):
+    """Objective of a student and its momentum teacher, whose encoder embeds samples.
+
+    What ``forward`` returns includes the :func:`entropies` of the teacher's probabilities.
+    """
+
+    n_global = 2  # views that the teacher sees, the first ones
+    near_chance = 0.98  # the loss contains the teacher's entropy, which may be large
+
+    def __init__(self, encoder, head, *, momentum, clip_grad, freeze_until):
+        nn.Module.__init__(self)  # ``encoder`` is that of the teacher
+        self.teacher = Teacher(encoder, head, momentum)
+        self.student, self.student_head = encoder, head
+        self.clip_grad = clip_grad
+        self.freeze_until = freeze_until  # progress up to which the prototypes are fixed
+
+    @property
+    def encoder(self):
+        """The teacher's encoder."""
+        return self.teacher.encoder
+
+    def teach(self, views):
+        """Return the teacher's features and outputs of the global views, first view first."""
+        if len(views) < self.n_global:
+            raise ValueError(
+                f"At least {self.n_global} views are required; the view recipe returned "
+                f"{len(views)}."
+            )
+        sizes = [tuple(view.shape[2:]) for view in views[: self.n_global]]
+        if len(set(sizes)) > 1:
+            raise ValueError(
+                f"The first {self.n_global} views are the global views and must have one size; the "
+                f"view recipe returned {' and '.join(map(str, sizes))}."
+            )
+        return self.teacher(torch.cat(views[: self.n_global]))
+
+    def student_logits(self, views):
+        """Return the student's logits of all views, (n_views, n, n_prototypes)."""
+        # One pass per size: batch norms must not mix views of different sizes.
+        sizes = dict.fromkeys(view.shape for view in views)
+        logits = [
+            self.student_head(self.student(torch.cat([v for v in views if v.shape == size])))
+            for size in sizes
+        ]
+        return torch.cat(logits).unflatten(0, (len(views), len(views[0])))
+
+    def chance_loss(self, n):
+        """Return the cross entropy of equal probabilities for all prototypes."""
+        return math.log(len(self.student_head.prototypes))
+
+    def symptoms(self, row):
+        """Report the two collapses: uniform outputs, and one prototype for all samples."""
+        name, largest = type(self).__name__.removesuffix("Objective"), self.chance_loss(None)
+        if row["teacher_entropy"] > 0.98 * largest:
+            return {
+                "uniform": f"{name} collapsed to uniform outputs: the entropy of the teacher's "
+                f"outputs is {row['teacher_entropy']:.3g} of at most {largest:.3g}. Decrease "
+                "teacher_temperature and final_teacher_temperature, or lr."
+            }
+        if row["prototype_entropy"] < math.log(2):
+            return {
+                "one prototype": f"{name} collapsed to one prototype: the entropy of the teacher's "
+                f"mean output is {row['prototype_entropy']:.2g} of at most {largest:.3g}. Decrease "
+                "center_momentum, or increase teacher_temperature."
+            }
+        return {}
+
+    def before_step(self, progress):
+        """Clip the gradient of each tensor; drop that of the prototypes while they are fixed."""
+        if progress < self.freeze_until:
+            self.student_head.prototypes.grad = None
+        clip_each_gradient(self.parameters(), self.clip_grad)
+
+    def after_step(self, progress):
+        """Update the teacher."""
+        self.teacher.update(self.student, self.student_head, progress)
+
+
+def entropies(probabilities):
+    """Return the mean entropy of probabilities, (n, n_prototypes), and the entropy of the mean."""
+    return {
+        "teacher_entropy": torch.special.entr(probabilities).sum(dim=1).mean(),
+        "prototype_entropy": torch.special.entr(probabilities.mean(dim=0)).sum(),
+    }
+
+
+class DistillationTransformer(SSLTransformer):
+    """Base of the methods with a student and a momentum teacher.
+
+    Parameters
+    ----------
+    n_local_crops : int or "auto", default="auto"
+        Number of local crops, which only the student sees: of images, half as high and wide as the
+        global views. "auto" is 0 for images below 24 pixels and 4 otherwise. Ignored if ``views``
+        is set, as to :class:`~sklearn_ssl.views.MultiCrop`.
+
+    momentum : float or "auto", default="auto"
+        Momentum of the teacher's moving average at the start, in [0, 1). It rises to 1 by a cosine
+        schedule. "auto" is 1 - 100 / number of steps, within [0.95, 0.996].
+
+    clip_grad : float, default=3.0
+        Maximum norm of the gradient of each tensor, above 0.
+
+    freeze_last_layer : float, default=1
+        Number of epochs at the start in which the prototypes are fixed, at most half of training.
+
+    final_weight_decay : float or "auto", default="auto"
+        Weight decay at the end of training, reached by a cosine schedule. "auto" is 0.04 if
+        ``weight_decay`` is "auto" and the optimizer is "adamw"; otherwise weight decay is constant.
+    """
+
+    n_local_crops: Auto | at_least(0) = "auto"
+    momentum: Auto | between(0, 1, "left") = "auto"
+    clip_grad: Positive = 3.0
+    freeze_last_layer: NonNegative = 1
+    final_weight_decay: Auto | NonNegative = "auto"
+
+    def __init_subclass__(cls, **kwargs):
+        """Add the shared parameters to the docstring of the class."""
+        super().__init_subclass__(**kwargs)
+        if "{distillation_parameters}" in (cls.__doc__ or ""):
+            shared = inspect.cleandoc(DistillationTransformer.__doc__).split("----------\n")[1]
+            cls.__doc__ = cls.__doc__.replace("{distillation_parameters}", shared)
+
+    def _default_views(self, source):
+        views, n_local_crops = super()._default_views(source), self.n_local_crops
+        if n_local_crops == "auto":
+            n_local_crops = 0 if source.is_image and min(source.shape[1:]) < 24 else 4
+        return MultiCrop(views, n_local_crops=n_local_crops)
+
+    def _resolve_training(self, *args):
+        training, final = super()._resolve_training(*args), self.final_weight_decay
+        if final == "auto":
+            rises = self.weight_decay == "auto" and training.optimizer == "adamw"
+            final = 0.04 if rises else training.weight_decay
+        return replace(training, final_weight_decay=final)
+
+    def _teaching(self, training):
+        """Return the settings of teacher and gradients, with every "auto" resolved."""
+        auto = self.momentum == "auto"
+        return {
+            "momentum": short_run_momentum(training.n_steps) if auto else self.momentum,
+            "clip_grad": self.clip_grad,
+            "freeze_until": min(0.5, self.freeze_last_layer / training.max_epochs),
+        }
+
+    def attention_maps(self, X):
+        """Return the attention of the class token in the last block of a vision transformer.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Images as in fit, of the same shape.
+
+        Returns
+        -------
+        maps : ndarray of shape (n_samples, n_heads, height, width), float32
+            Attention of each head to the patches of the image. The sum over patches is at most 1;
+            the remainder is the attention of the class token to itself.
+
+        Raises
+        ------
+        ValueError
+            If the backbone is not a vision transformer.
+        """
+        from sklearn_ssl.networks.vit import attention_maps
+
+        return self._map(X, "encoder_", attention_maps)
