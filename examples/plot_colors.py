@@ -9,12 +9,12 @@ half, which was in no training.
 
 import matplotlib.pyplot as plt
 import numpy as np
+from skimage.metrics import peak_signal_noise_ratio
 from sklearn.datasets import load_sample_image
 from sklearn.feature_extraction.image import extract_patches_2d
 
 from sklearn_ssl import ColorizationTransformer
 from sklearn_ssl.inspection import PretextDisplay
-from sklearn_ssl.metrics import peak_signal_noise_ratio
 
 EPOCHS = 12
 

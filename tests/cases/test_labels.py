@@ -46,11 +46,9 @@ from sklearn_ssl.metrics import (
     effective_rank,
     knn_accuracy,
     mean_average_precision,
-    peak_signal_noise_ratio,
     rankme,
     rankme_scorer,
     recall_at_k,
-    structural_similarity,
     uniformity,
 )
 
@@ -517,9 +515,6 @@ def test_small_numbers_where_numpy_raises():
         tiny = X[:120] * 1e-60  # 0 in float32
         assert recall_at_k(tiny, Y[:120]) < 0.5
         KNNProbe().fit(tiny, Y[:120]).predict(tiny)
-        black = np.full((2, 16, 16), 1e-200)
-        assert structural_similarity(black, 2 * black) == 1
-        assert peak_signal_noise_ratio(black, 2 * black) == np.inf
 
 
 def test_metrics_on_another_default_device():

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, jaccard_score
+from sklearn.metrics import accuracy_score
 
 from sklearn_ssl import metrics
 from sklearn_ssl.metrics import geometry
@@ -45,45 +45,31 @@ def test_more_clusters_than_classes_do_not_pay():
     assert metrics.clustering_accuracy(y, np.arange(20)) == 0.1  # where purity is 1
 
 
-@pytest.mark.parametrize("maps", ["array", "list"])
-def test_segmentation_beside_scikit_learn(maps):
-    """Over all pixels at once; void ones are left out, and wrong where they are predicted."""
-    y_true = RNG.choice([0, 1, 2, 255], (5, 6, 7), p=[0.5, 0.2, 0.2, 0.1]).astype(np.uint8)
-    y_pred = RNG.choice([0, 1, 3, 255], (5, 6, 7), p=[0.6, 0.2, 0.1, 0.1]).astype(np.uint8)
-    kept = y_true != 255
-    t, p = y_true[kept], y_pred[kept]
-    given = y_true, y_pred
-    if maps == "list":  # of different sizes
-        given = [[*m[:4], m[4, :, :3], m[4, :, 3:]] for m in given]
-    there = {"labels": [0, 1, 2], "average": None, "zero_division": 0}
-    assert metrics.pixel_accuracy(*given) == pytest.approx(np.mean(t == p))
-    iou, f1 = jaccard_score(t, p, **there), f1_score(t, p, **there)
-    np.testing.assert_allclose(metrics.mean_iou(*given, average=None), iou)
-    np.testing.assert_allclose(metrics.segmentation_f1(*given, average=None), f1)
-    assert metrics.mean_iou(*given) == pytest.approx(iou.mean())
-    assert metrics.segmentation_f1(*given) == pytest.approx(f1.mean())
-    everything = metrics.pixel_accuracy(*given, ignore_label=None)
-    assert everything == pytest.approx(np.mean(y_true == y_pred))
-
-
 @pytest.mark.parametrize("n_clusters", [2, 3, 5])
-def test_segmentation_by_clusters(n_clusters):
+@pytest.mark.parametrize("kind", ["numbers", "names"])
+def test_matched_clusters_are_scored_as_classes(n_clusters, kind):
     y_true = RNG.integers(0, 3, (4, 5, 5))
-    y_true[0, 0] = 255
     y_pred = (y_true + RNG.integers(0, 2, y_true.shape)) % n_clusters + 10
-    kept = y_true != 255
-    accuracy = metrics.pixel_accuracy(y_true, y_pred, match=True)
-    assert accuracy == pytest.approx(best_naming(y_true[kept], y_pred[kept]))
-    # The same as naming them by hand.
-    clusters = np.unique(y_pred[kept])
-    best = max(
-        (
-            np.array(given)[np.searchsorted(clusters, y_pred).clip(0, len(clusters) - 1)]
-            for given in itertools.permutations([0, 1, 2, 77, 78, 79, 80, 81], len(clusters))
-        ),
-        key=lambda named: np.mean(named[kept] == y_true[kept]),
-    )
-    by_hand = metrics.mean_iou(y_true, best, average=None)
-    np.testing.assert_allclose(metrics.mean_iou(y_true, y_pred, match=True, average=None), by_hand)
-    by_hand = metrics.segmentation_f1(y_true, best)
-    assert metrics.segmentation_f1(y_true, y_pred, match=True) == pytest.approx(by_hand)
+    y_true[0, 0] = 255
+    known = y_true != 255
+    unlabeled = 255
+    if kind == "names":
+        y_true, unlabeled = y_true.astype(str), "255"
+    matched = metrics.match_clusters(y_true, y_pred, unlabeled=unlabeled)
+    t, m = y_true[known], matched[known]
+    assert accuracy_score(t, m) == pytest.approx(best_naming(t, y_pred[known]))
+    # The same clusters have the same class, and no two clusters share one.
+    pairs = set(zip(y_pred.ravel(), matched.ravel(), strict=True))
+    n_clusters = len(np.unique(y_pred))
+    assert len(pairs) == n_clusters
+    classes = [c for _, c in pairs if str(c) != "-1"]
+    assert len(set(classes)) == len(classes) == min(3, n_clusters)
+
+
+def test_unmatched_clusters_and_wrong_shapes():
+    matched = metrics.match_clusters([0, 0, 1], [4, 5, 6], unmatched=7)
+    assert sorted(matched.tolist()) == [0, 1, 7]
+    with pytest.raises(ValueError, match=r"shape \(1, 2\) and y_pred \(2,\)"):
+        metrics.match_clusters([[0, 1]], [0, 1])
+    with pytest.raises(ValueError, match="match_clusters"):
+        metrics.match_clusters([-1, -1], [0, 1])

@@ -179,7 +179,7 @@ def test_backbones_that_cannot_take_local_crops(photos):
 
 def test_views_of_the_wrong_kind(images, photos):
     local = CombinedViews((RowViews(), RowViews()))
-    with pytest.raises(ValueError, match="are for rows, but X holds images"):
+    with pytest.raises(ValueError, match="are for tabular data, but X holds images"):
         shrunk(DINOTransformer, views=local).fit(images)
     views = CombinedViews((ImageViews(), ImageViews(size=0.5)))
     with pytest.raises(ValueError, match="are for images, but X holds rows"):

@@ -6,6 +6,7 @@ import torch
 from common import digits, suited
 from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio
 from sklearn.datasets import load_sample_image
 from sklearn.feature_extraction.image import extract_patches_2d
 from torch import nn
@@ -14,7 +15,6 @@ from sklearn_ssl import ColorizationTransformer, Images
 from sklearn_ssl.inspection import PretextDisplay
 from sklearn_ssl.methods.generative.cielab import lab_of, lightness, rgb_of
 from sklearn_ssl.methods.generative.colorization import ColorizationObjective
-from sklearn_ssl.metrics import peak_signal_noise_ratio
 from sklearn_ssl.networks.encoder import make_encoder
 
 
