@@ -43,9 +43,8 @@ class MaskedObjective(Objective):
 class ImageGenerator(SSLTransformer):
     """Base of the methods that generate images.
 
-    Their objective has ``squared_errors(images)``, which ``score_pretext`` uses, and
-    ``pictures(images)`` for :class:`~sklearn_ssl.inspection.PretextDisplay`. In docstrings of
-    methods, ``{generated}`` stands for the type of generated images.
+    Their objective has ``pictures(images)``, which returns what the network sees of images and what
+    it generates. ``{generated}`` in docstrings of methods stands for the type of generated images.
     """
 
     default_views = {
@@ -87,4 +86,8 @@ class ImageGenerator(SSLTransformer):
 
     def _squared_errors(self, X):
         """Return the mean squared error of each image that can be read, (n,)."""
-        return self._of_read(X, lambda objective, images: objective.squared_errors(images))
+
+        def squared_errors(objective, images):
+            return (objective.pictures(images)[1] - images).square().mean(dim=(1, 2, 3))
+
+        return self._of_read(X, squared_errors)

@@ -37,11 +37,10 @@ class MAEObjective(MaskedPatchesObjective):
 class MAETransformer(MaskedImageTransformer):
     """Masked autoencoder (MAE): reconstruct masked patches of an image from the visible ones.
 
-    Use it to pretrain a vision transformer for fine-tuning
-    (:class:`~sklearn_ssl.FineTuneClassifier`): frozen, its features are weak for linear models and
-    nearest neighbors. The encoder sees only visible patches, which is fast. It takes square images;
-    :class:`~sklearn_ssl.SimMIMTransformer` takes other networks and images, and
-    :class:`~sklearn_ssl.VIMETransformer` tabular data.
+    Use it to pretrain a vision transformer on square images for
+    :class:`~sklearn_ssl.FineTuneClassifier`: frozen features are weak for linear models and nearest
+    neighbors. The encoder sees only visible patches, which is fast. For other networks use
+    :class:`~sklearn_ssl.SimMIMTransformer`, for tabular data :class:`~sklearn_ssl.VIMETransformer`.
 
     Parameters
     ----------
@@ -73,10 +72,8 @@ class MAETransformer(MaskedImageTransformer):
     Notes
     -----
     ``backbone="auto"`` is "small_vit". In ``transform`` nothing is masked, and the embedding is the
-    mean of all tokens; that of the class token is ``layer="heads"``. The paper trains larger
-    networks for hundreds of epochs with a weight decay of 0.05; here ``lr`` and ``weight_decay``
-    are those of all methods. Position embeddings of the encoder are learned, as images may have any
-    size; the paper's are fixed.
+    mean of all tokens; that of the class token is ``layer="heads"``. The paper has fixed position
+    embeddings, larger networks and a weight decay of 0.05.
 
     References
     ----------
@@ -110,9 +107,8 @@ class MAETransformer(MaskedImageTransformer):
         unit = encoder.patch_size
         if unit is None:
             raise ValueError(
-                "MAETransformer needs a vision transformer, whose patches can be left out: "
-                'backbone="small_vit", or torchvision\'s "vit_b_16" and the like. For any other '
-                "network that makes a map use SimMIMTransformer."
+                'MAETransformer needs a vision transformer, such as backbone="small_vit" or '
+                '"vit_b_16". For other networks that make a map use SimMIMTransformer.'
             )
         if sides[0] != sides[1] or sides[0] % unit:
             raise uncut(sides, f"{unit} pixels")
@@ -127,7 +123,7 @@ class MAETransformer(MaskedImageTransformer):
 
 
 def uncut(sides, patches):
-    """Return the error for images that cannot be cut into square patches."""
+    """Return the error for images that cannot be cut into patches."""
     return ValueError(
         f"MAETransformer cuts square images into patches of {patches}, and those of X have "
         f"{sides[0]} x {sides[1]} pixels. Resize them, such as by "

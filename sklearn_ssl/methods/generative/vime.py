@@ -66,9 +66,8 @@ class VIMEObjective(Objective):
 class VIMETransformer(SSLTransformer):
     """VIME: reconstruct tabular data of which some values were replaced, and find those.
 
-    Use it for tabular data with numbers, and to impute missing values: ``impute`` returns the data
-    without NaN. For images there are :class:`~sklearn_ssl.SimMIMTransformer` and
-    :class:`~sklearn_ssl.MAETransformer`.
+    Use it for tabular data of numbers, and to ``impute`` missing values. For images use
+    :class:`~sklearn_ssl.SimMIMTransformer` or :class:`~sklearn_ssl.MAETransformer`.
 
     Parameters
     ----------
@@ -90,9 +89,9 @@ class VIMETransformer(SSLTransformer):
 
     Notes
     -----
-    Features are standardized, and both predictions share the decoder's hidden layers, where the
-    paper scales features to [0, 1] and has a linear head for each. The semi-supervised stage of the
-    paper is left to other estimators.
+    Features are standardized, the number of replaced values is the same for all samples, and both
+    predictions share a decoder. The paper scales features to [0, 1], draws each value on its own,
+    has two linear heads, and a semi-supervised stage.
 
     References
     ----------
@@ -125,8 +124,8 @@ class VIMETransformer(SSLTransformer):
     def _resolve_views(self, source):
         if source.is_image:
             raise ValueError(
-                f"VIMETransformer needs tabular data, (n_samples, n_features), X holds images of "
-                f"shape {source.shape}. Use SimMIMTransformer or MAETransformer for images."
+                f"VIMETransformer needs tabular data, X holds images of shape {source.shape}. "
+                "Use SimMIMTransformer or MAETransformer for images."
             )
         return super()._resolve_views(source)
 
@@ -147,15 +146,14 @@ class VIMETransformer(SSLTransformer):
         Parameters
         ----------
         X : array-like, tensor or DataFrame of shape (n_samples, n_features_in_)
-            Samples with the features of fit, and NaN where a value is missing. Samples in fit must
-            be complete.
+            Samples with NaN where a value is missing. Those in fit must be complete.
 
         Returns
         -------
         imputed : ndarray of shape (n_samples, n_features_in_), float64
             X with a value for each NaN; other values are not changed.
         """
-        with config_context(assume_finite=True):  # NaN is allowed
+        with config_context(assume_finite=True):  # allows NaN
             source, device = self._read_again(X)
         holds_nan(source)  # which raises where infinity is
         samples = np.asarray(source.array[:], dtype=np.float64)
