@@ -33,7 +33,7 @@ def test_defaults_follow_the_size_of_images(method, side):
     large = ("small_multiscale_fine", min(own, 0.5))
     if method in WHOLE_IMAGES:  # for a fine map, or for tiles that are half as large
         large = ("small_multiscale_fine", 1.0)
-    elif method.whole_views:  # as inpainting, which shall fill holes of whole images
+    elif method.whole_views:  # as inpainting, which shall fill masked regions of whole images
         large = ("small_multiscale", 1.0)
     if method is MAETransformer:  # whose network is a vision transformer
         assert of() == of(views=ImageViews(n_views=8)) == ("small_vit", 1.0)

@@ -414,7 +414,7 @@ def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
         return
     small = partial(shrunk, method, backbone=backbone, max_epochs=2)
     plain = small().fit(images)
-    with inductor.patch(fallback_random=True):  # it draws the same holes, patches and tiles
+    with inductor.patch(fallback_random=True):  # it draws the same masks, patches and tiles
         compiled = small(compile=True).fit(images)
     assert compiled._objective in asked
     assert plain._objective not in asked
