@@ -182,7 +182,7 @@ def cases(X, X_test, options):
     """Give name and function of each row."""
     for name, make in classical(X, X_test, options):
         yield name, lambda make=make: made_in(make)
-    methods = {n: m for n, m in all_methods().items() if X.ndim == 4 or not m.needs_color}
+    methods = {n: m for n, m in all_methods("image").items() if X.ndim == 4 or not m.needs_color}
     for name, method in methods.items():
         if method.whole_views:
             given = method, X, X_test, UNTRAINED, options

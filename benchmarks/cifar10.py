@@ -34,7 +34,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn_ssl.discovery import all_methods
 from sklearn_ssl.training.schedule import learning_rate_factor
 
-METHODS = all_methods()
+METHODS = all_methods("image")
 WEIGHT_DECAY = 5e-4
 TEMPERATURE = 0.1
 # docs.lightly.ai, "Benchmarks", CIFAR-10: with batches of 512 and of 128.

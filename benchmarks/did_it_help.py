@@ -33,7 +33,7 @@ def estimators(options, X):
     settings = {"random_state": options.seed, "device": options.device}
     methods = {
         name: method(max_time=60 * options.minutes, **settings)
-        for name, method in all_methods().items()
+        for name, method in all_methods("image").items()
         if (not options.methods or name in options.methods) and not (gray and method.needs_color)
     }
     return methods | {"PatchKMeansTransformer": PatchKMeansTransformer(**settings)}

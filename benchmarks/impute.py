@@ -1,4 +1,4 @@
-"""How well missing values are filled: MAETransformer on rows, beside scikit-learn's imputers.
+"""How well missing values are filled: VIMETransformer beside scikit-learn's imputers.
 
     python benchmarks/impute.py [--seeds 3]
 
@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ssl import MAETransformer
+from sklearn_ssl import VIMETransformer
 
 TABLES = {"breast cancer": load_breast_cancer, "wine": load_wine, "iris": load_iris}
 
@@ -45,7 +45,7 @@ def one_seed(load, seed, epochs):
     unknown = np.random.default_rng(seed).random(test.shape) < 0.2
     missing = np.where(unknown, np.nan, test)
     ways = {
-        "MAETransformer": MAETransformer(max_epochs=epochs, random_state=seed),
+        "VIMETransformer": VIMETransformer(max_epochs=epochs, random_state=seed),
         "KNNImputer": KNNImputer(),
         "IterativeImputer": IterativeImputer(max_iter=20, random_state=seed),
         "mean": SimpleImputer(),
@@ -55,11 +55,11 @@ def one_seed(load, seed, epochs):
         start = time.perf_counter()
         model.fit(X)
         seconds = time.perf_counter() - start
-        told = model.impute(missing) if name == "MAETransformer" else model.transform(missing)
+        told = model.impute(missing) if name == "VIMETransformer" else model.transform(missing)
         error = np.sqrt(np.mean(np.square(told - test)[unknown]))
         found[name] = {"error": error, "seconds": seconds}
     accuracy = partial(few_labels, y=y, y_test=y_test, seed=seed)
-    features, features_test = (ways["MAETransformer"].transform(rows) for rows in (X, test))
+    features, features_test = (ways["VIMETransformer"].transform(rows) for rows in (X, test))
     found["three labels a class"] = {
         "features": accuracy(features, test=features_test),
         "rows": accuracy(X, test=test),

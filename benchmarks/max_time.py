@@ -49,7 +49,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--methods", nargs="+", default=list(all_methods()))
+    parser.add_argument("--methods", nargs="+", default=list(all_methods("image")))
     parser.add_argument("--n-images", type=int, default=10_000)
     parser.add_argument("--repetitions", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)

@@ -112,7 +112,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--datasets", nargs="+", default=["fashion_mnist", "cifar10"])
-    parser.add_argument("--methods", nargs="+", default=list(all_methods()))
+    parser.add_argument("--methods", nargs="+", default=list(all_methods("image")))
     parser.add_argument("--minutes", type=float, help="of training, instead of default epochs")
     parser.add_argument("--add", action="store_true", help="keep the file's other rows")
     parser.add_argument("--train", type=int, default=10_000, help="number of training images")

@@ -90,8 +90,7 @@ seconds = interleaved(cases, options.repetitions, warm_up=2)
 results = compared(seconds, [("fit", "bare"), ("fit", "floor")])
 settings = vars(options) | {
     "backbone": model.backbone_,
-    "device": model.device_,
-    "precision": model.precision_,
+    "device": Device(model.device_, precision=model.precision_),
 }
 print(settings)
 show(results)

@@ -2,7 +2,7 @@
 Which colours may a gray image have?
 ====================================
 
-:class:`~sklearn_ssl.ColorizationTransformer` learns by telling the colours of images from their
+:class:`~sklearn_ssl.ColorizationTransformer` learns by predicting the colors of images from their
 lightness. Here it sees pieces of the left half of a photograph, and colours pieces of the right
 half, which was in no training.
 """

@@ -1,9 +1,9 @@
 """
-Can a network see an image of which a quarter is left?
-======================================================
+Can a network reconstruct an image of which a quarter is left?
+==============================================================
 
-:class:`~sklearn_ssl.MAETransformer` learns by telling hidden patches from those that are seen. Here
-are pieces of a photograph that were in no training, with three quarters of their patches hidden.
+:class:`~sklearn_ssl.MAETransformer` learns by reconstructing masked patches from the visible ones.
+Here it reconstructs pieces of a photograph that were not in training, with three quarters masked.
 """
 
 import matplotlib.pyplot as plt
@@ -23,18 +23,18 @@ test = extract_patches_2d(photograph[:, 220:], (32, 32), max_patches=200, random
 test = test[test.std(axis=(1, 2, 3)) > 40]  # more than sky
 
 # %%
-# The network sees 16 of 64 patches. Colours and edges go on where they can be told; what is fine
-# cannot. ``targets="pixels"`` tells colours as well; by default each patch is told less its mean,
-# and with that of the patch itself anything looks right.
+# The network sees 16 of 64 patches. Colors and edges can be predicted, fine details cannot.
+# With ``norm_pix_loss=False`` the network predicts colors as well; by default each patch is
+# normalized, and the mean of the masked patch itself makes any prediction look right.
 
-mae = MAETransformer(targets="pixels", max_epochs=EPOCHS, random_state=0).fit(train)
+mae = MAETransformer(norm_pix_loss=False, max_epochs=EPOCHS, random_state=0).fit(train)
 PretextDisplay.from_estimator(mae, test, n_samples=5, random_state=0)
 
 # %%
-# Hidden patches, beside the mean colour in their place.
+# Masked patches, in comparison to the mean color.
 
 mean = np.broadcast_to(train.mean(axis=(0, 1, 2)), test.shape).round().astype(np.uint8)
-print(f"told by the network: {mae.score_pretext(test):.1f} decibels")
-print(f"the mean colour: {peak_signal_noise_ratio(test, mean):.1f} decibels")
+print(f"reconstructed by the network: {mae.score_pretext(test):.1f} decibels")
+print(f"the mean color: {peak_signal_noise_ratio(test, mean):.1f} decibels")
 
 plt.show()

@@ -21,6 +21,7 @@ METHODS = [
     "InpaintingTransformer",
     "SuperResolutionTransformer",
     "MAETransformer",
+    "SimMIMTransformer",
     "JigsawTransformer",
     "RelativePatchTransformer",
 ]

@@ -16,7 +16,9 @@ from sklearn_ssl.methods.distillation.dino import DINOTransformer
 from sklearn_ssl.methods.generative.colorization import ColorizationTransformer
 from sklearn_ssl.methods.generative.inpainting import InpaintingTransformer
 from sklearn_ssl.methods.generative.mae import MAETransformer
+from sklearn_ssl.methods.generative.simmim import SimMIMTransformer
 from sklearn_ssl.methods.generative.super_resolution import SuperResolutionTransformer
+from sklearn_ssl.methods.generative.vime import VIMETransformer
 from sklearn_ssl.methods.non_contrastive.emp_ssl import EMPSSLTransformer
 from sklearn_ssl.methods.predictive.jigsaw import JigsawTransformer
 from sklearn_ssl.methods.predictive.relative_patch import RelativePatchTransformer
@@ -48,8 +50,10 @@ __all__ = [
     "RotationTransformer",
     "SemiSupervisedSplit",
     "SimCLRTransformer",
+    "SimMIMTransformer",
     "SuperResolutionTransformer",
     "Table",
+    "VIMETransformer",
     "compare",
     "image_paths",
     "load",

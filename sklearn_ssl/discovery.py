@@ -1,4 +1,4 @@
-"""All methods there are, for tests, tables and benchmarks that shall miss none."""
+"""All methods, for tests, tables and benchmarks."""
 
 import importlib
 import inspect
@@ -8,13 +8,18 @@ from sklearn_ssl import methods
 from sklearn_ssl.base import SSLTransformer
 
 
-def all_methods():
-    """Return the estimator classes of all methods, by name, found in ``sklearn_ssl.methods``."""
+def all_methods(kind=None):
+    """Return the estimator classes of all methods in ``sklearn_ssl.methods``, by name.
+
+    Files whose name starts with an underscore hold what methods share. With ``kind``, "image" or
+    "rows", only methods that take such samples are returned.
+    """
     found = {}
     for module in pkgutil.walk_packages(methods.__path__, methods.__name__ + "."):
         if "._" in module.name:  # what a family shares
             continue
         for name, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            if issubclass(cls, SSLTransformer) and cls.__module__ == module.name:
+            here = cls.__module__ == module.name and "._" not in module.name
+            if here and issubclass(cls, SSLTransformer):
                 found[name] = cls
-    return dict(sorted(found.items()))
+    return {name: cls for name, cls in sorted(found.items()) if kind in (None, *cls.default_views)}

@@ -16,14 +16,21 @@ from sklearn_ssl.data.sources import ArraySource
 from sklearn_ssl.discovery import all_methods
 
 METHODS = list(all_methods().values())
+IMAGE_METHODS = list(all_methods("image").values())
 # What engine and base do is the same for all methods: it is seen quickly with those that use all
 # hooks, teachers, targets of an epoch, what follows training, and slowly with the others.
 QUICK = "DINOTransformer", "DeepClusterEstimator", "SimCLRTransformer"
-EACH_METHOD = [
-    method if method.__name__ in QUICK else pytest.param(method, marks=pytest.mark.slow)
-    for method in METHODS
-]
-each_method = pytest.mark.parametrize("method", EACH_METHOD)
+
+
+def each_of(methods):
+    """Return the mark that runs a test for each of these methods."""
+    marked = [
+        m if m.__name__ in QUICK else pytest.param(m, marks=pytest.mark.slow) for m in methods
+    ]
+    return pytest.mark.parametrize("method", marked)
+
+
+each_method, each_image_method = each_of(METHODS), each_of(IMAGE_METHODS)
 
 
 # For programs that run beside other tests: threads that wait for each other's turn waste it.
@@ -37,11 +44,23 @@ def shrunk(method, **parameters):
 
 
 def takes(method, kind, **parameters):
-    """Tell whether a method takes "image" or "rows"; see that it says so where it does not."""
+    """Report whether a method takes "image" or "rows"; check its error where it does not."""
     if kind in method.default_views:
         return True
-    with pytest.raises(ValueError, match="needs images"):
-        shrunk(method, **parameters).fit(digits()[0][:200].reshape(200, -1))
+    X, needed = digits()[0][:200], "tabular data"
+    if kind == "rows":
+        X, needed = X.reshape(200, -1), "images"
+    with pytest.raises(ValueError, match=f"needs {needed}"):
+        shrunk(method, **parameters).fit(X)
+    return False
+
+
+def takes_network(method, backbone):
+    """Report whether a method takes a network for images; check the error of MAE, if not."""
+    if method.__name__ != "MAETransformer" or backbone == "small_vit":
+        return True
+    with pytest.raises(ValueError, match="needs a vision transformer"):
+        shrunk(method, backbone=backbone).fit(suited(method, digits()[0][:20]))
     return False
 
 

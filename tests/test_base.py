@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import digits, each_method, shrunk
+from common import digits, each_image_method, each_method, shrunk
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.cluster import KMeans
@@ -33,7 +33,7 @@ def labelled():
     return images[:300], y[:300]
 
 
-@each_method
+@each_image_method
 def test_pipeline_and_cross_validation(method, labelled):
     X, y = labelled
     classifier = make_pipeline(shrunk(method), LogisticRegression(max_iter=2000))
@@ -80,7 +80,7 @@ def test_k_means_on_the_embedding(labelled):
     assert len(np.unique(labels)) == 10
 
 
-@each_method
+@each_image_method
 def test_names_and_pandas_output(method, labelled):
     X, _ = labelled
     frame = pd.DataFrame(X.reshape(len(X), -1)).rename(columns=str)
@@ -99,7 +99,7 @@ def test_names_and_pandas_output(method, labelled):
     assert not hasattr(model, "feature_names_in_")
 
 
-@each_method
+@each_image_method
 def test_clone_and_pickle(method, labelled, tmp_path):
     X, _ = labelled
     model = shrunk(method).fit(X)
@@ -113,7 +113,7 @@ def test_clone_and_pickle(method, labelled, tmp_path):
         assert loaded.score(X) == model.score(X)
 
 
-@each_method
+@each_image_method
 def test_fitted_tensors_are_on_the_cpu(method, labelled):
     """A pickle from a machine with a GPU opens on one without."""
     model = shrunk(method).fit(labelled[0])
@@ -263,7 +263,7 @@ def test_scoring_monitor(images):
     assert model.n_iter_ == 2
 
 
-@each_method
+@each_image_method
 def test_flip_tta_is_the_mean_over_an_image_and_its_mirror_image(method, images, tmp_path):
     model = shrunk(method).fit(images)
     plain = [model.transform(images), model.transform(images[:, :, ::-1])]

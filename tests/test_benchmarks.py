@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from common import METHODS, ONE_THREAD, photo_patches
+from common import IMAGE_METHODS, ONE_THREAD, photo_patches
 from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -49,9 +49,9 @@ def test_full_cifar_10_goes_on_where_it_was(tmp_path, result):
     )
     assert run("cifar10.py", *options, cwd=tmp_path).endswith("done\n")
     found = json.loads(result.read_text())["results"]
-    assert set(found) == {method.__name__ for method in METHODS}
+    assert set(found) == {method.__name__ for method in IMAGE_METHODS}
     assert all(0 <= row["accuracy"] <= 1 for row in found.values())
-    assert len(list((tmp_path / "checkpoints").glob("*.joblib"))) == len(METHODS)
+    assert len(list((tmp_path / "checkpoints").glob("*.joblib"))) == len(IMAGE_METHODS)
 
 
 PEERS = [name for name in ("lightly", "kornia") if importlib.util.find_spec(name)]
@@ -134,7 +134,7 @@ def test_filling_of_missing_values_is_measured(tmp_path, result):
     run("impute.py", "--seeds", "1", "--epochs", "1", "--name", "trial", cwd=tmp_path)
     found = json.loads(result.read_text())["results"]
     assert 0.3 < found["wine, KNNImputer"]["error"] < found["wine, mean"]["error"] < 1.2
-    assert 0.3 < found["wine, MAETransformer"]["error"] < 3
+    assert 0.3 < found["wine, VIMETransformer"]["error"] < 3
     assert 0.5 < found["iris, three labels a class"]["rows"] <= 1
 
 

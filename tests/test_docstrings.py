@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from common import METHODS, shrunk
+from common import IMAGE_METHODS, METHODS, shrunk
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
 from sklearn_ssl import (
@@ -48,10 +48,13 @@ def test_defaults_match_the_signature(method):
 
 @each_method
 def test_documented_attributes_exist(method, images):
-    model = shrunk(method, input=Images(shape=(8, 8))).fit(images)
+    of_images = method in IMAGE_METHODS
+    model = shrunk(method, input=Images(shape=(8, 8) if of_images else None))
+    model.fit(images if of_images else images.reshape(len(images), -1))
     names = documented(ClassDoc(method)["Attributes"])
     missing = {name for name in names if not hasattr(model, name)}
-    assert missing == {"feature_names_in_"}  # of data frames alone
+    # Names are those of data frames.
+    assert missing == {"feature_names_in_"} | (set() if of_images else {"image_shape_"})
     fitted = {name for name in vars(model) if name.endswith("_") and not name.startswith("_")}
     assert fitted <= set(names)
 

@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from common import digits, each_method, shrunk
+from common import digits, each_image_method, shrunk
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from sklearn.linear_model import LogisticRegression
@@ -253,7 +253,7 @@ def test_fit_up_to_a_layer_leaves_only_its_network(lasting, on_gpu):
     assert lasting == [{"objective"}]
 
 
-@each_method
+@each_image_method
 def test_fit_leaves_only_its_network(method, lasting, on_gpu):
     model = shrunk(method).fit(X)
     assert lasting == [{"objective"}]

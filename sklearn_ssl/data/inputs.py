@@ -385,7 +385,7 @@ def _to_be_resized(estimator, source, reset, listed):
     ):
         raise ValueError(
             "Input X contains NaN. Its images are read one by one, as bytes, which cannot be NaN. "
-            "Put numbers there; inpaint takes holes as its mask, too."
+            "Put numbers there; inpaint takes a mask."
         )
     return True
 

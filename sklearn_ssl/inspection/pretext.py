@@ -20,8 +20,8 @@ from sklearn_ssl.inspection.pictures import (
 class PretextDisplay:
     """Images beside what a method sees of them, and what it makes of that.
 
-    Use it after training, to see what was learned: how a hole was filled, what was made of a
-    smaller copy, or which tiles are back in place. Give it images that were in no training.
+    Use it after training, to see what was learned: how a masked region was filled, what was made of
+    a smaller copy, or which tiles are back in place. Give it images that were in no training.
     ``from_estimator`` draws images, and shows them.
 
     Parameters
@@ -80,7 +80,7 @@ class PretextDisplay:
             Number of images that are shown, drawn from X.
 
         random_state : int, RandomState instance or None, default=None
-            Seed of the images, and of what the method draws, as holes.
+            Seed of the images, and of what the method draws, such as masks.
 
         ax : array-like of matplotlib Axes of shape (n_samples, 3), default=None
             Where to draw. None makes a new figure. Images that cannot be read leave rows at the end

@@ -14,7 +14,7 @@ import pandas as pd
 import polars
 import pytest
 import torch
-from common import each_method, shrunk
+from common import each_image_method, shrunk
 from PIL import Image
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -141,7 +141,7 @@ def test_jobs_change_nothing(n_jobs, backend, paths, expected):
         np.testing.assert_array_equal(model.transform(paths), expected)
 
 
-@each_method
+@each_image_method
 def test_every_method_reads_files(method, paths, array):
     model = shrunk(method)
     from_files = model.fit(paths).transform(paths)
@@ -314,7 +314,7 @@ def test_what_is_bad_is_left_out(on_error, some_bad, paths):
     assert calling(model.score) == clone(model).fit(good).score(good)
 
 
-@each_method
+@each_image_method
 def test_rows_stay_aligned(method, some_bad):
     model = shrunk(method, input=Images(on_error="skip")).fit(some_bad)
     embedding = model.transform(some_bad)

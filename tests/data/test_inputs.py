@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from common import each_method, shrunk
+from common import each_image_method, each_method, shrunk
 
 from sklearn_ssl import Images, SimCLRTransformer
 
@@ -143,7 +143,7 @@ def test_wrong_shape_at_transform(images, photos):
         simclr().fit(rows).transform(rows[:, 1:])
 
 
-@each_method
+@each_image_method
 def test_failed_fit_leaves_the_fit_before(method, images):
     model = shrunk(method).fit(images)
     before = model.transform(images)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import each_method, shrunk
+from common import each_image_method, shrunk
 
 from sklearn_ssl import Images, SimCLRTransformer
 from sklearn_ssl.data.inputs import find_samples
@@ -178,7 +178,7 @@ def test_samples_on_a_device_are_the_same(photos, layout):
     torch.testing.assert_close(moved.batch(slice(3, 9)), source.batch(slice(3, 9)))
 
 
-@each_method
+@each_image_method
 def test_training_from_a_device_is_the_same(method, photos, monkeypatch):
     X = (photos / 510).astype(np.float32)  # which is scaled to reach 1
     embedded = shrunk(method).fit_transform(X)

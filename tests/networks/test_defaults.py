@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from common import each_method, shrunk
+from common import each_image_method, shrunk
 
 from sklearn_ssl import (
     JigsawTransformer,
@@ -16,7 +16,7 @@ from sklearn_ssl.views import ImageViews
 WHOLE_IMAGES = JigsawTransformer, RelativePatchTransformer, SuperResolutionTransformer
 
 
-@each_method
+@each_image_method
 @pytest.mark.parametrize("side", [8, 22, 24])
 def test_defaults_follow_the_size_of_images(method, side):
     """Networks and views, together; who gives one of the two gets the other for whole images."""
@@ -33,9 +33,9 @@ def test_defaults_follow_the_size_of_images(method, side):
     large = ("small_multiscale_fine", min(own, 0.5))
     if method in WHOLE_IMAGES:  # for a fine map, or for tiles that are half as large
         large = ("small_multiscale_fine", 1.0)
-    elif method.whole_views:  # as inpainting, which shall fill holes of whole images
+    elif method.whole_views:  # as inpainting, which shall fill masked regions of whole images
         large = ("small_multiscale", 1.0)
-    if method is MAETransformer:  # whose network leaves out patches
+    if method is MAETransformer:  # whose network is a vision transformer
         assert of() == of(views=ImageViews(n_views=8)) == ("small_vit", 1.0)
         return
     assert of() == (("small_convnet", 1.0) if side < 24 else large)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from common import digits, each_method, shrunk
+from common import digits, each_image_method, shrunk
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -88,7 +88,7 @@ def timed(method=SimCLRTransformer, **parameters):
     return shrunk(method, **(settings | {"callbacks": [Steps()]} | parameters))
 
 
-@each_method
+@each_image_method
 def test_a_fit_ends_in_time_and_annealed(clock, method):
     model = timed(method).fit(X)
     assert 99 <= clock.now <= 100

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from common import METHODS, digits, shrunk, takes, taking_gray
+from common import IMAGE_METHODS, METHODS, digits, shrunk, takes, taking_gray
 from sklearn.datasets import load_breast_cancer
 
 import sklearn_ssl
@@ -193,7 +193,7 @@ def test_chance_is_the_loss_of_one_who_guesses():
     same = torch.ones(7, 4)
     assert model._objective.chance_loss(7) == pytest.approx(nt_xent(same, same, 0.2).item())
     assert model.health_["chance_loss"].tolist() == [pytest.approx(math.log(2 * 50 - 1))]
-    for method in METHODS:
+    for method in IMAGE_METHODS:
         objective = shrunk(method).fit(digits()[0][:100])._objective
         for name, part in objective.named_children():
             for parameter in part.parameters() if name not in ("encoder", "student") else ():

@@ -13,9 +13,9 @@ from sklearn_ssl import Images, InpaintingTransformer, SuperResolutionTransforme
 def test_scores_of_what_is_perfect_and_of_what_is_broken(monkeypatch):
     images = digits()[0][:40]
     model = shrunk(InpaintingTransformer).fit(images)
-    monkeypatch.setattr(model._objective, "filled", lambda images, holes: images)
+    monkeypatch.setattr(model._objective, "filled", lambda images, masks: images)
     assert model.score_pretext(images) == np.inf
-    monkeypatch.setattr(model._objective, "filled", lambda images, holes: images * np.nan)
+    monkeypatch.setattr(model._objective, "filled", lambda images, masks: images * np.nan)
     assert np.isnan(model.score_pretext(images))
 
 
@@ -27,13 +27,13 @@ def test_unreadable_files_have_no_images(photos, tmp_path, method):
     paths[3].write_bytes(b"no image")
     model = shrunk(method, input=Images(on_error="skip")).fit(paths)
     if method is InpaintingTransformer:
-        holes = np.zeros((12, 32, 32), bool)
-        holes[5] = True
-        made = model.inpaint(paths, holes)
+        masks = np.zeros((12, 32, 32), bool)
+        masks[5] = True
+        made = model.inpaint(paths, masks)
         np.testing.assert_array_equal(made[4], photos[4])
         assert (made[5] != photos[5]).any()
         assert made.shape == (12, 32, 32, 3)
-        assert (model.inpaint(paths[3:4], holes[3:4]) == -1).all()
+        assert (model.inpaint(paths[3:4], masks[3:4]) == -1).all()
     else:
         made = model.upscale(paths)
         assert made.shape == (12, 64, 64, 3)

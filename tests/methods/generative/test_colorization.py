@@ -13,7 +13,7 @@ from torch import nn
 
 from sklearn_ssl import ColorizationTransformer, Images
 from sklearn_ssl.inspection import PretextDisplay
-from sklearn_ssl.methods.generative.cielab import lab_of, lightness, rgb_of
+from sklearn_ssl.methods.generative.cielab import lab_to_rgb, lightness, rgb_to_lab
 from sklearn_ssl.methods.generative.colorization import ColorizationObjective
 from sklearn_ssl.networks.encoder import make_encoder
 
@@ -50,21 +50,21 @@ def as_batch(X):
 def test_colours_are_those_of_scikit_image(photos):
     dark = np.linspace(0, 0.1, 75).reshape(1, 5, 5, 3)  # where the root is a line
     for X in (photos / 255, dark):
-        lab = lab_of(as_batch(X))
+        lab = rgb_to_lab(as_batch(X))
         np.testing.assert_allclose(np.moveaxis(lab.numpy(), 1, -1), rgb2lab(X), atol=0.01)
         torch.testing.assert_close(lightness(as_batch(X)), lab[:, :1] / 100)
-        torch.testing.assert_close(rgb_of(lab), as_batch(X), atol=1e-5, rtol=0)
+        torch.testing.assert_close(lab_to_rgb(lab), as_batch(X), atol=1e-5, rtol=0)
     strong = (
         lab * torch.tensor([1.0, 3, 3])[:, None, None]
         + torch.tensor([50.0, 40, -60])[:, None, None]
     )
     expected = lab2rgb(np.moveaxis(strong.numpy(), 1, -1))
-    np.testing.assert_allclose(np.moveaxis(rgb_of(strong).numpy(), 1, -1), expected, atol=1e-3)
+    np.testing.assert_allclose(np.moveaxis(lab_to_rgb(strong).numpy(), 1, -1), expected, atol=1e-3)
 
 
 def test_gray_has_no_colours():
     gray = torch.rand(2, 1, 4, 4)
-    lab = lab_of(gray.expand(-1, 3, -1, -1))
+    lab = rgb_to_lab(gray.expand(-1, 3, -1, -1))
     assert lab[:, 1:].abs().max() < 1e-3
     torch.testing.assert_close(lightness(gray), lab[:, :1] / 100)
 
@@ -227,7 +227,7 @@ def test_gray_images_are_refused_where_colours_are_needed(coloring, flowers):
         with pytest.raises(ValueError, match=r"Those of X have 1"):
             fresh().fit(flowers[0][:60]).partial_fit(X)
     for judge in (ColorizationTransformer().fit, coloring.score_pretext):
-        with pytest.raises(ValueError, match="three channels and no colours"):
+        with pytest.raises(ValueError, match="three channels and no colors"):
             judge(np.repeat(gray[..., None], 3, axis=3))
     with pytest.raises(ValueError, match="what views make of them, are gray"):
         fresh(views=lambda images: [images[:, :1]]).fit(flowers[0])
@@ -262,7 +262,7 @@ def test_files_may_be_gray(flowers, tmp_path):
     np.testing.assert_array_equal(model.colorize(paths[5:6]), told[5:6])
     assert np.isfinite(model.transform(paths[5:6])).all()
     assert np.isfinite(model.score_pretext(paths))
-    with pytest.raises(ValueError, match="three channels and no colours"):
+    with pytest.raises(ValueError, match="three channels and no colors"):
         model.score_pretext([paths[3], paths[5]])
     with pytest.raises(ValueError, match=r"Those of X have 1"):
         fresh().fit(paths[5:6] * 4)
@@ -346,8 +346,8 @@ def test_colorization():
     assert objective.chance_loss(4) == pytest.approx(chance.item(), rel=1e-3)
     # The mean of the colours, each as likely as its score by the temperature says.
     objective.decode.last.weight.data.mul_(20)  # so that places differ
-    [colored] = objective.colored(images[:1], 0.38).detach()
-    share = (objective.scores(images[:1])[0][0] / 0.38).softmax(dim=0).detach()
+    [colored] = objective.colorize(images[:1], 0.38).detach()
+    share = (objective.predict(images[:1])[0][0] / 0.38).softmax(dim=0).detach()
     color = torch.stack([(share * bins[:, k, None, None]).sum(dim=0) for k in range(2)])
     color = nn.functional.interpolate(color[None], (8, 8), mode="bilinear", align_corners=False)
     lab = np.moveaxis(rgb2lab(images[0].numpy(), channel_axis=0), 0, -1)

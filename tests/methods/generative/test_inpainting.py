@@ -10,9 +10,9 @@ import torch
 from common import digits, shrunk
 
 from sklearn_ssl import Images, InpaintingTransformer, SuperResolutionTransformer
+from sklearn_ssl.methods.generative._rectangles import central_masks
 from sklearn_ssl.methods.generative.inpainting import (
     InpaintingObjective,
-    central,
     reversed_gradient,
 )
 from sklearn_ssl.networks.encoder import make_encoder
@@ -33,8 +33,8 @@ def dense(objective, *settings):
 @pytest.mark.parametrize("adversarial_weight", [0.0, 0.1])
 def test_inpainting(adversarial_weight):
     objective = dense(InpaintingObjective, "center", 0.25, adversarial_weight)
-    if adversarial_weight:  # a critic that sees something
-        for parameter in objective.criticise.parameters():
+    if adversarial_weight:  # a discriminator that sees something
+        for parameter in objective.discriminate.parameters():
             parameter.data *= 4
     images, losses = pictures(), []
     found = objective([images])
@@ -51,22 +51,22 @@ def test_inpainting(adversarial_weight):
         filled = image.clone()
         filled[:, 2:6, 2:6] = (told * std[:, None, None] + mean[:, None, None])[:, 2:6, 2:6]
         if adversarial_weight:
-            real.append(-torch.log(torch.sigmoid(objective.criticise(image[None]))))
+            real.append(-torch.log(torch.sigmoid(objective.discriminate(image[None]))))
             fake.append(
-                -torch.log(1 - torch.sigmoid(objective.criticise(filled[None].clamp(0, 1))))
+                -torch.log(1 - torch.sigmoid(objective.discriminate(filled[None].clamp(0, 1))))
             )
     error = sum(losses) / len(losses)
     critic = sum(real + fake)[0] / 6 if adversarial_weight else 0.0
     torch.testing.assert_close(found["loss"], error + adversarial_weight * critic)
     network = [*objective.encoder.parameters(), *objective.decode.parameters()]
     ours = torch.autograd.grad(found["loss"], network, retain_graph=True)
-    # The network is taught to raise what the critic is taught to lower.
+    # The network is taught to raise what the discriminator is taught to lower.
     theirs = torch.autograd.grad(error - adversarial_weight * critic, network, retain_graph=True)
     torch.testing.assert_close(ours, theirs)
     if adversarial_weight:
         [deceiving] = torch.autograd.grad(critic, network[-2], retain_graph=True)
         assert deceiving.abs().max() > 1e-4
-        parameters = list(objective.criticise.parameters())
+        parameters = list(objective.discriminate.parameters())
         ours = torch.autograd.grad(found["loss"], parameters, retain_graph=True)
         theirs = torch.autograd.grad(adversarial_weight * critic, parameters)
         torch.testing.assert_close(ours, theirs)
@@ -79,81 +79,83 @@ def test_reversed_gradient_leaves_the_value():
     torch.testing.assert_close(gradient, torch.full((5,), -3.0))
 
 
-def test_inpainting_sees_nothing_of_the_hole():
+def test_inpainting_sees_nothing_of_the_masked_region():
     objective = dense(InpaintingObjective, "random", 0.25, 0.0)
     images = pictures(40)
     torch.manual_seed(0)
-    holes = objective.holes(images)
-    assert holes.shape == (40, 1, 8, 8)
-    assert 0.15 < holes.double().mean() < 0.35
-    assert len(torch.unique(holes.flatten(1), dim=0)) > 20
-    other = torch.where(holes, pictures(40).flip(0), images)
-    torch.testing.assert_close(objective.told(images, holes), objective.told(other, holes))
-    filled = objective.filled(images, holes)
-    known = ~holes.expand_as(images)
+    masks = objective.masks(images)
+    assert masks.shape == (40, 1, 8, 8)
+    assert 0.15 < masks.double().mean() < 0.35
+    assert len(torch.unique(masks.flatten(1), dim=0)) > 20
+    other = torch.where(masks, pictures(40).flip(0), images)
+    torch.testing.assert_close(
+        objective.reconstruct(images, masks), objective.reconstruct(other, masks)
+    )
+    filled = objective.filled(images, masks)
+    known = ~masks.expand_as(images)
     torch.testing.assert_close(filled[known], images[known], rtol=0, atol=0)
-    tiny = InpaintingObjective.holes(dense(InpaintingObjective, "random", 1e-4, 0.0), images)
+    tiny = InpaintingObjective.masks(dense(InpaintingObjective, "random", 1e-4, 0.0), images)
     assert (tiny.sum(dim=(1, 2, 3)) >= 1).all()
-    assert central((8, 6), 0.25, "cpu").sum() == 4 * 3
+    assert central_masks(1, (8, 6), 0.25, "cpu").sum() == 4 * 3
 
 
 @pytest.mark.parametrize("sides", [(8, 8), (32, 32), (12, 40)])
 @pytest.mark.parametrize("area", [0.1, 0.25, 0.5, 0.9])
-def test_random_holes_are_everywhere_alike(sides, area):
+def test_random_masks_are_everywhere_alike(sides, area):
     objective = dense(InpaintingObjective, "random", area, 0.0)
     torch.manual_seed(0)
-    holes = objective.holes(torch.zeros(4000, 1, 1, 1).expand(-1, 2, *sides))[:, 0].double()
-    shares = holes.mean(dim=(1, 2))
+    masks = objective.masks(torch.zeros(4000, 1, 1, 1).expand(-1, 2, *sides))[:, 0].double()
+    shares = masks.mean(dim=(1, 2))
     assert shares.mean() == pytest.approx(area, rel=0.05)
     assert shares.max() < 1
-    often = holes.mean(dim=0)
+    often = masks.mean(dim=0)
     for other in (often.flip(0), often.flip(1)):
-        by_chance = ((often + other) / len(holes)).sqrt()  # a standard deviation, or less
+        by_chance = ((often + other) / len(masks)).sqrt()  # a standard deviation, or less
         assert ((often - other).abs() <= 4.5 * by_chance).all()
 
 
 @pytest.mark.parametrize("sides", [(8, 8), (2, 1), (1, 2), (6, 40)])
-@pytest.mark.parametrize("hole", ["random", "center"])
-def test_something_is_left_to_be_seen(sides, hole):
-    objective = dense(InpaintingObjective, hole, 0.99, 0.0)
-    holes = objective.holes(torch.zeros(50, 2, *sides))
-    assert (holes.sum(dim=(1, 2, 3)) == math.prod(sides) - min(sides)).all()
+@pytest.mark.parametrize("mask", ["random", "center"])
+def test_some_pixels_are_visible(sides, mask):
+    objective = dense(InpaintingObjective, mask, 0.99, 0.0)
+    masks = objective.masks(torch.zeros(50, 2, *sides))
+    assert (masks.sum(dim=(1, 2, 3)) == math.prod(sides) - min(sides)).all()
 
 
 CIRCLE = np.hypot(*np.mgrid[-3.5:4, -3.5:4]) < 2
 
 
-def test_holes_are_filled_and_the_rest_is_kept(inpainting):
+def test_masked_pixels_are_filled_and_the_others_are_unchanged(inpainting):
     images = digits()[0][400:420]
     for mask in (None, CIRCLE, np.broadcast_to(CIRCLE, images.shape)):
-        hole = np.broadcast_to(CIRCLE if mask is not None else central_hole(), images.shape)
+        region = np.broadcast_to(CIRCLE if mask is not None else central_region(), images.shape)
         told = inpainting.inpaint(images, mask)
         assert told.shape == images.shape
         assert told.dtype == np.float32
-        np.testing.assert_allclose(told[~hole], images[~hole], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(told[~region], images[~region], rtol=1e-6, atol=1e-6)
         assert 0 <= told.min() <= told.max() <= 16
-        error = np.mean(np.square(told - images)[hole])
-        assert error < 0.9 * np.mean(np.square(images.mean() - images)[hole])
-    other = np.where(hole, 5.0, images)  # what is in the hole is not looked at
+        error = np.mean(np.square(told - images)[region])
+        assert error < 0.9 * np.mean(np.square(images.mean() - images)[region])
+    other = np.where(region, 5.0, images)  # masked pixels are not used
     np.testing.assert_allclose(inpainting.inpaint(other, CIRCLE), told, atol=1e-4)
 
 
-def central_hole():
-    hole = np.zeros((8, 8), bool)
-    hole[2:6, 2:6] = True
-    return hole
+def central_region():
+    region = np.zeros((8, 8), bool)
+    region[2:6, 2:6] = True
+    return region
 
 
-def test_each_image_has_its_own_hole(inpainting):
+def test_each_image_has_its_own_mask(inpainting):
     images = digits()[0][400:1000]  # several batches
-    holes = np.random.default_rng(0).random(images.shape) < 0.2
-    told = inpainting.inpaint(images, holes)
-    np.testing.assert_allclose(told[~holes], images[~holes], rtol=1e-6, atol=1e-6)
-    assert np.abs(told - images)[holes].mean() > 0.5
-    np.testing.assert_allclose(inpainting.inpaint(images[-3:], holes[-3:]), told[-3:], atol=1e-3)
+    masks = np.random.default_rng(0).random(images.shape) < 0.2
+    told = inpainting.inpaint(images, masks)
+    np.testing.assert_allclose(told[~masks], images[~masks], rtol=1e-6, atol=1e-6)
+    assert np.abs(told - images)[masks].mean() > 0.5
+    np.testing.assert_allclose(inpainting.inpaint(images[-3:], masks[-3:]), told[-3:], atol=1e-3)
 
 
-def test_what_is_not_a_number_is_a_hole(inpainting):
+def test_nan_is_masked(inpainting):
     images = digits()[0][400:410]
     unknown = np.where(CIRCLE, np.nan, images)
     told = inpainting.inpaint(unknown)
@@ -162,7 +164,7 @@ def test_what_is_not_a_number_is_a_hole(inpainting):
 
 
 @pytest.mark.parametrize("kind", ["float16", "tensor", "bfloat16", "arrays", "lists"])
-def test_holes_may_be_in_whatever_holds_numbers(inpainting, kind):
+def test_nan_may_be_in_whatever_holds_numbers(inpainting, kind):
     images = digits()[0][400:410]
     unknown = np.where(CIRCLE, np.nan, images)
     given = {
@@ -176,11 +178,11 @@ def test_holes_may_be_in_whatever_holds_numbers(inpainting, kind):
     np.testing.assert_allclose(inpainting.inpaint(given), expected, atol=1e-5)
     many = digits()[0][:400]  # whose sum is too large for half precision
     whole = many.astype("f2") if kind == "float16" else torch.from_numpy(many).bfloat16()
-    expected = inpainting.inpaint(many, central_hole())
+    expected = inpainting.inpaint(many, central_region())
     np.testing.assert_allclose(inpainting.inpaint(whole), expected, atol=1e-5)
 
 
-def test_holes_may_be_in_tables_of_flattened_images():
+def test_nan_may_be_in_tables_of_flattened_images():
     images = digits()[0][:40]
     table = pd.DataFrame(images.reshape(40, -1), columns=[f"p{i}" for i in range(64)])
     model = shrunk(InpaintingTransformer, input=Images(shape=(8, 8))).fit(table)
@@ -191,7 +193,7 @@ def test_holes_may_be_in_tables_of_flattened_images():
     np.testing.assert_array_equal(rows.inpaint(unknown.to_numpy().tolist()), expected)
 
 
-def test_other_holes_than_those_of_the_mask(inpainting):
+def test_nan_outside_of_the_mask(inpainting):
     images = digits()[0][400:410]
     corner = np.zeros((8, 8), bool)
     corner[:3, :3] = True
@@ -203,7 +205,7 @@ def test_other_holes_than_those_of_the_mask(inpainting):
     np.testing.assert_array_equal(told, inpainting.inpaint(images, both))
 
 
-def test_infinity_is_no_hole(inpainting):
+def test_infinity_is_refused(inpainting):
     images = digits()[0][400:410]
     images[4, 2, 2], images[3, 1, 1] = np.inf, np.nan
     with pytest.raises(ValueError, match=r"contains infinity. Put NaN where a value is missing"):
@@ -211,7 +213,7 @@ def test_infinity_is_no_hole(inpainting):
 
 
 @pytest.mark.parametrize("axis", [1, 3])
-def test_holes_lie_where_they_are_given(photos, axis):
+def test_nan_lies_where_it_is_given(photos, axis):
     """Not where an array like that of fit would have them."""
     X = photos[:12].astype("f4") / 255
     model = shrunk(InpaintingTransformer).fit(X)
@@ -227,45 +229,45 @@ def test_holes_lie_where_they_are_given(photos, axis):
 
 
 @pytest.mark.parametrize("size", [32, 24])
-def test_bytes_cannot_be_holes(photos, size):
+def test_bytes_cannot_be_nan(photos, size):
     X = photos[:12].astype("f4") / 255
     unknown = X[:, :size].copy()
     unknown[0, 3, 5, 1] = np.nan
     model = shrunk(InpaintingTransformer, input=Images(size=16)).fit(X)
     for given in (unknown, unknown.transpose(0, 3, 1, 2)):
-        with pytest.raises(ValueError, match=r"contains NaN.* inpaint takes holes as its mask"):
+        with pytest.raises(ValueError, match=r"contains NaN.* inpaint takes a mask"):
             model.inpaint(given)
     told = model.inpaint(X, np.eye(16, dtype=bool))
     assert (told.dtype, told.shape) == (np.uint8, (12, 16, 16, 3))
     files = shrunk(InpaintingTransformer).fit([*photos[:6], photos[6, :20]])
-    with pytest.raises(ValueError, match=r"contains NaN.* inpaint takes holes as its mask"):
+    with pytest.raises(ValueError, match=r"contains NaN.* inpaint takes a mask"):
         files.inpaint(unknown)
 
 
-def test_the_hole_in_the_middle_is_as_large_as_in_fit():
+def test_the_mask_in_the_middle_is_as_large_as_in_fit():
     images = digits()[0][:40]
     model = shrunk(InpaintingTransformer).fit(images)
     expected = model.inpaint(images)
-    np.testing.assert_array_equal(model.set_params(hole_area=0.6).inpaint(images), expected)
+    np.testing.assert_array_equal(model.set_params(mask_ratio=0.6).inpaint(images), expected)
 
 
 @pytest.mark.parametrize("layout", ["last", "first", "rows"])
 def test_colours_stay_where_they_are(photos, layout):
     X = photos[:40]
-    holes = np.zeros((32, 32), bool)
-    holes[4:20, 9:30] = True
+    masks = np.zeros((32, 32), bool)
+    masks[4:20, 9:30] = True
     settings = {"input": Images(shape=(32, 32, 3))} if layout == "rows" else {}
     given = {"last": X, "first": X.transpose(0, 3, 1, 2), "rows": X.reshape(40, -1)}[layout]
     model = shrunk(InpaintingTransformer, **settings).fit(given)
-    told = model.inpaint(given, holes)
+    told = model.inpaint(given, masks)
     assert told.dtype == np.uint8
     told = told.transpose(0, 2, 3, 1) if layout == "first" else told
-    np.testing.assert_array_equal(told[:, ~holes], X[:, ~holes])
-    assert (told[:, holes] != X[:, holes]).any(axis=-1).mean() > 0.9
-    missing = np.where(holes[..., None], np.nan, X.astype("f4"))
+    np.testing.assert_array_equal(told[:, ~masks], X[:, ~masks])
+    assert (told[:, masks] != X[:, masks]).any(axis=-1).mean() > 0.9
+    missing = np.where(masks[..., None], np.nan, X.astype("f4"))
     if layout == "last":
         model = shrunk(InpaintingTransformer).fit(X.astype("f4"))
-        np.testing.assert_array_equal(model.inpaint(missing), model.inpaint(X.astype("f4"), holes))
+        np.testing.assert_array_equal(model.inpaint(missing), model.inpaint(X.astype("f4"), masks))
 
 
 def test_values_below_zero_stay_where_they_are():
@@ -278,12 +280,12 @@ def test_values_below_zero_stay_where_they_are():
 
 def test_filled_digits_are_better_than_the_mean(inpainting):
     images = digits()[0][800:1200]
-    hole = images[:, 2:6, 2:6] / 16
-    error = np.mean(np.square(hole - digits()[0][:400].mean() / 16))
+    region = images[:, 2:6, 2:6] / 16
+    error = np.mean(np.square(region - digits()[0][:400].mean() / 16))
     score = inpainting.score_pretext(images)
     assert score > -10 * np.log10(error) + 1
     told = inpainting.inpaint(images)[:, 2:6, 2:6] / 16
-    assert score == pytest.approx(-10 * np.log10(np.mean(np.square(told - hole))), abs=1e-3)
+    assert score == pytest.approx(-10 * np.log10(np.mean(np.square(told - region))), abs=1e-3)
 
 
 def test_wrong_masks_are_refused(inpainting):
@@ -305,19 +307,19 @@ def test_details_are_told_of_whole_images_that_nothing_blurred(shape):
     assert 0 < (errors[0] < 1e-4).sum() < 8
 
 
-def test_a_critic_sharpens():
-    """Neighbouring pixels inside of holes differ more, and the error is hardly larger."""
+def test_a_discriminator_sharpens():
+    """Neighboring pixels in masked regions differ more, and the error is hardly larger."""
     images, differences, scores = digits()[0], [], []
     for weight in (0.0, 2.0):
-        settings = {"hole": "center", "adversarial_weight": weight, "max_epochs": 12}
+        settings = {"mask": "center", "adversarial_weight": weight, "max_epochs": 12}
         model = shrunk(InpaintingTransformer, **settings).fit(images[:400])
         told = model.inpaint(images[800:1200])[:, 2:6, 2:6]
         differences.append(sum(np.abs(np.diff(told, axis=axis)).mean() for axis in (1, 2)))
         scores.append(model.score_pretext(images[800:1200]))
-        assert ("critic_loss" in model.history_[-1]) == (weight > 0)
+        assert ("discriminator_loss" in model.history_[-1]) == (weight > 0)
     assert differences[1] > 1.08 * differences[0]
     assert scores[1] > scores[0] - 0.3
     row = model.history_[-1]
-    expected = row["squared_error"] + 2 * row["critic_loss"]
+    expected = row["squared_error"] + 2 * row["discriminator_loss"]
     assert row["train_loss"] == pytest.approx(expected, rel=1e-4)
-    assert 0.1 < row["critic_loss"] < 1
+    assert 0.1 < row["discriminator_loss"] < 1

@@ -17,6 +17,7 @@ from sklearn_ssl import (
     JigsawTransformer,
     MAETransformer,
     RelativePatchTransformer,
+    SimMIMTransformer,
     SuperResolutionTransformer,
 )
 from sklearn_ssl.methods.non_contrastive.emp_ssl import EMPSSLObjective, coding_rate
@@ -153,6 +154,7 @@ def test_emp_ssl_views(photos, images):
         JigsawTransformer,
         MAETransformer,
         RelativePatchTransformer,
+        SimMIMTransformer,
         SuperResolutionTransformer,
     ],
 )

@@ -2,9 +2,9 @@
 Can a network fill in what it does not see?
 ===========================================
 
-:class:`~sklearn_ssl.InpaintingTransformer` learns by filling holes, and
-:class:`~sklearn_ssl.SuperResolutionTransformer` by telling details from a smaller copy. Both can be
-looked at: here with images that were in no training.
+:class:`~sklearn_ssl.InpaintingTransformer` learns by filling masked regions, and
+:class:`~sklearn_ssl.SuperResolutionTransformer` by predicting details from a smaller copy. Here
+they do so with images that were not in training.
 """
 
 import matplotlib.pyplot as plt
@@ -25,17 +25,17 @@ train = extract_patches_2d(photograph[:, :400], (32, 32), max_patches=1000, rand
 test = extract_patches_2d(photograph[:, 400:], (32, 32), max_patches=200, random_state=0)
 
 # %%
-# A hole of a quarter of the image, in pieces of a photograph. What is smooth can be filled.
+# A masked region of a quarter of the image, in pieces of a photograph. Smooth parts can be filled.
 
 inpainting = InpaintingTransformer(max_epochs=EPOCHS, random_state=0).fit(train)
 PretextDisplay.from_estimator(inpainting, test, n_samples=5, random_state=0)
-hole = np.zeros((32, 32), bool)
-hole[8:24, 8:24] = True
-filled = inpainting.inpaint(test, hole)
+mask = np.zeros((32, 32), bool)
+mask[8:24, 8:24] = True
+filled = inpainting.inpaint(test, mask)
 mean = np.broadcast_to(train.mean(axis=(0, 1, 2)), filled.shape).round().astype(np.uint8)
-for name, told in {"the network": filled, "the mean colour": mean}.items():
-    decibels = peak_signal_noise_ratio(test[:, hole], told[:, hole])
-    print(f"hole filled by {name}: {decibels:.1f} decibels")
+for name, images in {"the network": filled, "the mean color": mean}.items():
+    decibels = peak_signal_noise_ratio(test[:, mask], images[:, mask])
+    print(f"region filled by {name}: {decibels:.1f} decibels")
 
 # %%
 # Details. Digits of 4 x 4 pixels become digits of 8 x 8, sharper than by interpolation.
