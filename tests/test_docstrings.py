@@ -14,7 +14,7 @@ from sklearn_ssl import (
     metrics,
 )
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
+from sklearn_ssl.views import CombinedViews, ImageViews, RowViews, Tiles
 
 each_method = pytest.mark.parametrize("method", METHODS)
 
@@ -27,7 +27,9 @@ PROBES = [KNNProbe, LinearProbe]
 OTHERS = [EncoderTransformer, PatchKMeansTransformer]
 
 
-@pytest.mark.parametrize("cls", [*METHODS, *OTHERS, *PROBES, CombinedViews, ImageViews, RowViews])
+@pytest.mark.parametrize(
+    "cls", [*METHODS, *OTHERS, *PROBES, CombinedViews, ImageViews, RowViews, Tiles]
+)
 def test_parameters_match_the_signature(cls):
     doc = ClassDoc(cls)
     assert sorted(documented(doc["Parameters"])) == sorted(inspect.signature(cls).parameters)

@@ -26,7 +26,7 @@ from sklearn_ssl.data.sources import Scaling
 FORMAT = 1
 # What text may name, besides numbers and words.
 CLASSES = {cls.__name__: cls for cls in (Scaling, views.CombinedViews, views.ImageViews)}
-CLASSES |= {"Images": Images, "RowViews": views.RowViews}
+CLASSES |= {"Images": Images, "RowViews": views.RowViews, "Tiles": views.Tiles}
 SEQUENCES = {"list": list, "tuple": tuple, "set": set}
 # Fitted attributes that are built anew: modules, and what only training needs.
 REBUILT = {"encoder_", "_objective", "_optimizer_state"}

@@ -4,5 +4,6 @@ from sklearn_ssl.views.combined import CombinedViews
 from sklearn_ssl.views.image import ImageViews
 from sklearn_ssl.views.per_sample import PerSampleViews
 from sklearn_ssl.views.rows import RowViews
+from sklearn_ssl.views.tiles import Tiles
 
-__all__ = ["CombinedViews", "ImageViews", "PerSampleViews", "RowViews"]
+__all__ = ["CombinedViews", "ImageViews", "PerSampleViews", "RowViews", "Tiles"]
