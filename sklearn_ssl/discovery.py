@@ -19,7 +19,6 @@ def all_methods(kind=None):
         if "._" in module.name:  # what a family shares
             continue
         for name, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            here = cls.__module__ == module.name and "._" not in module.name
-            if here and issubclass(cls, SSLTransformer):
+            if issubclass(cls, SSLTransformer) and cls.__module__ == module.name:
                 found[name] = cls
     return {name: cls for name, cls in sorted(found.items()) if kind in (None, *cls.default_views)}

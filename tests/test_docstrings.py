@@ -15,7 +15,7 @@ from sklearn_ssl import (
     metrics,
 )
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.views import CombinedViews, ImageViews, MultiCrop, RowViews
+from sklearn_ssl.views import CombinedViews, ImageViews, MultiCrop, RowViews, Tiles
 
 each_method = pytest.mark.parametrize("method", METHODS)
 
@@ -25,7 +25,7 @@ def documented(section):
 
 
 PROBES = [KNNProbe, LinearProbe]
-VIEWS = [CombinedViews, ImageViews, MultiCrop, RowViews]
+VIEWS = [CombinedViews, ImageViews, MultiCrop, RowViews, Tiles]
 OTHERS = [EncoderTransformer, PatchKMeansTransformer]
 
 

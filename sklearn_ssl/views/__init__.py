@@ -5,5 +5,6 @@ from sklearn_ssl.views.image import ImageViews
 from sklearn_ssl.views.multi_crop import MultiCrop
 from sklearn_ssl.views.per_sample import PerSampleViews
 from sklearn_ssl.views.rows import RowViews
+from sklearn_ssl.views.tiles import Tiles
 
-__all__ = ["CombinedViews", "ImageViews", "MultiCrop", "PerSampleViews", "RowViews"]
+__all__ = ["CombinedViews", "ImageViews", "MultiCrop", "PerSampleViews", "RowViews", "Tiles"]

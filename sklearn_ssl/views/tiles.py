@@ -1,77 +1,133 @@
-"""Tiles: parts of images at the places of a grid, with gaps between them, and normalized."""
+"""Tiles: crops from the cells of a grid over each image, for pretext tasks on parts of images."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from sklearn_ssl.parameters import Recipe, suggesting
 from sklearn_ssl.views.image import line_matrices, uniform
 
 SMALLEST = 0.5  # side of a tile, in pixels of the image
-# Of images with shorter sides, tiles are enlarged, to the image's sides or to half of them: with
-# patches of 8 pixels 20 neighbours had .306 of CIFAR-10, of 16 pixels .369.
+# Tiles of images with shorter sides are upsampled, to the image's sides or to half of them.
 TO_WHOLE, TO_HALF = 24, 64
 
 
+@suggesting
 @dataclass(frozen=True)
-class Tiles:
-    """Cut a tile of each cell of a grid over images, and resize it.
+class Tiles(Recipe):
+    """Tiles of an image: one from each cell of a grid, at a random position in the cell.
 
-    Neighbours could be told by how their edges go on in each other, and places by brightness or
-    contrast alone. So tiles have a ``gap`` between them and a random place in their cell, within
-    the ``jitter``, both shares of a cell's side; and with ``standardize`` each channel has the mean
-    and standard deviation of the whole image in all of them.
+    Use it as the ``tiles`` of :class:`~sklearn_ssl.JigsawTransformer` and
+    :class:`~sklearn_ssl.RelativePatchTransformer`. The defaults keep the network from solving its
+    task by low-level cues: edges that continue in the neighboring tile (``gap``, ``jitter``), and
+    brightness or contrast that depend on the position (``standardize``).
+
+    Parameters
+    ----------
+    grid : {2, 3} or "auto", default="auto"
+        Number of tiles along each side of the image. "auto" is 3 for RelativePatchTransformer,
+        which takes no other; for JigsawTransformer it is 3 for images whose shorter side has at
+        least 48 pixels, and 2 for smaller ones.
+
+    gap : float, default=0.125
+        Minimum distance between neighboring tiles, as a fraction of the side of a cell, in [0, 1);
+        at least one pixel, unless it is 0.
+
+    jitter : float, default=0.125
+        Range of the random position of a tile in its cell, as a fraction of the side of a cell, in
+        [0, 1). The sum of ``gap`` and ``jitter`` must be below 1.
+
+    standardize : bool, default=True
+        Whether each channel of each tile gets the mean and standard deviation that it has in the
+        whole image.
+
+    Notes
+    -----
+    Where the shorter side of the images has fewer than 64 pixels, tiles are upsampled to half the
+    sides of the image, and where it has fewer than 24, to all of them.
+
+    Examples
+    --------
+    >>> from sklearn_ssl import JigsawTransformer
+    >>> from sklearn_ssl.views import Tiles
+    >>> JigsawTransformer(tiles=Tiles(grid=2)).set_params(tiles__gap=0.25).tiles
+    Tiles(grid=2, gap=0.25, jitter=0.125, standardize=True)
     """
 
-    grid: int  # cells along a side
-    sides: tuple  # of the tiles that are made, in pixels
-    gap: float
-    jitter: float
-    standardize: bool
+    grid: int | str = "auto"
+    gap: float = 0.125
+    jitter: float = 0.125
+    standardize: bool = True
 
-    @classmethod
-    def over(cls, sides, grid, gap, jitter, standardize):
-        """Return the tiles of images of these sides, enlarged where these are small.
-
-        Raise where they are too small.
-        """
-        share = 1 - gap - jitter
-        if share <= 0:
+    def __post_init__(self):
+        if self.grid not in (2, 3, "auto"):
+            raise ValueError(f'grid must be 2, 3 or "auto". Got {self.grid!r} instead.')
+        for name in ("gap", "jitter"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not 0 <= value < 1:
+                raise ValueError(f"{name} must be in [0, 1). Got {value!r} instead.")
+        if 1 - self.gap - self.jitter <= 0:
             raise ValueError(
-                f"gap={gap} and jitter={jitter} leave nothing of a tile. Their sum must be below 1."
+                f"gap={self.gap} and jitter={self.jitter} leave nothing of a tile. Their sum must "
+                "be below 1."
             )
-        smallest = [SMALLEST / share] + [(SMALLEST + 1) / (1 - jitter)] * (gap > 0)
+        if self.standardize not in (True, False):
+            raise ValueError(f"standardize must be a bool. Got {self.standardize!r} instead.")
+
+    def over(self, sides, auto):
+        """Return the cutter of tiles of images of these sides; ``auto`` is the grid if "auto" is.
+
+        Raise where the images are too small.
+        """
+        grid = auto if self.grid == "auto" else self.grid
+        share = 1 - self.gap - self.jitter
+        smallest = [SMALLEST / share] + [(SMALLEST + 1) / (1 - self.jitter)] * (self.gap > 0)
         least = grid * math.ceil(max(smallest) - 1e-9)
         if min(sides) < least:
             raise ValueError(
                 f"Images of {sides[0]} x {sides[1]} pixels are too small for {grid} x {grid} tiles "
-                f"with gap={gap} and jitter={jitter}: the shorter side needs at least {least} "
-                "pixels. Give larger images, set input=Images(size=...), or lower gap and jitter."
+                f"with gap={self.gap} and jitter={self.jitter}: the shorter side needs at least "
+                f"{least} pixels. Give larger images, set input=Images(size=...), or lower gap and "
+                "jitter."
             )
         if min(sides) >= TO_WHOLE:
             part = 1 / 2 if min(sides) < TO_HALF else share / grid
             sides = (max(1, round(side * part)) for side in sides)
-        return cls(grid, tuple(sides), gap, jitter, standardize)
+        return TileCutter(replace(self, grid=grid), tuple(sides))
 
-    def __call__(self, images, middle=False):
-        """Return the tiles row by row, (n, grid**2, c, h, w), at random places or in the middle."""
+
+@dataclass(frozen=True)
+class TileCutter:
+    """Cuts the tiles of a recipe, with its grid resolved, and resizes them to ``sides``."""
+
+    recipe: Tiles
+    sides: tuple  # height and width of the tiles, in pixels
+
+    @property
+    def grid(self):
+        """Number of cells along each side of an image."""
+        return self.recipe.grid
+
+    def __call__(self, images, centered=False):
+        """Return tiles row by row, (n, grid**2, c, h, w), at random positions or centered."""
         n, device, matrices = len(images), images.device, []
+        gap, jitter = self.recipe.gap, self.recipe.jitter
         cell = torch.arange(self.grid**2, device=device)
         at = cell // self.grid, cell % self.grid
         for index, n_in, n_out in zip(at, images.shape[2:], self.sides, strict=True):
             side = n_in / self.grid
-            # At least a pixel, of which no two tiles have a part then.
-            empty = max(1.0, self.gap * side) if self.gap else 0.0
-            place = 0.5 if middle else uniform((n, len(cell)), 0, 1, device)
-            start = (index * side + empty / 2 + place * (self.jitter * side)).expand(n, -1)
-            length = torch.full_like(start, side - empty - self.jitter * side)
+            empty = max(1.0, gap * side) if gap else 0.0  # no pixel belongs to two tiles
+            position = 0.5 if centered else uniform((n, len(cell)), 0, 1, device)
+            start = (index * side + empty / 2 + position * (jitter * side)).expand(n, -1)
+            length = torch.full_like(start, side - empty - jitter * side)
             parts = line_matrices(start.flatten(), length.flatten(), n_in, n_out)
             matrices.append(parts.unflatten(0, (n, -1)).to(images.dtype))
         rows, columns = matrices
         with torch.autocast(device.type, enabled=False):
             tiles = torch.einsum("npyh,nchw->npcyw", rows, images)
             tiles = torch.einsum("npcyw,npxw->npcyx", tiles, columns)
-        if not self.standardize:
+        if not self.recipe.standardize:
             return tiles
         (mean, std), (own_mean, own_std) = moments(images[:, None]), moments(tiles)
         return (tiles - own_mean) * (std / own_std) + mean
@@ -80,19 +136,32 @@ class Tiles:
 def moments(images):
     """Return mean and standard deviation of each channel, (..., 1, 1)."""
     variance, mean = torch.var_mean(images, dim=(-2, -1), correction=0, keepdim=True)
-    return mean, (variance + 1e-4).sqrt()  # with which what is flat stays flat
+    return mean, (variance + 1e-4).sqrt()  # constant tiles stay constant
 
 
-def rearranged(images, grid, order):
-    """Return images of whose cells, row by row, number order[i] lies at place i, (n, cells).
+def drop_colors(tiles, random=True):
+    """Return tiles (n, tiles, c, h, w) with one channel in place of all: random, or the middle."""
+    n, n_tiles, channels = tiles.shape[:3]
+    if random:
+        chosen = torch.randint(channels, (n, n_tiles), device=tiles.device)
+    else:
+        chosen = torch.full((n, n_tiles), channels // 2, device=tiles.device)  # green is sharpest
+    index = chosen[:, :, None, None, None].expand(-1, -1, 1, *tiles.shape[3:])
+    return tiles.gather(2, index).expand_as(tiles)
 
-    Cells have whole pixels; what remains at the bottom and at the right stays as it is.
+
+def rearranged(images, grid, order, fill=0.0):
+    """Return images in which cell ``order[:, i]`` is at position i, both numbered row by row.
+
+    Positions of order -1 get the value ``fill``. Cells have whole pixels; what remains at the
+    bottom and at the right is unchanged.
     """
     height, width = (side // grid * grid for side in images.shape[2:])
     inner = images[:, :, :height, :width].unflatten(3, (grid, -1)).unflatten(2, (grid, -1))
     cells = inner.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # (n, cells, c, h, w)
-    order = order[:, :, None, None, None].expand_as(cells)
-    moved = cells.gather(1, order).unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5)
+    order = order[:, :, None, None, None]
+    moved = cells.gather(1, order.clamp(min=0).expand_as(cells)).where(order >= 0, fill)
+    moved = moved.unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5)
     result = images.clone()
     result[:, :, :height, :width] = moved.flatten(4, 5).flatten(2, 3)
     return result

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ssl._runtime.sklearn_private import Interval, Options
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.views import ImageViews
+from sklearn_ssl.views import ImageViews, Tiles
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
 KINDS = ["image", "rows"]
@@ -138,6 +138,12 @@ def other_values(constraints, value):
     return [other for other in options + numbers if other not in (value, "auto")]
 
 
+def other_tiles(method):
+    """Values that parameters of tiles may have instead of their own."""
+    others = {"gap": 0.0, "jitter": 0.25, "standardize": False}
+    return others if method.__name__ == "RelativePatchTransformer" else others | {"grid": 3}
+
+
 def test_each_own_parameter_changes_something(method):
     gray = samples(method, "image" if method in IMAGE_METHODS else "rows")
     colors = np.random.default_rng(0).random((60, 1, 1, 3))
@@ -154,13 +160,18 @@ def test_each_own_parameter_changes_something(method):
     own = [field.name for field in fields(method) if field.name not in shared]
     assert own
     for name in own:
-        others = other_values(method._parameter_constraints[name], getattr(shrunk(method), name))
-        assert others
-        assert any(
-            not np.array_equal(given(of, **{name: value}), given(of))
-            for of in ("gray", "colored")
-            for value in others
-        ), f"{name} is read by nobody"
+        if name == "tiles":  # each parameter of the recipe on its own
+            choices = [[Tiles(**{part: other})] for part, other in other_tiles(method).items()]
+        else:
+            constraints = method._parameter_constraints[name]
+            choices = [other_values(constraints, getattr(shrunk(method), name))]
+        for others in choices:
+            assert others
+            assert any(
+                not np.array_equal(given(of, **{name: value}), given(of))
+                for of in ("gray", "colored")
+                for value in others
+            ), f"{name} is read by nobody, of {others}"
 
 
 def test_what_is_asked_of_a_model_draws_from_no_state(method):

@@ -16,7 +16,7 @@ from torch import nn
 
 from sklearn_ssl import SimCLRTransformer
 from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
-from sklearn_ssl.views import CombinedViews, ImageViews, PerSampleViews
+from sklearn_ssl.views import CombinedViews, ImageViews, PerSampleViews, Tiles
 
 # Pairs of values with equal content, made anew at each call.
 EQUAL = {
@@ -57,6 +57,7 @@ DIFFERENT = {
     ),
     "settings of layers": (nn.MaxPool2d(2), nn.MaxPool2d(3)),
     "views": (ImageViews(), ImageViews(hflip=0.1)),
+    "tiles": (Tiles(), Tiles(gap=0.25)),
     "combined views": (
         CombinedViews((ImageViews(), ImageViews())),
         CombinedViews((ImageViews(), ImageViews(grayscale=0.1))),

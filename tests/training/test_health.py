@@ -206,7 +206,7 @@ def test_chance_is_the_loss_of_one_who_guesses():
             given = (torch.arange(10) % 5,) if method is DeepClusterEstimator else ()
             if method is ExemplarTransformer:
                 objective.train().exemplars = np.arange(5)
-                objective.memory, given = torch.eye(5, 16), (torch.arange(10) % 5,)
+                objective.bank, given = torch.eye(5, 16), (torch.arange(10) % 5,)
             if method is ColorizationTransformer:  # who guesses knows how frequent colours are
                 with torch.no_grad():
                     objective.before_training([batch])

@@ -1,4 +1,4 @@
-"""Methods that learn from tiles: how tiles are cut, puzzles solved, and shortcuts closed."""
+"""Tiles: how they are cut, moved and normalized, and which shortcuts they close."""
 
 import functools
 import math
@@ -10,22 +10,23 @@ from common import digits, shrunk
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_ssl import JigsawTransformer, RelativePatchTransformer
-from sklearn_ssl.views.tiles import Tiles, rearranged
+from sklearn_ssl.views import Tiles
+from sklearn_ssl.views.tiles import TileCutter, drop_colors, rearranged
 
 BOTH = pytest.mark.parametrize("method", [JigsawTransformer, RelativePatchTransformer])
 
 
-def cut(images, *, middle=False, **settings):
-    """Cut tiles that are not standardised unless the settings say so."""
+def cut(images, *, sides, centered=False, **settings):
+    """Cut tiles that are not standardized unless the settings say so."""
     settings = {"gap": 0.0, "jitter": 0.0, "standardize": False} | settings
-    return Tiles(**settings)(images, middle)
+    return TileCutter(Tiles(**settings), sides)(images, centered)
 
 
 def test_tiles_lie_in_the_middle_of_their_cells():
     torch.manual_seed(0)
     images = torch.rand(2, 3, 16, 24)
-    for middle in (False, True):
-        tiles = cut(images, grid=2, sides=(6, 9), gap=0.25, middle=middle)
+    for centered in (False, True):
+        tiles = cut(images, grid=2, sides=(6, 9), gap=0.25, centered=centered)
         assert tiles.shape == (2, 4, 3, 6, 9)
         for i, tile in enumerate(tiles.unbind(1)):
             y, x = 1 + i // 2 * 8, 1 + i % 2 * 12  # and columns begin half a pixel later
@@ -41,7 +42,7 @@ def test_tiles_are_resized():
     ramp = torch.arange(12.0).expand(1, 1, 12, 12)
     larger = cut(ramp, grid=2, sides=(12, 12))[0, 1, 0]
     torch.testing.assert_close(larger[0, 1:-1], 6 + (torch.arange(1.0, 11) + 0.5) / 2 - 0.5)
-    smaller = cut(ramp, grid=2, sides=(3, 3), middle=True)[0, 0, 0]
+    smaller = cut(ramp, grid=2, sides=(3, 3), centered=True)[0, 0, 0]
     assert (smaller[0].diff() > 1.5).all()
 
 
@@ -59,11 +60,11 @@ def test_tiles_of_neighbours_have_no_pixel_in_common(side):
         assert len(torch.unique(means[:, 0])) > 100
         assert 0.15 * side / 2 < means[:, 0].max() - means[:, 0].min() <= 0.2 * side / 2 + 0.5
         assert (means[:, 0] - means[:, 3] + side / 2).abs().max() > 0.05 * side
-    fixed = cut(columns, grid=2, sides=(side, side), gap=0.1, jitter=0.2, middle=True)
+    fixed = cut(columns, grid=2, sides=(side, side), gap=0.1, jitter=0.2, centered=True)
     assert (fixed == fixed[:1]).all()
 
 
-def test_standardised_tiles_tell_nothing_of_brightness_and_contrast():
+def test_standardized_tiles_have_brightness_and_contrast_of_the_image():
     torch.manual_seed(0)
     images = torch.rand(3, 2, 16, 16) * torch.tensor([1.0, 0.5])[:, None, None] + 0.3
     images[:, :, 8:] = images[:, :, 8:] / 2 + 0.5
@@ -78,6 +79,19 @@ def test_standardised_tiles_tell_nothing_of_brightness_and_contrast():
     flat = images.clone()
     flat[:, :, :8, :8] = 0.7
     assert cut(flat, grid=2, sides=(8, 8), standardize=True)[:, 0].std(dim=(2, 3)).max() < 1e-3
+
+
+def test_one_channel_replaces_dropped_colors():
+    """It is random, and in predictions green."""
+    torch.manual_seed(0)
+    tiles = torch.rand(50, 9, 3, 4, 4)
+    gray = drop_colors(tiles)
+    assert (gray == gray[:, :, :1]).all()
+    left = (tiles == gray).all(dim=(3, 4))
+    assert (left.sum(dim=2) == 1).all()
+    assert (left.float().mean(dim=(0, 1)) > 0.25).all()
+    assert (left[:, 0] != left[:, 1]).any()
+    assert (drop_colors(tiles, random=False) == tiles[:, :, 1:2]).all()
 
 
 @pytest.mark.parametrize(("grid", "sides"), [(2, (4, 6)), (3, (9, 9)), (3, (11, 10))])
@@ -99,6 +113,39 @@ def test_cells_are_moved_and_moved_back(grid, sides):
     rest[: grid * height, : grid * width] = False
     assert torch.equal(moved[:, :, rest], images[:, :, rest])
     assert torch.equal(rearranged(moved, grid, order.argsort(dim=1)), images)
+    filled = rearranged(images, grid, order.where(order > 0, -1), fill=-5.0)
+    empty = rearranged((filled == -5).float(), grid, order.argsort(dim=1))
+    for image in empty:
+        assert cell(image, 0).all()
+        assert image.sum() == height * width
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"grid": 4}, r'grid must be 2, 3 or "auto"\. Got 4 instead'),
+        ({"gap": 1}, r"gap must be in \[0, 1\)\. Got 1 instead"),
+        ({"jitter": "auto"}, r"jitter must be in \[0, 1\)\. Got 'auto' instead"),
+        ({"gap": 0.5, "jitter": 0.5}, r"gap=0\.5 and jitter=0\.5 leave nothing of a tile"),
+        ({"standardize": "yes"}, r"standardize must be a bool\. Got 'yes' instead"),
+    ],
+)
+def test_invalid_tiles_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Tiles(**settings)
+    with pytest.raises(TypeError, match="Did you mean 'gap'"):
+        Tiles(gaps=0.1)
+
+
+@BOTH
+def test_searches_go_over_parameters_of_tiles(method):
+    model = method(tiles=Tiles(gap=0.25)).set_params(tiles__jitter=0.5)
+    assert model.tiles == Tiles(gap=0.25, jitter=0.5)
+    assert model.get_params()["tiles__gap"] == 0.25
+    with pytest.raises(ValueError, match=r"Set tiles=Tiles\(\.\.\.\) first"):
+        method().set_params(tiles__gap=0.25)
+    with pytest.raises(ValueError, match="The 'tiles' parameter of "):
+        method(tiles=3).fit(digits()[0][:20])
 
 
 def test_larger_images_have_more_tiles(photos):
@@ -125,7 +172,7 @@ def test_larger_images_have_more_tiles(photos):
 def test_tiles_of_small_images_are_enlarged(photos, method):
     assert shrunk(method).fit(photos[:20])._objective.tiles.sides == (16, 16)
     assert shrunk(method).fit(digits()[0][:20])._objective.tiles.sides == (8, 8)
-    assert Tiles.over((64, 96), 3, 0.125, 0.125, True).sides == (16, 24)
+    assert Tiles().over((64, 96), 3).sides == (16, 24)
 
 
 @BOTH
@@ -137,19 +184,15 @@ def test_images_too_small_for_tiles_are_refused(method):
         shrunk(method).fit(X[:, :, : least - 1])
     assert shrunk(method).fit(X[:, :, :least]).transform(X[:, :, :least]).shape[0] == 10
     with pytest.raises(ValueError, match=r"at least \d\d pixels"):
-        shrunk(method, gap=0.5, jitter=0.45).fit(X)
-    with pytest.raises(ValueError, match=r"gap=0\.5 and jitter=0\.5 leave nothing of a tile"):
-        shrunk(method, gap=0.5, jitter=0.5).fit(X)
+        shrunk(method, tiles=Tiles(gap=0.5, jitter=0.45)).fit(X)
 
 
-@pytest.mark.parametrize(
-    ("method", "what"), [(JigsawTransformer, "tiles"), (RelativePatchTransformer, "patches")]
-)
-def test_backbones_that_cannot_take_tiles(photos, method, what):
+@BOTH
+def test_backbones_that_cannot_take_tiles(photos, method):
     def rigid(shape):
         return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8))
 
-    with pytest.raises(ValueError, match=rf"shape \(3, 16, 16\).*such as the {what} of its images"):
+    with pytest.raises(ValueError, match=r"shape \(3, 16, 16\).*such as the tiles of its images"):
         shrunk(method, backbone=rigid).fit(photos[:20])
 
 
@@ -197,9 +240,9 @@ def aberration(n):
 )
 def test_edges_that_go_on_tell_places_but_for_a_gap(method, grid, epochs, chance):
     make = functools.partial(bands, grid=grid)
-    assert score_of(method, make, epochs, gap=0.0, jitter=0.0) > 2 * chance
+    assert score_of(method, make, epochs, tiles=Tiles(gap=0.0, jitter=0.0)) > 2 * chance
     with pytest.warns(ConvergenceWarning, match="Nothing was learned"):
-        assert score_of(method, make, epochs, gap=0.5, jitter=0.0) < 1.3 * chance
+        assert score_of(method, make, epochs, tiles=Tiles(gap=0.5, jitter=0.0)) < 1.3 * chance
 
 
 @pytest.mark.slow
@@ -207,7 +250,7 @@ def test_edges_that_go_on_tell_places_but_for_a_gap(method, grid, epochs, chance
 def test_brightness_tells_places_but_of_standardised_tiles(method):
     make = functools.partial(ramp, grid=2 if method is JigsawTransformer else 3)
     chance = 1 / 24 if method is JigsawTransformer else 1 / 8
-    assert score_of(method, make, 15, standardize=False) > 3 * chance
+    assert score_of(method, make, 15, tiles=Tiles(standardize=False)) > 3 * chance
     assert score_of(method, make, 15) < 1.3 * chance
 
 

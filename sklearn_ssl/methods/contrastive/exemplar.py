@@ -1,146 +1,98 @@
-"""Exemplar: make each sample a class of its own, and tell it by its random views."""
+"""Exemplar learning and instance discrimination: each sample is a class of its views."""
 
-import math
-from typing import Literal
-
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.methods.contrastive._instances import InstanceObjective
 from sklearn_ssl.parameters import Auto, Count, Positive, at_least, between
-from sklearn_ssl.training.objective import Epoch, Objective, wide
+from sklearn_ssl.training.objective import wide
 from sklearn_ssl.views import ImageViews, RowViews
 
-MOST_LEARNED = 8000  # classes; with more the paper's features became worse
+MOST_LEARNED = 8000  # class vectors; with more, the features of the paper became worse
 
 
-class ExemplarObjective(Objective):
-    """Cross entropy of views with the samples that they are of, by cosine to a vector of each."""
+class ExemplarObjective(InstanceObjective):
+    """Cross entropy of the cosine similarities between views and a vector of each class."""
 
     def __init__(self, encoder, n_features, n_exemplars, projection_dim, temperature, momentum):
-        super().__init__(encoder)
-        self.project = nn.Linear(n_features, projection_dim)
-        self.n_exemplars, self.temperature, self.momentum = n_exemplars, temperature, momentum
-        if momentum is None:  # the vectors are learned, as weights are
-            self.learned = nn.Parameter(torch.randn(n_exemplars, projection_dim))
-        # While training goes on: number of samples, those that are classes, remembered vectors.
-        self.n_samples = self.exemplars = self.memory = None
-        self.trained = False  # whether there was a training before
-        self.news = None  # of a step: projections, and their classes
-        self.judged = None  # the vectors of samples that are judged, and not learned from
+        super().__init__(encoder, nn.Linear(n_features, projection_dim), temperature, n_exemplars)
+        self.momentum = momentum
+        if momentum is None:  # without a memory bank
+            self.class_vectors = nn.Parameter(torch.randn(n_exemplars, projection_dim))
+        self.update = None  # projections and labels of a step, for the memory bank
 
-    def forward(self, views, classes):
-        """Return the loss of a batch of views, and of the classes of their samples."""
-        z = self.project(torch.cat([self.encoder(view) for view in views]))
-        with full_precision(z.device):
-            z = normalize(wide(z))
-            scores = z @ self.vectors().to(z).T / self.temperature
-            loss = cross_entropy(scores, classes.repeat(len(views)))
-        if self.training:  # remembered after the step: going back needs the vectors as they were
-            self.news = z.detach().unflatten(0, (len(views), -1)).mean(dim=0), classes
-        return {"loss": loss, "embedding": z[: len(classes)]}
+    def begin(self, z):
+        """Let class vectors start from projections, unless the encoder is untrained."""
+        if self.momentum is not None:
+            self.bank = z
+        elif self.trained:  # without, random vectors learn faster
+            self.class_vectors.data[: len(z)] = z
+            return (self.class_vectors,)
+        return ()
 
     def vectors(self):
-        """Return a vector of length one for each class."""
+        """Return the vector of each class, of length one."""
         if not self.training:
-            return self.judged
-        if self.memory is not None:
-            return self.memory
-        return normalize(self.learned[: len(self.exemplars)])
+            return self.scored
+        if self.bank is not None:
+            return self.bank
+        return normalize(self.class_vectors[: len(self.exemplars)])
+
+    def forward(self, views, labels):
+        """Return the loss of a batch of views and of the classes of their samples."""
+        z = torch.cat(self.projections(views))
+        with full_precision(z.device):
+            z = normalize(wide(z))
+            logits = z @ self.vectors().to(z).T / self.temperature
+            loss = cross_entropy(logits, labels.repeat(len(views)))
+        if self.training:  # backward needs the bank unchanged: it is updated after the step
+            self.update = z.detach().unflatten(0, (len(views), -1)).mean(dim=0), labels
+        return {"loss": loss, "embedding": z[: len(labels)]}
 
     @torch.no_grad()
     def after_step(self, progress):
-        """Move the remembered vectors of the batch's classes towards their projections."""
-        if self.memory is not None:
-            z, classes = self.news
-            same = (classes[:, None] == classes).to(z)  # of few classes, one may come several times
+        """Update the memory bank with the projections of the batch."""
+        if self.bank is not None:
+            z, labels = self.update
+            same = (labels[:, None] == labels).to(z)  # a batch may have several of a class
             z = same @ z / same.sum(dim=1, keepdim=True)
-            mean = self.momentum * self.memory[classes] + (1 - self.momentum) * z.to(self.memory)
-            self.memory[classes] = normalize(mean)
-
-    def before_epoch(self, embed, rng):
-        """Choose the classes of a training that begins; judge samples beside each other."""
-        device = self.project.weight.device
-        if not self.training:
-            self.judged = self.projected(embed())
-            return Epoch(targets=torch.arange(len(self.judged), device=device))
-        renewed = ()
-        if self.exemplars is None:
-            features = self.projected(embed())
-            self.n_samples = len(features)
-            self.exemplars = rng.permutation(self.n_samples)[: self.n_exemplars]
-            features = features[torch.from_numpy(self.exemplars).to(device)]
-            if self.momentum is not None:
-                self.memory = features
-            elif self.trained:  # for other samples; of an untrained encoder it would learn slower
-                self.learned.data[: len(features)] = features
-                renewed = (self.learned,)
-        n, n_classes = self.n_samples, len(self.exemplars)
-        classes = np.zeros(n, np.int64)
-        classes[self.exemplars] = np.arange(n_classes)
-        # As many views as X has samples, several of each exemplar where these are fewer.
-        order = np.concatenate([rng.permutation(self.exemplars) for _ in range(-(-n // n_classes))])
-        targets = torch.from_numpy(classes).to(device)
-        return Epoch(order=order[:n], targets=targets, renewed=renewed)
-
-    @torch.no_grad()
-    def projected(self, features):
-        """Return what features, an array of all samples', are projected to, of length one."""
-        weight = self.project.weight
-        features = torch.from_numpy(features).to(weight)
-        return normalize(self.project(features).float())
-
-    def chance_loss(self, n):
-        """Return the loss of one to whom all classes are alike."""
-        return math.log(len(self.exemplars))
+            mean = self.momentum * self.bank[labels] + (1 - self.momentum) * z.to(self.bank)
+            self.bank[labels] = normalize(mean)
 
     def after_training(self, embed, rng, unfinished):
-        """Forget the classes, as other samples may come."""
-        self.n_samples = self.exemplars = self.memory = self.news = None
-        self.trained = True
-
-    def get_extra_state(self):
-        """Return the classes, which go into the state dict."""
-        memory = None if self.memory is None else self.memory.cpu().numpy()
-        names = "n_samples", "exemplars", "trained"
-        return {name: getattr(self, name) for name in names} | {"memory": memory}
-
-    def set_extra_state(self, state):
-        """Take over the classes."""
-        vars(self).update(state)
-        memory, device = state["memory"], self.project.weight.device
-        self.memory = None if memory is None else torch.from_numpy(memory.copy()).to(device)
+        """Forget the classes and what a step noted of them."""
+        super().after_training(embed, rng, unfinished)
+        self.update = None
 
 
 class ExemplarTransformer(SSLTransformer):
-    """Learn features by telling each sample from all others, by random views of it.
+    """Learn features by instance discrimination: each sample is a class, recognized by its views.
 
-    Use it as SimCLR: what the views change is what the features learn not to notice. Each sample
-    is a class, with a vector of its own that its views are compared with, so that it needs no
-    large batches, and one view of a sample is enough.
+    Use it as SimCLR: the features become invariant to the augmentations of ``views``. Views are
+    compared with a vector of each class instead of the batch, so small batches are enough.
 
     Parameters
     ----------
     n_exemplars : int or "auto", default="auto"
-        Number of samples that are classes, at least 2, drawn at random; all where X has fewer.
-        "auto" is all where classes are remembered, else at most 8,000.
+        Number of samples that are classes, at least 2, drawn at random; all if X has fewer. "auto"
+        is all with a memory bank, else at most 8,000.
 
-    classes : {"remembered", "learned"}, default="remembered"
-        What the vector of a class is. "remembered" is a running mean of what its views were
-        projected to (instance discrimination), for any number of samples. "learned" are weights,
-        as of a classifier (exemplar networks).
+    memory_bank : bool, default=True
+        Whether the vectors of classes are a memory bank of moving averages of projections
+        (instance discrimination), for any number of samples. Else they are learned, as the weights
+        of a classifier (exemplar networks).
 
     momentum : float, default=0.5
-        What remains of a remembered vector when a view of its sample comes, in [0, 1).
+        Momentum of the moving averages in the memory bank, in [0, 1).
 
     temperature : float, default=0.2
-        Divides the cosines, above 0.
+        Temperature of the softmax over cosine similarities, above 0.
 
     projection_dim : int, default=128
-        Width of the projection in which views are compared with classes, in training alone.
+        Width of the projection in which views are compared, used during training only.
 
     {shared_parameters}
 
@@ -150,17 +102,11 @@ class ExemplarTransformer(SSLTransformer):
 
     Notes
     -----
-    The classes of the paper are patches of photographs, drawn where the gradients are large; here
-    they are samples as they are. Both ways compare by cosines, as instance discrimination does.
-    Remembered vectors begin with the projections that the untrained encoder gives, and not at
-    random. Where training goes on, by ``partial_fit`` or ``warm_start``, classes are drawn anew and
-    learned vectors begin with projections as well, as the samples may be others.
-
-    A step compares its views with all classes, and not with a few that are drawn, as by Wu et al.:
-    time and memory grow with their number. ``score`` compares the samples that it is given with
-    each other, as many as they are. The papers' temperatures are .07 and .1; on digits, with 5
-    labels a class, .1 gave .906 with a linear model and .882 with the nearest neighbour, and .2
-    gave .929 and .918.
+    Exemplars are whole samples, not patches with large gradients, and are compared by cosine
+    similarity also without a memory bank. The bank starts from projections, not at random. The
+    softmax is over all classes, without noise-contrastive estimation: time and memory grow with
+    their number. Training that continues has new classes, whose vectors start from projections.
+    ``score`` compares the samples of its X with each other.
 
     References
     ----------
@@ -181,7 +127,7 @@ class ExemplarTransformer(SSLTransformer):
     """
 
     n_exemplars: Auto | at_least(2) = "auto"
-    classes: Literal["remembered", "learned"] = "remembered"
+    memory_bank: bool = True
     momentum: between(0, 1, "left") = 0.5
     temperature: Positive = 0.2
     projection_dim: Count = 128
@@ -189,10 +135,8 @@ class ExemplarTransformer(SSLTransformer):
     default_views = {"image": ImageViews(n_views=1), "rows": RowViews(keep_first=False, n_views=1)}
 
     def _make_objective(self, encoder, n_features, training):
-        learned, n = self.classes == "learned", self.n_exemplars
-        if n == "auto":
-            n = MOST_LEARNED if learned else training.n_samples
-        momentum = None if learned else self.momentum
-        return ExemplarObjective(
-            encoder, n_features, n, self.projection_dim, self.temperature, momentum
-        )
+        n = training.n_samples if self.memory_bank else MOST_LEARNED
+        n = n if self.n_exemplars == "auto" else self.n_exemplars
+        momentum = self.momentum if self.memory_bank else None
+        settings = self.projection_dim, self.temperature, momentum
+        return ExemplarObjective(encoder, n_features, n, *settings)

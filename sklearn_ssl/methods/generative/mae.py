@@ -127,5 +127,5 @@ def uncut(sides, patches):
     return ValueError(
         f"MAETransformer cuts square images into patches of {patches}, and those of X have "
         f"{sides[0]} x {sides[1]} pixels. Resize them, such as by "
-        f"image_size={max(8, min(sides) // 8 * 8)}, or use SimMIMTransformer."
+        f"input=Images(size={max(8, min(sides) // 8 * 8)}), or use SimMIMTransformer."
     )

@@ -1,17 +1,12 @@
-"""Rotation: tell by which quarter turns an image was rotated."""
+"""Rotation prediction: classify by which angle an image was rotated."""
 
-import math
 from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
-from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl.base import SSLTransformer, share_right
-from sklearn_ssl.training.objective import Objective, wide
-from sklearn_ssl.views import ImageViews
+from sklearn_ssl.methods.predictive._base import CROPS, PretextObjective, PretextTask
 
 # Each transformation: quarter turns to the left, and whether the image is mirrored before.
 TRANSFORMATIONS = {
@@ -21,69 +16,62 @@ TRANSFORMATIONS = {
 }
 
 
-class RotationObjective(Objective):
-    """Cross entropy of a linear classifier of the transformations of each view."""
+class RotationObjective(PretextObjective):
+    """Linear classification of the transformations, all of which are applied to each view."""
 
     def __init__(self, encoder, n_features, transformations):
-        super().__init__(encoder)
+        super().__init__(encoder, len(TRANSFORMATIONS[transformations]))
         self.transformations = TRANSFORMATIONS[transformations]
-        self.classify = nn.Linear(n_features, len(self.transformations))
+        self.classify = nn.Linear(n_features, self.n_classes)
 
-    def forward(self, views):
-        """Return the loss of a batch of views, each in all transformations at once."""
+    def task(self, views):
+        """Return features, logits and labels of all transformations of each view."""
         features = torch.cat([self.encoder(self.transformed(view)) for view in views])
-        scores, n = self.classify(features), len(views[0])
-        applied = torch.arange(len(self.transformations), device=scores.device)
-        applied = applied.repeat_interleave(n).repeat(len(views))
-        with full_precision(scores.device):
-            loss = cross_entropy(wide(scores), applied)
-        accuracy = (scores.argmax(dim=1) == applied).float().mean()
-        return {"loss": loss, "pretext_accuracy": accuracy, "embedding": features[:n]}
+        labels = torch.arange(self.n_classes, device=features.device)
+        labels = labels.repeat_interleave(len(views[0])).repeat(len(views))
+        return features, self.classify(features), labels
 
-    def chance_loss(self, n):
-        """Return the loss of one to whom all transformations are alike."""
-        return math.log(len(self.transformations))
+    def predict(self, images):
+        """Return the index of the transformation of each image, (n,)."""
+        return self.classify(self.encoder(square(images))).argmax(dim=1)
 
-    def scores(self, images):
-        """Return the scores of what may have been done to each image, (n, transformations)."""
-        return self.classify(self.encoder(images))
+    def accuracy(self, images):
+        """Return the fraction of transformations that are recognized of each image, (n,)."""
+        predicted = self.predict(self.transformed(images)).unflatten(0, (-1, len(images)))
+        labels = torch.arange(self.n_classes, device=predicted.device)
+        return (predicted == labels[:, None]).float().mean(dim=0)
 
     def transformed(self, images):
-        """Return all transformations of the images, those of the first transformation first.
+        """Return all transformations of images, those of the first transformation first.
 
-        Turns and flips move pixels and mix none: interpolation would tell the angle.
+        Pixels are moved and not interpolated, which would reveal the angle.
         """
         images = square(images)
-        return torch.cat(
-            [
-                torch.rot90(images.flip(3) if flip else images, turns, (2, 3))
-                for turns, flip in self.transformations
-            ]
-        )
+        flipped = images.flip(3)
+        copies = [(flipped if flip else images, turns) for turns, flip in self.transformations]
+        return torch.cat([torch.rot90(copy, turns, (2, 3)) for copy, turns in copies])
 
 
 def square(images):
-    """Cut images to the square in their middle."""
+    """Return the center squares of images."""
     side = min(images.shape[2:])
     top, left = ((length - side) // 2 for length in images.shape[2:])
     return images[:, :, top : top + side, left : left + side]
 
 
-class RotationTransformer(SSLTransformer):
-    """Learn features by telling how each image was rotated.
+class RotationTransformer(PretextTask):
+    """Learn features by rotation prediction: classify by which angle each image was rotated.
 
-    Use it for images with an up and a down, such as photographs of scenes and objects: to tell a
-    rotation, the network has to see what is in them. ``score_pretext`` says how well it does; at
-    chance, as on textures, cells or views from above, there was nothing to learn. It takes images
-    alone.
+    Use it for images with an up and a down, such as photographs of scenes and objects, whose
+    content the network has to recognize for it. If ``score_pretext`` is at chance level, as on
+    textures, cells or aerial images, nothing was learned. Only for images.
 
     Parameters
     ----------
     transformations : {"rotations", "half_turn", "rotations_and_flips"}, default="rotations"
-        What is to be told apart: no rotation and rotations to the left by 90, 180 and 270
-        degrees; no rotation and 180 degrees; or the four rotations of the image and those of its
-        mirror image, eight in all. Mirror images do not look wrong in most photographs, but do
-        in text and on roads.
+        Classes: rotations to the left by 0, 90, 180 and 270 degrees; by 0 and 180 degrees; or the
+        four rotations of the image and of its mirror image. In most photographs, mirror images do
+        not look wrong, as they do in text and on roads.
 
     {shared_parameters}
 
@@ -93,12 +81,7 @@ class RotationTransformer(SSLTransformer):
 
     Notes
     -----
-    In the paper the features of a middle layer do better than the last ones, which care for the
-    rotation alone: try ``layer``. Of the default "small_convnet" with its three stages the last
-    is better: a linear model of CIFAR-10's classes had .568 there and .533 at "stage2", 20
-    neighbours .490 and .449; on Fashion-MNIST .876 and .834, .866 and .787
-    (``benchmarks/README.md``). Like the published views, these crop and flip and change no
-    colours. All copies of an image are in one batch, so that batch norm tells nothing.
+    In the paper, features of a middle layer transfer better than the last ones: try ``layer``.
 
     References
     ----------
@@ -111,23 +94,21 @@ class RotationTransformer(SSLTransformer):
     >>> from sklearn_ssl import RotationTransformer
     >>> images = load_digits().images[:200]
     >>> rotation = RotationTransformer(max_epochs=1, random_state=0).fit(images)
-    >>> rotation.transform(images).shape
-    (200, 256)
     >>> rotation.predict_pretext(images).shape
     (200,)
     """
 
     transformations: Literal[*TRANSFORMATIONS] = "rotations"
 
-    default_views = {
-        "image": ImageViews(
-            scale=(0.5, 1.0),
-            color_jitter=0.0,
-            grayscale=0.0,
-            gaussian_blur=0.0,
-            square=True,
-            n_views=1,
-        )
+    default_views = {"image": replace(CROPS, square=True)}
+    pretext_doc = {
+        "images": "Images as in fit, of the same shape, of which the center square is classified.",
+        "returns": "transformation : ndarray of shape (n_samples,), int",
+        "labels": "Number of quarter turns to the left; 1 for a half turn with "
+        '``transformations="half_turn"``; with "rotations_and_flips" 4 more if the image was '
+        "mirrored before.",
+        "score": "Mean accuracy over all transformations of all images. Chance level is 1 divided "
+        "by the number of transformations.",
     }
 
     def _default_views(self, source):
@@ -137,43 +118,3 @@ class RotationTransformer(SSLTransformer):
 
     def _make_objective(self, encoder, n_features, training):
         return RotationObjective(encoder, n_features, self.transformations)
-
-    def predict_pretext(self, X):
-        """Tell which transformation was applied to each image of X.
-
-        Parameters
-        ----------
-        X : array-like or tensor
-            Images as in fit, of the same shape; of others than squares, the middle is judged.
-
-        Returns
-        -------
-        transformation : ndarray of shape (n_samples,), int
-            Its index: the number of quarter turns to the left for "rotations", 1 for a half turn,
-            and for "rotations_and_flips" 4 more where the image was mirrored before.
-        """
-        return self._map(X, "_objective", lambda o, x: o.scores(square(x)).argmax(dim=1))
-
-    def score_pretext(self, X, y=None):
-        """Return the accuracy of the pretext task, on all transformations of the images of X.
-
-        Parameters
-        ----------
-        X : array-like or tensor
-            Images as in fit, of the same shape, as they are, not transformed.
-
-        y : Ignored
-            Not used, here for scikit-learn's conventions.
-
-        Returns
-        -------
-        accuracy : float
-            The share of copies whose transformation was told. Chance is 1 / number of
-            transformations.
-        """
-
-        def scores(objective, images):
-            copies = objective.scores(objective.transformed(images))
-            return copies.unflatten(0, (-1, len(images))).argmax(dim=2).T  # (n, transformations)
-
-        return share_right(self._map(X, "_objective", scores))

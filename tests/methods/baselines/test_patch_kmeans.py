@@ -216,7 +216,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(parameters, words, images
 
 
 def test_rows_are_refused(images):
-    with pytest.raises(ValueError, match=r"PatchKMeansTransformer needs images.*image_shape"):
+    with pytest.raises(ValueError, match=r"PatchKMeansTransformer needs images.*Images\(shape="):
         small().fit(images.reshape(len(images), -1))
     with pytest.raises(ValueError, match=r"\(8, 8, 1\)"):
         small().fit(images).transform(images[:, :7])

@@ -30,9 +30,9 @@ def test_exemplar(momentum):
     objective, _ = exemplar_objective(momentum)
     views, classes = list(check_inputs()), torch.tensor([3, 0, 5, 1, 2, 4])
     if momentum is not None:
-        objective.memory = torch.randn(6, 5, dtype=torch.float64)
-        objective.memory /= objective.memory.norm(dim=1, keepdim=True)
-    vectors = objective.memory if momentum is not None else objective.learned
+        objective.bank = torch.randn(6, 5, dtype=torch.float64)
+        objective.bank /= objective.bank.norm(dim=1, keepdim=True)
+    vectors = objective.bank if momentum is not None else objective.class_vectors
     loss, losses = objective(views, classes)["loss"], []
     for view in views:
         for x, c in zip(view, classes, strict=True):
@@ -52,20 +52,20 @@ def test_exemplar(momentum):
 def test_exemplar_remembers_after_the_step_what_views_were_projected_to(classes):
     objective, epoch = exemplar_objective(0.25)
     views, classes = list(check_inputs()), torch.tensor(classes)
-    expected = objective.memory.clone()
+    expected = objective.bank.clone()
     a = nn.functional.normalize(objective.project(objective.encoder(views[0]))).float()
     torch.testing.assert_close(expected[epoch.targets], a)  # it begins so, in the order of classes
     objective([v[:4] for v in views], classes)
-    torch.testing.assert_close(objective.memory, expected)
-    assert not objective.news[0].requires_grad
+    torch.testing.assert_close(objective.bank, expected)
+    assert not objective.update[0].requires_grad
     objective.after_step(0.0)
     for number in set(classes.tolist()):
         rows = [v[i] for v in views for i in range(4) if classes[i] == number]
         z = [nn.functional.normalize(objective.project(objective.encoder(x)), dim=0) for x in rows]
         moved = 0.25 * expected[number] + 0.75 * (sum(z) / len(z)).float()
         expected[number] = moved / moved.norm()
-    torch.testing.assert_close(objective.memory, expected)
-    assert not objective.memory.requires_grad
+    torch.testing.assert_close(objective.bank, expected)
+    assert not objective.bank.requires_grad
 
 
 @pytest.mark.parametrize("momentum", [0.5, None])
@@ -79,13 +79,13 @@ def test_exemplar_shows_few_classes_as_often_as_there_are_samples(momentum):
     torch.testing.assert_close(second.targets, epoch.targets)
     assert objective.chance_loss(6) == pytest.approx(math.log(4))
     objective.after_training(None, None, False)
-    assert objective.n_samples is objective.exemplars is objective.memory is None
+    assert objective.n_samples is objective.exemplars is objective.bank is None
 
 
 def test_exemplar_begins_again_with_what_samples_are_projected_to():
     """Learned vectors of a training before are those of other samples."""
     objective, epoch = exemplar_objective(None)
-    (a, _), first = check_inputs(), objective.learned.detach().clone()
+    (a, _), first = check_inputs(), objective.class_vectors.detach().clone()
     assert epoch.renewed == ()
     objective.after_training(None, None, False)
     again, _ = exemplar_objective(None)
@@ -93,9 +93,9 @@ def test_exemplar_begins_again_with_what_samples_are_projected_to():
     z = nn.functional.normalize(again.project(again.encoder(a[:4])))
     features = again.encoder(a[:4]).detach().numpy()
     epoch = again.before_epoch(lambda: features, np.random.default_rng(3))
-    assert epoch.renewed == (again.learned,)
-    torch.testing.assert_close(again.learned[epoch.targets].float(), z.float())
-    torch.testing.assert_close(again.learned[4:], first[4:])
+    assert epoch.renewed == (again.class_vectors,)
+    torch.testing.assert_close(again.class_vectors[epoch.targets].float(), z.float())
+    torch.testing.assert_close(again.class_vectors[4:], first[4:])
     assert again.before_epoch(None, np.random.default_rng(4)).renewed == ()
 
 
@@ -111,13 +111,13 @@ def test_exemplar_judges_samples_beside_each_other():
     expected = nn.functional.cross_entropy(zb @ za.T / 0.3, torch.arange(5))
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_equal(objective.get_extra_state(), state)
-    assert objective.news is None
+    assert objective.update is None
 
 
 def test_exemplar_goes_on_with_learned_classes(images):
     """The samples that a vector stands for are others in each training."""
     X = images.reshape(200, -1)
-    settings = {"classes": "learned", "max_epochs": 6, "random_state": 0}
+    settings = {"memory_bank": False, "max_epochs": 6, "random_state": 0}
     whole = ExemplarTransformer(**settings, warm_start=True).fit(X)
     in_parts = ExemplarTransformer(**settings)
     for _ in range(6):

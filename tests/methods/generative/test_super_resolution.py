@@ -79,7 +79,7 @@ def test_enlarged_digits_are_better_than_interpolated_ones(enlarging):
 
 def test_sides_that_the_scale_does_not_divide_are_refused():
     X = np.random.default_rng(0).random((10, 10, 14))
-    message = r"scale=4 does not divide images of 10 x 14 .* 8 x 12, or set image_size=8"
+    message = r"scale=4 does not divide images of 10 x 14 .* 8 x 12, or set input=Images\(size=8"
     with pytest.raises(ValueError, match=message):
         SuperResolutionTransformer(scale=4).fit(X)
     assert shrunk(SuperResolutionTransformer).fit(X).upscale(X).shape == (10, 20, 28)

@@ -6,13 +6,10 @@ import torch
 from common import digits, shrunk
 
 from sklearn_ssl import RelativePatchTransformer
-from sklearn_ssl.methods.predictive.relative_patch import (
-    RelativePatchObjective,
-    pairs,
-    without_colors,
-)
+from sklearn_ssl.methods.predictive.relative_patch import RelativePatchObjective, pairs
 from sklearn_ssl.networks.encoder import make_encoder
-from sklearn_ssl.views.tiles import Tiles
+from sklearn_ssl.views import Tiles
+from sklearn_ssl.views.tiles import TileCutter
 
 
 def tiles_of(grid, n_channels=1):
@@ -21,7 +18,7 @@ def tiles_of(grid, n_channels=1):
     encoder = make_encoder(
         "small_vit", (n_channels, 12, 12), [0.5] * n_channels, [0.2] * n_channels
     )
-    return encoder, Tiles(grid, (12 // grid,) * 2, 0.0, 0.0, True)
+    return encoder, TileCutter(Tiles(grid, gap=0.0, jitter=0.0), (12 // grid,) * 2)
 
 
 def slow_tile(image, row, column, side, encoder):
@@ -55,23 +52,17 @@ def test_relative_patch():
                 (here, there, (row, column)),
                 (there, here, (-row, -column)),
             ):
-                both = torch.cat([objective.narrow(x).clamp(min=0) for x in (first, second)])
+                both = torch.cat([objective.project(x).clamp(min=0) for x in (first, second)])
                 scores, label = objective.classify(both[None])[0], places.index(seen)
                 losses.append(-torch.log(torch.exp(scores[label]) / torch.exp(scores).sum()))
     check_gradients(objective, loss, sum(losses) / len(losses))
 
 
-def test_colours_that_are_dropped_tell_nothing():
-    """One channel of each patch is left, a random one, and in judging always green."""
-    torch.manual_seed(0)
-    patches = torch.rand(50, 9, 3, 4, 4)
-    gray = without_colors(patches, False)
-    assert (gray == gray[:, :, :1]).all()
-    kept = (patches == gray).all(dim=(3, 4))
-    assert (kept.sum(dim=2) == 1).all()
-    assert (kept.float().mean(dim=(0, 1)) > 0.25).all()
-    assert (kept[:, 0] != kept[:, 1]).any()
-    assert (without_colors(patches, True) == patches[:, :, 1:2]).all()
+def test_other_grids_are_refused():
+    images = digits()[0][:20]
+    shrunk(RelativePatchTransformer, tiles=Tiles(grid=3)).fit(images)
+    with pytest.raises(ValueError, match=r"needs grid=3\. Got tiles=Tiles\(grid=2"):
+        shrunk(RelativePatchTransformer, tiles=Tiles(grid=2)).fit(images)
 
 
 @pytest.mark.slow
@@ -86,7 +77,7 @@ def test_positions_of_patches_of_digits_are_told():
     assert score > 0.25
 
     def told_swapped(objective, samples):
-        _, swapped = pairs(objective.parts(samples, middle=True)[1])
+        _, swapped = pairs(objective.encode(samples, centered=True)[1])
         return objective.classify(swapped.flatten(0, 1)).argmax(dim=1).unflatten(0, (-1, 8))
 
     swapped = model._map(images[1000:1400], "_objective", told_swapped)
@@ -107,14 +98,14 @@ def test_pictures_show_patches_where_they_are_told(photos):
             .mT.swapaxes(1, 2)
         )
 
-    net.told = lambda images: places
+    net.predict = lambda images: places
     seen, made = net.pictures(images)
     torch.testing.assert_close(made, images)
     torch.testing.assert_close(seen[:, :, 10:20, 10:20], images[:, :, 10:20, 10:20])
     moved = (cells(seen) != cells(images)).flatten(2).any(dim=2)
     assert 6 < moved.sum(dim=1).float().mean() < 8
     torch.testing.assert_close(*(cells(x).sum(dim=1) for x in (seen, images)))
-    net.told = lambda images: 0 * places + 6  # all to the place below the middle
+    net.predict = lambda images: 0 * places + 6  # all to the place below the middle
     _, made = net.pictures(images)
     torch.testing.assert_close(cells(made)[:, 4], cells(images)[:, 4])
     assert all(

@@ -1,0 +1,68 @@
+"""Pretext tasks on the tiles of an image, each of which the encoder sees on its own."""
+
+import inspect
+
+from torch import nn
+from torch.nn.functional import relu
+
+from sklearn_ssl.methods.predictive._base import PretextObjective, PretextTask
+from sklearn_ssl.networks.encoder import count_features
+from sklearn_ssl.networks.heads import mlp
+from sklearn_ssl.parameters import Auto, Count
+from sklearn_ssl.views import Tiles
+
+
+class TileObjective(PretextObjective):
+    """Pretext task whose classifier sees the features of so many tiles at once."""
+
+    near_chance = 0.98
+
+    def __init__(self, encoder, n_features, tiles, tile_dim, n_tiles, hidden_dim, n_classes):
+        super().__init__(encoder, n_classes)
+        self.tiles = tiles
+        self.project = nn.Linear(n_features, tile_dim)
+        self.classify = mlp(n_tiles * tile_dim, hidden_dim, n_classes)
+
+    def cut(self, images, centered):
+        """Return the tiles of images, (n, n_tiles, c, h, w)."""
+        return self.tiles(images, centered)
+
+    def encode(self, images, centered=False):
+        """Return the features of all tiles, (n, n_tiles, d), and their projections."""
+        tiles = self.cut(images, centered)
+        features = self.encoder(tiles.flatten(0, 1)).unflatten(0, tiles.shape[:2])
+        return features, relu(self.project(features))
+
+
+class TileTask(PretextTask):
+    """Base of methods whose objective is a :class:`TileObjective`.
+
+    Parameters
+    ----------
+    tiles : Tiles or "auto", default="auto"
+        Grid, gaps and normalization of the tiles; "auto" is :class:`~sklearn_ssl.views.Tiles` with
+        its default parameters.
+
+    hidden_dim : int, default=256
+        Width of the hidden layer of the classifier.
+    """
+
+    tiles: Auto | Tiles = "auto"
+    hidden_dim: Count = 256
+
+    def __init_subclass__(cls, **kwargs):
+        """Add the shared parameters to the docstring."""
+        super().__init_subclass__(**kwargs)
+        if "{tile_parameters}" in (cls.__doc__ or ""):
+            _, shared = inspect.getdoc(TileTask).split("----------\n")
+            cls.__doc__ = cls.__doc__.replace("{tile_parameters}", shared)
+
+    def _default_views(self, source):
+        return self.default_views["image"]  # of the size of the image, as tiles are smaller
+
+    def _cutter(self, encoder, grid):
+        """Return the cutter of tiles of images that an encoder takes, by default in this grid."""
+        channels, *sides = encoder.in_shape
+        tiles = (Tiles() if self.tiles == "auto" else self.tiles).over(sides, grid)
+        count_features(encoder, (channels, *tiles.sides), "the tiles of its images")
+        return tiles
