@@ -113,7 +113,7 @@ class SuperResolutionTransformer(ImageGenerator):
         if near != [height, width]:
             raise ValueError(
                 f"scale={self.scale} does not divide images of {height} x {width} pixels. Resize "
-                f"them to {near[0]} x {near[1]}, or set input=Images(size={min(near)}), for squares."
+                f"them to {near[0]} x {near[1]}, or set input=Images(size={min(near)})."
             )
         return views
 
