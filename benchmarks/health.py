@@ -199,7 +199,7 @@ def main():
     data = {} if options.only == "provoked" else healthy_data(options.data, options.n_images)
     for data_name, X in data.items():
         for method_name, method in all_methods().items():
-            if ("rows" if X.ndim == 2 else "image") not in method.default_views:
+            if ("table" if X.ndim == 2 else "image") not in method.default_views:
                 continue
             if method.needs_color and X.ndim == 3:
                 continue

@@ -126,7 +126,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
     views : callable or "auto", default="auto"
         The random changes that the features learn not to notice:
-        :class:`~sklearn_ssl.views.ImageViews`, :class:`~sklearn_ssl.views.RowViews`,
+        :class:`~sklearn_ssl.views.ImageViews`, :class:`~sklearn_ssl.views.TableViews`,
         :class:`~sklearn_ssl.views.CombinedViews`, torchvision's transforms in a
         :class:`~sklearn_ssl.views.PerSampleViews`, or any callable that turns a float batch,
         (n, c, h, w) with values in [0, 1] or standardised rows (n, n_features), into a list of
@@ -274,7 +274,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     verbose: Verbose = 0
 
     _recipes = Embedder._recipes | {"memory": (FitCache,)}
-    # The recipe of views for each kind of input that the method takes, "image" and "rows".
+    # The recipe of views for each kind of input that the method takes, "image" and "table".
     default_views = {}
     # Whether these keep the size of images also on the CPU, with the network for whole images.
     whole_views = False
@@ -458,7 +458,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         if "views_" in cached["custom"]:
             shape = self._sample_shape()
             is_image = len(shape) == 3
-            kind = "image" if is_image else "rows"
+            kind = "image" if is_image else "table"
             self.views_ = self._resolve_views(
                 SimpleNamespace(kind=kind, is_image=is_image, shape=shape)
             )

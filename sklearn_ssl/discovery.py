@@ -12,7 +12,7 @@ def all_methods(kind=None):
     """Return the estimator classes of all methods in ``sklearn_ssl.methods``, by name.
 
     Files whose name starts with an underscore hold what methods share. With ``kind``, "image" or
-    "rows", only methods that take such samples are returned.
+    "table", only methods that take such samples are returned.
     """
     found = {}
     for module in pkgutil.walk_packages(methods.__path__, methods.__name__ + "."):

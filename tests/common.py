@@ -44,11 +44,11 @@ def shrunk(method, **parameters):
 
 
 def takes(method, kind, **parameters):
-    """Report whether a method takes "image" or "rows"; check its error where it does not."""
+    """Report whether a method takes "image" or "table"; check its error where it does not."""
     if kind in method.default_views:
         return True
     X, needed = digits()[0][:200], "tabular data"
-    if kind == "rows":
+    if kind == "table":
         X, needed = X.reshape(200, -1), "images"
     with pytest.raises(ValueError, match=f"needs {needed}"):
         shrunk(method, **parameters).fit(X)
@@ -164,7 +164,7 @@ class RowsAsImages(ArraySource):
 
 def taking_rows(method):
     """The method itself if it takes rows, else one that makes images of them."""
-    if "rows" in getattr(method, "default_views", ()):
+    if "table" in getattr(method, "default_views", ()):
         return method
 
     def find(self, X, **check):

@@ -15,7 +15,7 @@ from sklearn_ssl import (
     metrics,
 )
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.views import CombinedViews, ImageViews, MultiCrop, RowViews, Tiles
+from sklearn_ssl.views import CombinedViews, ImageViews, MultiCrop, TableViews, Tiles
 
 each_method = pytest.mark.parametrize("method", METHODS)
 
@@ -25,7 +25,7 @@ def documented(section):
 
 
 PROBES = [KNNProbe, LinearProbe]
-VIEWS = [CombinedViews, ImageViews, MultiCrop, RowViews, Tiles]
+VIEWS = [CombinedViews, ImageViews, MultiCrop, TableViews, Tiles]
 OTHERS = [EncoderTransformer, PatchKMeansTransformer]
 
 

@@ -52,8 +52,8 @@ class ArraySource:
 
     @property
     def kind(self):
-        """What a sample is: "image" or "rows"."""
-        return "image" if self.is_image else "rows"
+        """What a sample is: "image" or "table"."""
+        return "image" if self.is_image else "table"
 
     @property
     def shape(self):

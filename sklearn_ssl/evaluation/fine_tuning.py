@@ -47,7 +47,7 @@ from sklearn_ssl.training.clock import Clock, seconds_of
 from sklearn_ssl.training.net import planned_epochs, train
 from sklearn_ssl.training.objective import Epoch, Objective, wide
 from sklearn_ssl.training.schedule import Training
-from sklearn_ssl.views import ImageViews, RowViews
+from sklearn_ssl.views import ImageViews, TableViews
 from sklearn_ssl.views.combined import all_flip
 
 N_STEPS, FEWEST_EPOCHS = 300, 5  # of max_epochs="auto"
@@ -63,7 +63,7 @@ FLIPS = ImageViews(
 )
 # What networks are built anew from, beside numbers.
 NEEDED = {"backbone_", "image_shape_", "_pretrained", "_scaling"}
-VIEWS = {"image": FLIPS, "rows": RowViews(n_views=1)}  # of rows the first view is the row itself
+VIEWS = {"image": FLIPS, "table": TableViews(n_views=1)}  # of rows the first view is the row itself
 
 
 class ClassesObjective(Objective):

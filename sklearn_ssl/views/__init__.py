@@ -4,7 +4,7 @@ from sklearn_ssl.views.combined import CombinedViews
 from sklearn_ssl.views.image import ImageViews
 from sklearn_ssl.views.multi_crop import MultiCrop
 from sklearn_ssl.views.per_sample import PerSampleViews
-from sklearn_ssl.views.rows import RowViews
+from sklearn_ssl.views.table import TableViews
 from sklearn_ssl.views.tiles import Tiles
 
-__all__ = ["CombinedViews", "ImageViews", "MultiCrop", "PerSampleViews", "RowViews", "Tiles"]
+__all__ = ["CombinedViews", "ImageViews", "MultiCrop", "PerSampleViews", "TableViews", "Tiles"]

@@ -38,7 +38,7 @@ class CombinedViews(Recipe):
             if several
             else set()
         )
-        if kinds not in ({"image"}, {"rows"}):
+        if kinds not in ({"image"}, {"table"}):
             raise ValueError(
                 "recipes must be a tuple of view recipes, all for images or all for rows. "
                 f"Got {self.recipes!r} instead."
@@ -46,7 +46,7 @@ class CombinedViews(Recipe):
 
     @property
     def kind(self):
-        """Whether the recipes are for an "image" or for "rows"."""
+        """Whether the recipes are for an "image" or for "table"."""
         return self.recipes[0].kind
 
     def for_images(self, height, width, channels):

@@ -6,7 +6,7 @@ from numbers import Integral
 from sklearn_ssl.parameters import Recipe, suggesting
 from sklearn_ssl.views.combined import CombinedViews
 from sklearn_ssl.views.image import ImageViews
-from sklearn_ssl.views.rows import RowViews
+from sklearn_ssl.views.table import TableViews
 
 GLOBAL_VIEWS = ImageViews(scale=(0.4, 1.0))
 
@@ -22,7 +22,7 @@ class MultiCrop(Recipe):
 
     Parameters
     ----------
-    global_views : ImageViews or RowViews, default=ImageViews(scale=(0.4, 1.0))
+    global_views : ImageViews or TableViews, default=ImageViews(scale=(0.4, 1.0))
         Recipe of the global views, which come first.
 
     n_local_crops : int, default=4
@@ -49,15 +49,15 @@ class MultiCrop(Recipe):
     [32, 32, 16, 16, 16, 16]
     """
 
-    global_views: ImageViews | RowViews = GLOBAL_VIEWS
+    global_views: ImageViews | TableViews = GLOBAL_VIEWS
     n_local_crops: int = 4
     local_size: float = 0.5
     local_scale: tuple = (0.1, 0.4)
 
     def __post_init__(self):
-        if not isinstance(self.global_views, ImageViews | RowViews):
+        if not isinstance(self.global_views, ImageViews | TableViews):
             raise ValueError(
-                f"global_views must be ImageViews or RowViews. Got {self.global_views!r} instead."
+                f"global_views must be ImageViews or TableViews. Got {self.global_views!r} instead."
             )
         if not isinstance(self.n_local_crops, Integral) or self.n_local_crops < 0:
             raise ValueError(
@@ -74,7 +74,7 @@ class MultiCrop(Recipe):
 
     @property
     def kind(self):
-        """Whether the views are for an "image" or for "rows"."""
+        """Whether the views are for an "image" or for "table"."""
         return self.global_views.kind
 
     def combined(self):

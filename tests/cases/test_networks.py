@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 import sklearn_ssl
 from sklearn_ssl import EncoderTransformer, FineTuneClassifier, Images, SimCLRTransformer
 from sklearn_ssl.networks.backbone import make_backbone
-from sklearn_ssl.views import CombinedViews, ImageViews, PerSampleViews, RowViews
+from sklearn_ssl.views import CombinedViews, ImageViews, PerSampleViews, TableViews
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
@@ -461,7 +461,7 @@ def fitted(X, views):
     return shrunk(SimCLRTransformer, views=views, flip_tta=False, batch_size=8).fit(X)
 
 
-@pytest.mark.parametrize("kind", ["image", "rows"])
+@pytest.mark.parametrize("kind", ["image", "table"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_views_of_other_float_types(kind, dtype, X):
     X = X if kind == "image" else X.reshape(len(X), -1)[:, :30]
@@ -546,7 +546,7 @@ NO_VIEWS = {
     "torchvision, old": (transforms.RandomHorizontalFlip(), r"PerSampleViews\(RandomHorizontalFl"),
     "a function": (v2.functional.horizontal_flip, r"PerSampleViews\(horizontal_flip\)"),
     "a class": (ImageViews, r"views=ImageViews is a class. Give an object: views=ImageViews\("),
-    "another class": (RowViews, "views=RowViews is a class"),
+    "another class": (TableViews, "views=TableViews is a class"),
     "to tensor": (
         PerSampleViews(transforms.ToTensor()),
         r"failed on an image.*Leave out .*ToTensor",

@@ -42,7 +42,7 @@ from sklearn_ssl import (
 from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl.parameters import Recipe, TakesRecipes
 from sklearn_ssl.training.net import Progress
-from sklearn_ssl.views import ImageViews, RowViews
+from sklearn_ssl.views import ImageViews, TableViews
 
 
 @contextlib.contextmanager
@@ -303,8 +303,8 @@ def test_parameters_of_views_are_set_without_changing_shared_recipes():
     assert second.estimator.views.hflip == 0.75
     assert second.views == ImageViews(hflip=0.25, n_views=1)
     # The recipe comes first, in whatever order they are given.
-    first.set_params(views__corruption=0.1, views=RowViews())
-    assert first.views == RowViews(corruption=0.1)
+    first.set_params(views__corruption=0.1, views=TableViews())
+    assert first.views == TableViews(corruption=0.1)
     copied = clone(first)
     assert copied.views == first.views
     assert "corruption=0.1" in repr(copied)
@@ -348,7 +348,7 @@ def test_other_recipes_are_parameters_as_well():
     ("views", "name", "message"),
     [
         ("auto", "views__hflip", "views='auto' has no parameter 'hflip'.*Set views=ImageViews"),
-        ("auto", "views__corruption", r"Set views=RowViews\(...\) first"),
+        ("auto", "views__corruption", r"Set views=TableViews\(...\) first"),
         (ImageViews(), "views__nothing", "Invalid parameter 'nothing' for views=ImageViews"),
         (ImageViews(), "nothing__flip", "Invalid parameter 'nothing' for estimator"),
         (ImageViews(), "views__hflip", r"hflip must be in \[0, 1\]. Got 2"),

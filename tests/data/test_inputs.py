@@ -155,7 +155,7 @@ def test_failed_fit_leaves_the_fit_before(method, images):
 @each_method
 def test_methods_for_images_alone_say_so(method, images):
     rows = images.reshape(len(images), -1)
-    if "rows" in method.default_views:
+    if "table" in method.default_views:
         assert shrunk(method).fit_transform(rows).shape == (200, 256)
         return
     with pytest.raises(ValueError, match=r"needs images, X has shape \(200, 64\).*Images\(shape="):

@@ -77,7 +77,7 @@ def path(tmp_path):
     return tmp_path / "encoder.onnx"
 
 
-@pytest.mark.parametrize("kind", ["image", "rows"])
+@pytest.mark.parametrize("kind", ["image", "table"])
 @each_method
 def test_every_method(method, kind, images, path):
     if not takes(method, kind):

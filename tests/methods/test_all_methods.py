@@ -25,7 +25,7 @@ from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.views import ImageViews, Tiles
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
-KINDS = ["image", "rows"]
+KINDS = ["image", "table"]
 # Turned over, a digit is another one, or none.
 DIGIT_VIEWS = ImageViews(hflip=0.0, rotation=15.0, scale=(0.4, 1.0))
 
@@ -145,7 +145,7 @@ def other_tiles(method):
 
 
 def test_each_own_parameter_changes_something(method):
-    gray = samples(method, "image" if method in IMAGE_METHODS else "rows")
+    gray = samples(method, "image" if method in IMAGE_METHODS else "table")
     colors = np.random.default_rng(0).random((60, 1, 1, 3))
     colored = gray[..., np.newaxis] * colors if method in IMAGE_METHODS else gray
     shared = {field.name for field in fields(SSLTransformer)}

@@ -89,7 +89,7 @@ def assert_same_state(state, other):
         np.testing.assert_equal(state, other)
 
 
-@pytest.mark.parametrize("kind", ["image", "rows"])
+@pytest.mark.parametrize("kind", ["image", "table"])
 @each_method
 def test_a_fit_is_read_back_to_the_bit(method, kind, images, tmp_path, trainings):
     if not takes(method, kind, memory=tmp_path):
@@ -529,7 +529,7 @@ def assert_same_end(model, straight, X):
 
 
 @pytest.mark.parametrize("minutes", [0, 10])
-@pytest.mark.parametrize("kind", ["image", "rows"])
+@pytest.mark.parametrize("kind", ["image", "table"])
 @each_method
 def test_an_interrupted_fit_goes_on(method, kind, minutes, images, tmp_path):
     """Within an epoch where checkpoints are written there, and from its beginning."""

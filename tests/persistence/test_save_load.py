@@ -34,7 +34,7 @@ def saved(model, path):
     return sklearn_ssl.load(path)
 
 
-@pytest.mark.parametrize("kind", ["image", "rows"])
+@pytest.mark.parametrize("kind", ["image", "table"])
 @each_method
 def test_every_method_is_the_same_after_loading(method, kind, images, path):
     if not takes(method, kind):

@@ -65,7 +65,7 @@ def test_provoked_collapses_are_told_of(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["image", "rows"])
+@pytest.mark.parametrize("kind", ["image", "table"])
 @pytest.mark.parametrize(
     "method",
     [

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
+from sklearn_ssl.views import CombinedViews, ImageViews, TableViews
 
 
 def test_combined_views_come_in_order_and_are_resolved():
@@ -16,12 +16,12 @@ def test_combined_views_come_in_order_and_are_resolved():
         0.0,
     ]  # by the view's own size
     assert {recipe.hue for recipe in resolved.recipes} == {0.0}
-    rows = CombinedViews((RowViews(), RowViews(n_views=1, keep_first=False)))
+    rows = CombinedViews((TableViews(), TableViews(n_views=1, keep_first=False)))
     assert [v.shape for v in rows(torch.rand(6, 5))] == [(6, 5)] * 3
-    assert (views.kind, rows.kind) == ("image", "rows")
+    assert (views.kind, rows.kind) == ("image", "table")
 
 
-@pytest.mark.parametrize("recipes", [(), (ImageViews(), RowViews()), (len,), (ImageViews,)])
+@pytest.mark.parametrize("recipes", [(), (ImageViews(), TableViews()), (len,), (ImageViews,)])
 def test_bad_combinations(recipes):
     with pytest.raises(ValueError, match="recipes must be a tuple of view recipes, all for images"):
         CombinedViews(recipes)

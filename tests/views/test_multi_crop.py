@@ -5,7 +5,7 @@ import torch
 
 import sklearn_ssl
 from sklearn_ssl import DINOTransformer
-from sklearn_ssl.views import CombinedViews, ImageViews, MultiCrop, PerSampleViews, RowViews
+from sklearn_ssl.views import CombinedViews, ImageViews, MultiCrop, PerSampleViews, TableViews
 
 
 def test_local_crops_follow_global_views():
@@ -43,10 +43,10 @@ def test_without_local_crops_there_are_global_views():
 
 def test_tabular_data():
     table = torch.rand(30, 50)
-    multi_crop = MultiCrop(RowViews(), n_local_crops=3)
+    multi_crop = MultiCrop(TableViews(), n_local_crops=3)
     first, *others = multi_crop(table)
-    assert multi_crop.kind == "rows"
-    assert torch.equal(first, table)  # RowViews(keep_first=True)
+    assert multi_crop.kind == "table"
+    assert torch.equal(first, table)  # TableViews(keep_first=True)
     assert [bool((view != table).any()) for view in others] == [True] * 4
 
 
@@ -60,8 +60,8 @@ def test_parameters_of_an_estimator_are_nested():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"global_views": PerSampleViews(len)}, "global_views must be ImageViews or RowViews"),
-        ({"global_views": ImageViews}, "global_views must be ImageViews or RowViews"),
+        ({"global_views": PerSampleViews(len)}, "global_views must be ImageViews or TableViews"),
+        ({"global_views": ImageViews}, "global_views must be ImageViews or TableViews"),
         ({"n_local_crops": -1}, r"n_local_crops must be an int in \[0, inf\). Got -1"),
         ({"n_local_crops": 2.5}, "n_local_crops must be an int"),
         ({"local_size": 0.0}, r"local_size must be in \(0, 1\]. Got 0.0"),
@@ -74,7 +74,7 @@ def test_invalid_parameters(settings, message):
 
 
 def test_saved(images, tmp_path):
-    views = MultiCrop(RowViews(keep_first=False), n_local_crops=1)
+    views = MultiCrop(TableViews(keep_first=False), n_local_crops=1)
     settings = {"max_epochs": 1, "random_state": 0, "head_hidden_dim": 16, "n_prototypes": 16}
     model = DINOTransformer(views=views, **settings).fit(images.reshape(len(images), -1))
     model.save(tmp_path / "saved")

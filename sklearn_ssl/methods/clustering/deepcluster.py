@@ -14,7 +14,7 @@ from sklearn_ssl.methods.clustering._feature_clustering import (
 )
 from sklearn_ssl.parameters import Auto, Count
 from sklearn_ssl.training.objective import wide
-from sklearn_ssl.views import ImageViews, RowViews
+from sklearn_ssl.views import ImageViews, TableViews
 
 
 class DeepClusterObjective(ClusteringObjective):
@@ -101,7 +101,10 @@ class DeepClusterEstimator(ClusterEstimator):
 
     n_components: Auto | Count = "auto"
 
-    default_views = {"image": ImageViews(n_views=1), "rows": RowViews(n_views=1, keep_first=False)}
+    default_views = {
+        "image": ImageViews(n_views=1),
+        "table": TableViews(n_views=1, keep_first=False),
+    }
 
     def _resolve_training(self, *args):
         # Each epoch trains a new classifier, also the last one.

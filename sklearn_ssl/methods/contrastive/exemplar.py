@@ -9,7 +9,7 @@ from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.methods.contrastive._instances import InstanceObjective
 from sklearn_ssl.parameters import Auto, Count, Positive, at_least, between
 from sklearn_ssl.training.objective import wide
-from sklearn_ssl.views import ImageViews, RowViews
+from sklearn_ssl.views import ImageViews, TableViews
 
 MOST_LEARNED = 8000  # class vectors; with more, the features of the paper became worse
 
@@ -132,7 +132,10 @@ class ExemplarTransformer(SSLTransformer):
     temperature: Positive = 0.2
     projection_dim: Count = 128
 
-    default_views = {"image": ImageViews(n_views=1), "rows": RowViews(keep_first=False, n_views=1)}
+    default_views = {
+        "image": ImageViews(n_views=1),
+        "table": TableViews(keep_first=False, n_views=1),
+    }
 
     def _make_objective(self, encoder, n_features, training):
         n = training.n_samples if self.memory_bank else MOST_LEARNED

@@ -11,7 +11,7 @@ from sklearn_ssl.methods.contrastive._base import ContrastiveObjective
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.parameters import Count, Positive
 from sklearn_ssl.training.objective import wide
-from sklearn_ssl.views import ImageViews, RowViews
+from sklearn_ssl.views import ImageViews, TableViews
 
 
 class SimCLRObjective(ContrastiveObjective):
@@ -97,7 +97,7 @@ class SimCLRTransformer(SSLTransformer):
     projection_dim: Count = 128
     projection_hidden_dim: Count = 512
 
-    default_views = {"image": ImageViews(), "rows": RowViews()}
+    default_views = {"image": ImageViews(), "table": TableViews()}
 
     def _make_objective(self, encoder, n_features, training):
         widths = self.projection_hidden_dim, self.projection_dim

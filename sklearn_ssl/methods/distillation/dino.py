@@ -11,7 +11,7 @@ from sklearn_ssl.methods.distillation._base import (
     entropies,
 )
 from sklearn_ssl.parameters import Count, Positive, at_least, between
-from sklearn_ssl.views import ImageViews, RowViews
+from sklearn_ssl.views import ImageViews, TableViews
 
 
 class DINOObjective(DistillationObjective):
@@ -133,7 +133,7 @@ class DINOTransformer(DistillationTransformer):
     temperature_warmup: between(0, 1, "both") = 0.3
     center_momentum: between(0, 1, "left") = 0.9
 
-    default_views = {"image": ImageViews(scale=(0.4, 1.0)), "rows": RowViews(keep_first=False)}
+    default_views = {"image": ImageViews(scale=(0.4, 1.0)), "table": TableViews(keep_first=False)}
 
     def _make_objective(self, encoder, n_features, training):
         return DINOObjective(

@@ -15,7 +15,7 @@ from sklearn_ssl.inference.batches import in_batches, moved
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.parameters import Count, between
 from sklearn_ssl.training.objective import Objective, wide
-from sklearn_ssl.views import RowViews
+from sklearn_ssl.views import TableViews
 
 VALUES_WEIGHT = 2.0  # of the squared error, where the cross entropy of the masks has 1
 
@@ -33,7 +33,7 @@ class VIMEObjective(Objective):
         if len(views) < 2:
             raise ValueError(
                 "VIME needs each sample and a copy with values replaced; the view recipe gave "
-                f"{len(views)} view. Give RowViews with keep_first=True and n_views=2."
+                f"{len(views)} view. Give TableViews with keep_first=True and n_views=2."
             )
         corrupted, samples = torch.cat(views[1:]), views[0].repeat(len(views) - 1, 1)
         values, scores, features = self.predict(corrupted)
@@ -116,7 +116,7 @@ class VIMETransformer(SSLTransformer):
     decoder_dim: Count = 64
     decoder_depth: Count = 2
 
-    default_views = {"rows": RowViews()}
+    default_views = {"table": TableViews()}
 
     def _default_views(self, source):
         return replace(super()._default_views(source), corruption=self.mask_ratio)
@@ -131,7 +131,7 @@ class VIMETransformer(SSLTransformer):
 
     def _make_objective(self, encoder, n_features, training):
         ratio = self.mask_ratio
-        if isinstance(self.views, RowViews):
+        if isinstance(self.views, TableViews):
             ratio = self.views.corruption
             if not self.views.keep_first:
                 raise ValueError(

@@ -11,7 +11,7 @@ from sklearn_ssl.methods.non_contrastive._crops import mean_over_crops
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.parameters import Count, NonNegative
 from sklearn_ssl.training.objective import Objective, joined, wide
-from sklearn_ssl.views import ImageViews, RowViews
+from sklearn_ssl.views import ImageViews, TableViews
 
 
 class EMPSSLObjective(Objective):
@@ -98,7 +98,7 @@ class EMPSSLTransformer(SSLTransformer):
 
     default_views = {
         "image": ImageViews(size=0.5, scale=(0.25, 0.25), ratio=(1.0, 1.0), hue=0.2, n_views=8),
-        "rows": RowViews(keep_first=False, n_views=8),
+        "table": TableViews(keep_first=False, n_views=8),
     }
 
     def _default_views(self, source):

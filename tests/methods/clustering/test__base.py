@@ -31,7 +31,7 @@ def test_state_is_not_shared():
     assert (len(before.clustering.assignments), len(after.clustering.assignments)) == (2, 3)
 
 
-@pytest.mark.parametrize("kind", ["image", "rows"])
+@pytest.mark.parametrize("kind", ["image", "table"])
 def test_labels_equal_predict(kind, images):
     X = images if kind == "image" else images.reshape(200, -1)
     model = shrunk(DeepClusterEstimator, n_clusters=7, max_epochs=3).fit(X)

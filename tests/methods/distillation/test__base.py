@@ -12,7 +12,7 @@ from sklearn_ssl import (
 )
 from sklearn_ssl.methods.distillation._base import DistillationObjective, PrototypeHead
 from sklearn_ssl.networks.vit import attention_maps
-from sklearn_ssl.views import CombinedViews, ImageViews, RowViews
+from sklearn_ssl.views import CombinedViews, ImageViews, TableViews
 
 
 def objective():
@@ -178,7 +178,7 @@ def test_backbones_that_cannot_take_local_crops(photos):
 
 
 def test_views_of_the_wrong_kind(images, photos):
-    local = CombinedViews((RowViews(), RowViews()))
+    local = CombinedViews((TableViews(), TableViews()))
     with pytest.raises(ValueError, match="are for tabular data, but X holds images"):
         shrunk(DINOTransformer, views=local).fit(images)
     views = CombinedViews((ImageViews(), ImageViews(size=0.5)))

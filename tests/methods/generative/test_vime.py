@@ -13,7 +13,7 @@ import sklearn_ssl
 from sklearn_ssl import VIMETransformer
 from sklearn_ssl.methods.generative.vime import VIMEObjective
 from sklearn_ssl.networks.encoder import make_encoder
-from sklearn_ssl.views import RowViews
+from sklearn_ssl.views import TableViews
 
 
 @pytest.fixture(scope="module", params=[load_breast_cancer, load_wine])
@@ -142,10 +142,10 @@ def test_images_and_wrong_views_are_refused(table):
     with pytest.raises(ValueError, match="contains NaN"):
         tabular.transform(missing)
     with pytest.raises(ValueError, match="a copy with values replaced; the view recipe gave 1"):
-        shrunk(VIMETransformer, views=RowViews(n_views=1)).fit(train)
+        shrunk(VIMETransformer, views=TableViews(n_views=1)).fit(train)
     with pytest.raises(ValueError, match=r"leave out the sample as it is, .* Set keep_first=True"):
-        shrunk(VIMETransformer, views=RowViews(keep_first=False)).fit(train)
-    assert shrunk(VIMETransformer, mask_ratio=0.4).fit(train).views_ == RowViews(corruption=0.4)
+        shrunk(VIMETransformer, views=TableViews(keep_first=False)).fit(train)
+    assert shrunk(VIMETransformer, mask_ratio=0.4).fit(train).views_ == TableViews(corruption=0.4)
 
 
 def test_who_guesses_has_the_loss_of_chance():
@@ -153,10 +153,10 @@ def test_who_guesses_has_the_loss_of_chance():
     rows = torch.randn(5000, 10)
     net = VIMEObjective(make_encoder("mlp", (10,), [], []), 256, 0.3, 16, 1)
     net.predict = lambda seen: (0.7 * seen, torch.full_like(seen, math.log(0.3 / 0.7)), seen)
-    loss = net(RowViews(corruption=0.3)(rows))["loss"].item()
+    loss = net(TableViews(corruption=0.3)(rows))["loss"].item()
     assert loss == pytest.approx(net.chance_loss(5000), rel=0.02)
     for share in (0.6, 0.8):  # of the one who knows no better
         net.predict = lambda seen, share=share: (share * seen, torch.zeros_like(seen), seen)
-        assert net(RowViews(corruption=0.3)(rows))["squared_error"] > 0.515
-    given = shrunk(VIMETransformer, views=RowViews(corruption=0.8)).fit(rows[:100].numpy())
+        assert net(TableViews(corruption=0.3)(rows))["squared_error"] > 0.515
+    given = shrunk(VIMETransformer, views=TableViews(corruption=0.8)).fit(rows[:100].numpy())
     assert given._objective.mask_ratio == 0.8

@@ -9,7 +9,7 @@ from sklearn_ssl.parameters import Recipe, suggesting
 
 @suggesting
 @dataclass(frozen=True)
-class RowViews(Recipe):
+class TableViews(Recipe):
     """Each row as it is, and copies in which a random share of the features is replaced.
 
     A replaced feature takes its value from another row of the same batch, drawn anew for every
@@ -36,9 +36,9 @@ class RowViews(Recipe):
     Examples
     --------
     >>> import torch
-    >>> from sklearn_ssl.views import RowViews
+    >>> from sklearn_ssl.views import TableViews
     >>> rows = torch.arange(20.0).reshape(4, 5)
-    >>> original, corrupted = RowViews(corruption=0.4)(rows)
+    >>> original, corrupted = TableViews(corruption=0.4)(rows)
     >>> bool(((original != corrupted).sum(dim=1) <= 2).all())
     True
     """
@@ -47,7 +47,7 @@ class RowViews(Recipe):
     n_views: int = 2
     keep_first: bool = True
 
-    kind = "rows"
+    kind = "table"
 
     def __post_init__(self):
         if not 0 < self.corruption <= 1:
