@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import torch
 
+from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl.views.image import Crop, pixels_of, uniform
 
 ASPECTS = (0.5, 2.0)  # width over height of a random mask
@@ -32,6 +34,24 @@ def central_masks(n, sides, ratio, device):
     lengths = rounded(lengths, sides)
     starts = [((side - x) / 2).floor() for side, x in zip(sides, lengths, strict=True)]
     return pixels_of(Crop(*starts, *lengths), sides).expand(n, -1, -1, -1)
+
+
+def given_masks(mask, n, sides, ratio):
+    """Return the mask that a user gives, (h, w) or (n, h, w), as a tensor (n, 1, h, w).
+
+    None is the middle, of this share of an image, or nothing if ``ratio`` is None.
+    """
+    if mask is None:
+        with torch_defaults(torch.device("cpu")):
+            middle = ratio and central_masks(1, sides, ratio, "cpu")[0, 0].numpy()
+        mask = np.zeros(sides, bool) if ratio is None else middle
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape not in (tuple(sides), (n, *sides)):
+        raise ValueError(
+            f"mask must be of bool and of shape {tuple(sides)} or {(n, *sides)}, True where "
+            f"pixels are masked. Got {mask.dtype} of shape {mask.shape}."
+        )
+    return torch.from_numpy(mask.copy()).expand(n, *sides)[:, None]
 
 
 def rounded(lengths, sides):

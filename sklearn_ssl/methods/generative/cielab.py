@@ -102,6 +102,29 @@ def kernel(distances):
     return torch.exp(-(distances**2) / (2 * BANDWIDTH**2))
 
 
+def weighted_entropy(code):
+    """Return the entropy of weighted frequencies of bins, in nats."""
+    return (torch.special.entr(code).sum() + code.sum() * code.sum().log()).item()
+
+
+def with_colors(images, colors):
+    """Return images with their lightness and other colors, maps (n, 2, h', w') of a and b."""
+    colors = interpolate(colors, images.shape[2:], mode="bilinear", align_corners=False)
+    return lab_to_rgb(torch.cat([100 * lightness(images), colors], dim=1))
+
+
+def gray(images):
+    """Return images with the lightness of these, and no color."""
+    return with_colors(images, images.new_zeros(len(images), 2, 1, 1))
+
+
+def errors_and_chroma(colorized, images):
+    """Return the mean squared error and the largest chroma of each image, (n, 2)."""
+    check_colored(images)
+    errors, chroma = (colorized - images).square(), rgb_to_lab(images)[:, 1:].abs()
+    return torch.stack([errors.mean(dim=(1, 2, 3)), chroma.amax(dim=(1, 2, 3))], dim=1)
+
+
 def check_colored(images, what="The images of X"):
     """Raise where images are gray, and have no colors to compare with."""
     if images.shape[1] != 3:

@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate, log_softmax, softmax
+from torch.nn.functional import log_softmax, softmax
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.methods.generative import cielab
@@ -25,7 +25,7 @@ class ColorizationObjective(Objective):
         self.decode = Decoder(encoder.find_map(), (len(bins), *sides))
         self.register_buffer("bins", bins)  # a and b, (bins, 2)
         self.register_buffer("weights", torch.ones(len(bins)))
-        self.register_buffer("mean_code", torch.full((len(bins),), 1 / len(bins)))
+        self.register_buffer("mean_code", torch.full_like(self.weights, 1 / len(bins)))
 
     def before_training(self, samples):
         """Compute the class weights from the frequencies of colors."""
@@ -33,8 +33,7 @@ class ColorizationObjective(Objective):
         weights = cielab.class_weights(found.sum(dim=1), self.bins, self.uniform_share)
         self.weights.copy_(weights)
         self.mean_code.copy_(weights @ found)
-        # The prediction starts from the frequencies, which are learned slowly.
-        nn.init.zeros_(self.decode.last.weight)
+        nn.init.zeros_(self.decode.last.weight)  # training starts from the frequencies
         self.decode.last.bias.copy_((self.mean_code + 0.1 / len(self.bins)).log())
 
     def forward(self, views):
@@ -51,8 +50,7 @@ class ColorizationObjective(Objective):
 
     def chance_loss(self, n):
         """Return the loss of predicting the frequencies of the colors everywhere."""
-        code = self.mean_code
-        return (torch.special.entr(code).sum() + code.sum() * code.sum().log()).item()
+        return cielab.weighted_entropy(self.mean_code)
 
     def predict(self, images):
         """Return the logits of the bins, (n, bins, h', w'), and the features."""
@@ -63,27 +61,24 @@ class ColorizationObjective(Objective):
         """Return images with three channels or one in the predicted colors."""
         shares = softmax(wide(self.predict(images)[0]) / temperature, dim=1)
         colors = torch.einsum("nqhw,qc->nchw", shares, self.bins.to(shares))
-        colors = interpolate(colors, images.shape[2:], mode="bilinear", align_corners=False)
-        return cielab.lab_to_rgb(torch.cat([100 * cielab.lightness(images), colors], dim=1))
+        return cielab.with_colors(images, colors)
 
     def pictures(self, images, temperature):
         """Return the lightness of images, and the images in the predicted colors."""
-        light = 100 * cielab.lightness(images)
-        gray = cielab.lab_to_rgb(torch.cat([light, *2 * [torch.zeros_like(light)]], dim=1))
-        return gray, self.colorize(images, temperature)
+        return cielab.gray(images), self.colorize(images, temperature)
 
 
 class ColorizationTransformer(ImageGenerator):
     """Colorization: predict the colors of an image from its lightness.
 
-    Use it for photographs, and to color gray ones, by ``colorize``. It is trained on color images;
-    ``transform`` and ``colorize`` also take gray arrays (n_samples, height, width).
+    Use it to learn from color photographs, and to ``colorize`` gray ones, (n_samples, height,
+    width), which ``transform`` takes too.
 
     Parameters
     ----------
     temperature : float, default=0.38
-        Temperature of the softmax over color bins, of which ``colorize`` takes the mean, above 0:
-        towards 0 the most likely color. It is not used in training, and can be set after fit.
+        Temperature, above 0, of the softmax over bins, whose mean color ``colorize`` takes; towards
+        0 the most likely one. Not used in training; can be changed after fit.
 
     uniform_share : float, default=0.9
         Weight of rare colors, in (0, 1]: the weight of a pixel is one over the frequency of its
@@ -93,19 +88,13 @@ class ColorizationTransformer(ImageGenerator):
 
     Attributes
     ----------
-    ab_bins_ : ndarray of shape (n_bins, 2), float32
-        The color bins, on the axes a and b of CIELAB: a grid of spacing 10.
-
-    color_weights_ : ndarray of shape (n_bins,), float32
-        Weight in the loss of a pixel of each bin, with mean 1 over the smoothed color frequencies.
-
     {shared_attributes}
 
     Notes
     -----
     The encoder sees three equal channels of lightness, so pretrained weights can be used. Colors
-    are predicted at a quarter of the image's sides. The frequencies of colors are those of the
-    first fit, without views. ``uniform_share`` is 0.5 in the paper, whose network has no pooling.
+    are predicted at a quarter of the image's sides, with the frequencies of the first fit. In the
+    paper ``uniform_share`` is 0.5.
 
     References
     ----------
@@ -116,8 +105,7 @@ class ColorizationTransformer(ImageGenerator):
     >>> from sklearn.datasets import load_sample_image
     >>> from sklearn.feature_extraction.image import extract_patches_2d
     >>> from sklearn_ssl import ColorizationTransformer
-    >>> photo = load_sample_image("flower.jpg")
-    >>> images = extract_patches_2d(photo, (16, 16), max_patches=100, random_state=0)
+    >>> images = extract_patches_2d(load_sample_image("flower.jpg"), (16, 16), max_patches=100)
     >>> colorization = ColorizationTransformer(max_epochs=1, random_state=0).fit(images)
     >>> colorization.colorize(images.mean(axis=3)).shape
     (100, 16, 16, 3)
@@ -131,10 +119,6 @@ class ColorizationTransformer(ImageGenerator):
     def _make_objective(self, encoder, n_features, training):
         return ColorizationObjective(encoder, self.uniform_share)
 
-    def _fitted(self, objective, source):
-        bins, weights = (x.numpy().copy() for x in (objective.bins, objective.weights))
-        return {"ab_bins_": bins, "color_weights_": weights}
-
     def _pictures(self, images):
         return self._objective.pictures(images, self.temperature)
 
@@ -144,7 +128,7 @@ class ColorizationTransformer(ImageGenerator):
         Parameters
         ----------
         X : array-like or tensor
-            Gray or color images with the height and width of those in fit. Their lightness is used.
+            Gray or color images, of which the lightness is used, with the sides of those in fit.
 
         Returns
         -------
@@ -156,10 +140,7 @@ class ColorizationTransformer(ImageGenerator):
 
     def _squared_errors(self, X):
         def compared(objective, images):
-            cielab.check_colored(images)
-            errors = (objective.colorize(images, self.temperature) - images).square()
-            chroma = cielab.rgb_to_lab(images)[:, 1:].abs()
-            return torch.stack([errors.mean(dim=(1, 2, 3)), chroma.amax(dim=(1, 2, 3))], dim=1)
+            return cielab.errors_and_chroma(objective.colorize(images, self.temperature), images)
 
         errors, chroma = self._of_read(X, compared).T
         if len(chroma):

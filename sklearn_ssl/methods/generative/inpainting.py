@@ -3,17 +3,14 @@
 import math
 from typing import Literal
 
-import numpy as np
 import torch
 from sklearn import config_context
-from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl.data.inputs import holds_nan
+from sklearn_ssl.methods.generative._adversarial import Discriminator, adversarial_loss
 from sklearn_ssl.methods.generative._base import ImageGenerator, MaskedObjective
-from sklearn_ssl.methods.generative._rectangles import central_masks, random_masks
+from sklearn_ssl.methods.generative._rectangles import central_masks, given_masks, random_masks
 from sklearn_ssl.networks.decoders import Decoder
 from sklearn_ssl.parameters import NonNegative, between
 from sklearn_ssl.training.objective import joined, wide
@@ -39,17 +36,11 @@ class InpaintingObjective(MaskedObjective):
             errors = ((wide(predicted) - images) / self.encoder.std).square() * masks
             error = errors.sum() / (masks.sum() * images.shape[1])
         found = {"loss": error, "embedding": features[: len(views[0])]}
-        if not self.adversarial_weight:
-            return found
-        # With its gradient reversed, one step trains the discriminator and the network against it.
-        filled = torch.where(masks, reversed_gradient(predicted), images)
-        logits = self.discriminate(torch.cat([images, filled]).clamp(0, 1))
-        is_real = (torch.arange(len(logits), device=logits.device) < len(images)).to(logits)
-        with full_precision(images.device):
-            adversarial = binary_cross_entropy_with_logits(wide(logits), wide(is_real))
-        found |= {"loss": error + self.adversarial_weight * adversarial}
-        losses = {"squared_error": error, "discriminator_loss": adversarial}
-        return found | {name: loss.detach() for name, loss in losses.items()}
+        if self.adversarial_weight:
+            adversarial = adversarial_loss(self.discriminate, images, predicted, masks)
+            found |= {"squared_error": error.detach(), "discriminator_loss": adversarial.detach()}
+            found["loss"] = error + self.adversarial_weight * adversarial
+        return found
 
     def chance_loss(self, n):
         """Return the loss of the mean color in all masked regions."""
@@ -65,26 +56,6 @@ class InpaintingObjective(MaskedObjective):
         visible = torch.where(masks, self.encoder.mean, images)
         features, maps = self.encoder(visible, dense=True)
         return self.decode(maps, images.shape[2:]) * self.encoder.std + self.encoder.mean, features
-
-
-class Discriminator(nn.Module):
-    """Logits of images being real and not filled, (n,)."""
-
-    def __init__(self, n_channels, widths=(32, 64)):
-        super().__init__()
-        self.first = nn.Conv2d(n_channels, widths[0], 4, 2, 1)
-        self.second = nn.Conv2d(widths[0], widths[1], 4, 2, 1)
-        self.score = nn.Linear(widths[1], 1)
-
-    def forward(self, images):
-        """Return a logit for each image."""
-        maps = leaky_relu(self.second(leaky_relu(self.first(images), 0.2)), 0.2)
-        return self.score(maps.mean(dim=(2, 3)))[:, 0]
-
-
-def reversed_gradient(tensor):
-    """Return a tensor with equal values whose gradient has the opposite sign."""
-    return 2 * tensor.detach() - tensor
 
 
 class InpaintingTransformer(ImageGenerator):
@@ -161,24 +132,13 @@ class InpaintingTransformer(ImageGenerator):
         """
         with config_context(assume_finite=True):  # allows NaN
             source, device = self._read_again(X)
-        sides, n = source.shape[1:], getattr(source, "n_rows", len(source))
-        has_nan = holds_nan(source)
-        if mask is None and has_nan:
-            mask = np.zeros(sides, bool)
-        elif mask is None:
-            with torch_defaults(torch.device("cpu")):
-                mask = central_masks(1, sides, self._objective.mask_ratio, "cpu")[0, 0].numpy()
-        mask = np.asarray(mask)
-        if mask.dtype != bool or mask.shape not in (tuple(sides), (n, *sides)):
-            raise ValueError(
-                f"mask must be of bool and of shape {tuple(sides)} or {(n, *sides)}, True where "
-                f"pixels are masked. Got {mask.dtype} of shape {mask.shape}."
-            )
+        ratio = None if holds_nan(source) else self._objective.mask_ratio
+        n = getattr(source, "n_rows", len(source))
+        masks = given_masks(mask, n, source.shape[1:], ratio)
 
         def filled(objective, images, masks):
             return objective.filled(images, masks | images.isnan().any(dim=1, keepdim=True))
 
-        masks = torch.from_numpy(mask.copy()).expand(n, *sides)[:, None]
         return self._map_images(source, device, filled, masks)
 
     def _squared_errors(self, X):

@@ -10,10 +10,10 @@ import torch
 from common import digits, shrunk
 
 from sklearn_ssl import Images, InpaintingTransformer, SuperResolutionTransformer
+from sklearn_ssl.methods.generative._adversarial import reversed_gradient
 from sklearn_ssl.methods.generative._rectangles import central_masks
 from sklearn_ssl.methods.generative.inpainting import (
     InpaintingObjective,
-    reversed_gradient,
 )
 from sklearn_ssl.networks.encoder import make_encoder
 

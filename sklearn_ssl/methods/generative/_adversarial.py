@@ -1,0 +1,41 @@
+"""Adversarial loss of filled images."""
+
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
+
+from sklearn_ssl._runtime.device import full_precision
+from sklearn_ssl.training.objective import wide
+
+
+def adversarial_loss(discriminator, images, predicted, masks):
+    """Return the cross entropy of the discriminator between real and filled images.
+
+    With its gradient reversed at the prediction, one step trains the discriminator, and the network
+    against it.
+    """
+    filled = torch.where(masks, reversed_gradient(predicted), images)
+    logits = discriminator(torch.cat([images, filled]).clamp(0, 1))
+    is_real = (torch.arange(len(logits), device=logits.device) < len(images)).to(logits)
+    with full_precision(images.device):
+        return binary_cross_entropy_with_logits(wide(logits), wide(is_real))
+
+
+class Discriminator(nn.Module):
+    """Logits of images being real and not filled, (n,)."""
+
+    def __init__(self, n_channels, widths=(32, 64)):
+        super().__init__()
+        self.first = nn.Conv2d(n_channels, widths[0], 4, 2, 1)
+        self.second = nn.Conv2d(widths[0], widths[1], 4, 2, 1)
+        self.score = nn.Linear(widths[1], 1)
+
+    def forward(self, images):
+        """Return a logit for each image."""
+        maps = leaky_relu(self.second(leaky_relu(self.first(images), 0.2)), 0.2)
+        return self.score(maps.mean(dim=(2, 3)))[:, 0]
+
+
+def reversed_gradient(tensor):
+    """Return a tensor with equal values whose gradient has the opposite sign."""
+    return 2 * tensor.detach() - tensor
