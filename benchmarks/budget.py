@@ -115,7 +115,7 @@ def classical(X, X_test, options):
         model.fit(X)
         return model.transform(X), model.transform(X_test), {}
 
-    untrained = EncoderTransformer(flip_tta=True, **settings)
+    untrained = EncoderTransformer(flip_tta=options.flip_tta, **settings)
     yield "raw pixels", lambda: (flat(X), flat(X_test), {})
     yield "PCA, 256", lambda: fitted(PCA(256, random_state=0), flat(X), flat(X_test))
     yield "HOG", lambda: (oriented_gradients(X), oriented_gradients(X_test), {})
@@ -166,7 +166,8 @@ def lightly(X, X_test, seconds, options):
 
 def ours(method, X, X_test, training, options):
     """Return the embeddings after a method of ours was trained in some way, and its epochs."""
-    model = method(**training, random_state=options.seed, device=options.device)
+    settings = {"flip_tta": options.flip_tta, "random_state": options.seed}
+    model = method(**training, **settings, device=options.device)
     start = time.perf_counter()
     model.fit(X)
     about = {"minutes": (time.perf_counter() - start) / 60, "epochs": model.n_iter_}
@@ -211,6 +212,7 @@ def main():
     parser.add_argument("--minutes", nargs="+", type=float, default=[1, 3, 10, 30])
     parser.add_argument("--rows", nargs="+", help="those whose names begin so")
     parser.add_argument("--again", action="store_true", help="make rows that there are anew")
+    parser.add_argument("--flip-tta", action="store_true", help="embed images and their flips")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)

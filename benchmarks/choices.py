@@ -42,7 +42,7 @@ METHODS = {
     "DeepCluster": DeepClusterEstimator,
 }
 # With a network that is named, views are of the whole image.
-WHOLE = {"backbone": "small_multiscale"}
+WHOLE = {"flip_tta": True, "backbone": "small_multiscale"}
 BEFORE = {"backbone": "small_convnet", "flip_tta": False}
 
 
@@ -50,14 +50,16 @@ def rows():
     """Return the estimator of each row, by its name."""
     made = {}
     for name, method in METHODS.items():
-        made[name] = method()
+        made[name] = method(flip_tta=True)
         made[f"{name}, before"] = method(**BEFORE)
         made[f"{name}, whole views"] = method(**WHOLE)
     three_quarters = replace(RotationTransformer.default_views["image"], size=0.75)
     return made | {
-        "DINO, two views alone": DINOTransformer(n_local_crops=0),
-        "rotation, views of three quarters": RotationTransformer(views=three_quarters),
-        "EMP-SSL": EMPSSLTransformer(),
+        "DINO, two views alone": DINOTransformer(n_local_crops=0, flip_tta=True),
+        "rotation, views of three quarters": RotationTransformer(
+            views=three_quarters, flip_tta=True
+        ),
+        "EMP-SSL": EMPSSLTransformer(flip_tta=True),
     }
 
 

@@ -32,7 +32,7 @@ def estimators(options, X):
     gray = getattr(X, "ndim", 4) == 3
     settings = {"random_state": options.seed, "device": options.device}
     methods = {
-        name: method(max_time=60 * options.minutes, **settings)
+        name: method(max_time=60 * options.minutes, flip_tta=options.flip_tta, **settings)
         for name, method in all_methods("image").items()
         if (not options.methods or name in options.methods) and not (gray and method.needs_color)
     }
@@ -67,6 +67,7 @@ def main():
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--n-images", type=int, help="the first of each data set; all there are")
     parser.add_argument("--again", action="store_true", help="make what there is anew")
+    parser.add_argument("--flip-tta", action="store_true", help="embed images and their flips")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)

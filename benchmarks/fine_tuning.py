@@ -36,6 +36,7 @@ def main():
     parser.add_argument("--n-labels", nargs="+", type=int, default=[10, 100, 500])
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--n-test", type=int, help="the first test images; all there are")
+    parser.add_argument("--flip-tta", action="store_true", help="embed images and their flips")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="fine_tuning", help="name of the JSON file")
@@ -43,7 +44,7 @@ def main():
     torch.set_num_threads(options.threads)
     X, y, X_test, y_test = load(options.data, "cifar10")
     X_test, y_test = X_test[: options.n_test], y_test[: options.n_test]
-    simclr = SimCLRTransformer(random_state=0, device=options.device)
+    simclr = SimCLRTransformer(flip_tta=options.flip_tta, random_state=0, device=options.device)
     trained = clone(simclr).set_params(max_time=60 * options.minutes).fit(X)
     untrained = clone(simclr).set_params(max_epochs=1, lr=1e-12).fit(X)
     embedded, judged = trained.transform(X), trained.transform(X_test)

@@ -88,7 +88,7 @@ def rows(data, options):
         yield "raw pixels", flat, flat_test, {}
         pca = PCA(256, random_state=0)
         yield "PCA, 256", pca.fit_transform(flat), pca.transform(flat_test), {}
-        untrained = EncoderTransformer(flip_tta=True, **settings).fit(X)
+        untrained = EncoderTransformer(flip_tta=options.flip_tta, **settings).fit(X)
         yield "untrained", untrained.transform(X), untrained.transform(X_test), {}
     timed = {} if options.minutes is None else {"max_time": 60 * options.minutes}
     methods = {name: all_methods()[name] for name in options.methods}
@@ -100,7 +100,7 @@ def rows(data, options):
             trainings = {f"{name}, untrained": UNTRAINED} | trainings
         for row, training in trainings.items():
             start = time.perf_counter()
-            model = method(**training, **settings).fit(X)
+            model = method(**training, flip_tta=options.flip_tta, **settings).fit(X)
             minutes = (time.perf_counter() - start) / 60
             about = {"fit minutes": minutes, "epochs": model.n_iter_}
             yield row, model.transform(X), model.transform(X_test), about
@@ -116,6 +116,7 @@ def main():
     parser.add_argument("--minutes", type=float, help="of training, instead of default epochs")
     parser.add_argument("--add", action="store_true", help="keep the file's other rows")
     parser.add_argument("--train", type=int, default=10_000, help="number of training images")
+    parser.add_argument("--flip-tta", action="store_true", help="embed images and their flips")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)

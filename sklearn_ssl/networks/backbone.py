@@ -8,7 +8,7 @@ import math
 from torch import nn
 
 from sklearn_ssl.networks.checkpoints import find_checkpoint
-from sklearn_ssl.networks.small import SMALL, mlp
+from sklearn_ssl.networks.small import SMALL, mlp_backbone
 from sklearn_ssl.networks.torchvision import torchvision_model
 
 # Names of first parameters of functions that build a network from something else than a shape.
@@ -36,7 +36,7 @@ def built_backbone(backbone, in_shape, weights, published):
     elif not isinstance(backbone, str):
         model = _from_factory(backbone, in_shape)
     elif backbone == "mlp":
-        model = nn.Sequential(nn.Flatten(), *mlp(math.prod(in_shape)))
+        model = nn.Sequential(nn.Flatten(), *mlp_backbone(math.prod(in_shape)))
     else:
         _check_name(backbone, in_shape)
         if backbone not in SMALL:

@@ -15,10 +15,10 @@ class Decoder(nn.Module):
 
     def __init__(self, map_shape, image_shape, width=64):
         super().__init__()
-        layers = _convolution(map_shape[0], width, 1)
+        layers = _decoder_layers(map_shape[0], width, 1)
         for _ in range(max(0, round(math.log2(image_shape[1] / map_shape[1])))):
             narrower = max(16, width // 2)
-            layers += [nn.Upsample(scale_factor=2), *_convolution(width, narrower, 3)]
+            layers += [nn.Upsample(scale_factor=2), *_decoder_layers(width, narrower, 3)]
             width = narrower
         self.layers = nn.Sequential(*layers)
         self.last = nn.Conv2d(width, image_shape[0], 3, padding=1)
@@ -31,7 +31,7 @@ class Decoder(nn.Module):
         return interpolate(images, sides, mode="bilinear", align_corners=False)
 
 
-def _convolution(n_in, n_out, kernel):
+def _decoder_layers(n_in, n_out, kernel):
     """Return a convolution, batch norm and ReLU."""
     convolution = nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2, bias=False)
     return [convolution, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]

@@ -74,7 +74,7 @@ def small_vit(in_channels, height, width):
     return model
 
 
-def mlp(n_features, width=256, depth=4):
+def mlp_backbone(n_features, width=256, depth=4):
     """Fully connected layers with batch norm and ReLU, for tabular data."""
     layers = []
     for n_in, n_out in pairwise((n_features, *depth * [width])):
