@@ -49,7 +49,7 @@ def test_defaults_match_the_signature(method):
 @each_method
 def test_documented_attributes_exist(method, images):
     of_images = method in IMAGE_METHODS
-    model = shrunk(method, input=Images(shape=(8, 8) if of_images else None))
+    model = shrunk(method, input=Images(shape=(8, 8)) if of_images else "auto")
     model.fit(images if of_images else images.reshape(len(images), -1))
     names = documented(ClassDoc(method)["Attributes"])
     missing = {name for name in names if not hasattr(model, name)}

@@ -125,9 +125,7 @@ OTHERS = {
     "a shared parameter": lambda model, X: (model.set_params(max_epochs=2), X),
     "the seed": lambda model, X: (model.set_params(random_state=1), X),
     "views": lambda model, X: (model.set_params(views=ImageViews(hflip=0.0)), X),
-    "device": Device(
-        precision=lambda model, X: (model.set_params(device__precision="bfloat16"), X)
-    ),
+    "precision": lambda model, X: (model.set_params(device__precision="bfloat16"), X),
     "micro-batches": lambda model, X: (model.set_params(device__micro_batch_size=8), X),
     "a callback": lambda model, X: (model.set_params(callbacks=[skorch.callbacks.PrintLog()]), X),
 }
@@ -146,7 +144,8 @@ SAME = {
     "verbose": {"verbose": 1},
     "n_jobs": {"input": Images(n_jobs=2)},
     "cache": {"input": Images(cache="somewhere")},
-    "device": Device({"device": "cpu"}, precision={"device": Device(precision="float32")}),
+    "device": {"device": "cpu"},
+    "precision": {"device": Device(precision="float32")},
     "flip_tta": {"flip_tta": True},
     "seed": {"random_state": np.int64(0)},
     "epochs": {"max_epochs": np.int32(1)},
