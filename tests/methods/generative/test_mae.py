@@ -118,7 +118,7 @@ def test_images_that_cannot_be_cut_into_patches_are_refused(photos):
     rng = np.random.default_rng(0)
     message = r"square images.* have 24 x 36 pixels.*\(size=24\), or use SimMIMTransformer"
     refused(rng.random((9, 24, 36)), message)
-    refused(rng.random((9, 24, 36)), "needs square images", backbone="small_vit")
+    refused(rng.random((9, 24, 36)), "requires square images", backbone="small_vit")
     refused(rng.random((9, 13, 13)), "patches of 2 pixels or more.* 13 x 13 pixels.* size=8")
     assert network(rng.random((9, 13, 13)), backbone="small_vit") == ("small_vit", 1)
     vit = AnySizeVisionTransformer(32, 8, 1, 1, 16, 16)
