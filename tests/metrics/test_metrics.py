@@ -1,4 +1,4 @@
-"""Metrics beside slow references, published values and other libraries' definitions."""
+"""Metrics, compared with slow references, published values and other libraries."""
 
 import numpy as np
 import pytest
@@ -43,6 +43,6 @@ WRONG = {
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_wrong_input_is_told(message):
+def test_invalid_input_raises(message):
     with pytest.raises(ValueError, match=message):
         WRONG[message]()
