@@ -1,11 +1,11 @@
-"""Tell the classes of a folder of photographs, with features learned from its files.
+"""Classify a folder of photographs with features learned from its files.
 
     python examples/imagenette.py FOLDER
 
-FOLDER has a subfolder for each class, as those of Imagenette, ImageNet or one's own photographs.
-Three times, two thirds of the files train the encoder without labels and a linear model with
-them, and the others judge both. The same linear model on an encoder with random weights stands
-beside it. Files are decoded once, and kept in CACHE.
+FOLDER has a subfolder for each class, as Imagenette, ImageNet or your own photographs. In each of
+three folds, the training set trains an encoder without labels and a linear model with labels. The
+baseline is the same linear model on an encoder with random weights. Files are decoded once, and
+cached in the folder of --cache.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main():
     simclr = SimCLRTransformer(
         max_epochs=options.epochs, input=Images(cache=options.cache, n_jobs=-1), random_state=0
     )
-    # A learning rate this low changes nothing.
+    # With this learning rate, the weights stay random.
     untrained = SimCLRTransformer(
         max_epochs=1, lr=1e-12, input=Images(cache=options.cache, n_jobs=-1), random_state=0
     )

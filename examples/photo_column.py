@@ -1,10 +1,10 @@
-"""Use photographs in one column of a table beside the numbers in the others.
+"""Combine a column of photographs with columns of numbers in a data frame.
 
     python examples/photo_column.py FOLDER
 
-The table has a row for each file of FOLDER (with a subfolder for each class): the path of the
-photograph, the size of the file, and its mean brightness. A ColumnTransformer hands the paths to
-SimCLRTransformer and the numbers to StandardScaler; a linear model tells the classes.
+The data frame has a row for each file of FOLDER (with a subfolder for each class): the path of the
+photograph, the size of the file, and its mean brightness. A ColumnTransformer passes the paths to
+SimCLRTransformer and the numbers to StandardScaler; a linear model classifies.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from sklearn_ssl import Images, SimCLRTransformer, image_paths
 
 
 def brightness(path):
-    """Return the mean of a photograph's gray values."""
+    """Return the mean gray value of a photograph."""
     with Image.open(path) as image:
         return np.asarray(image.convert("L").resize((16, 16))).mean()
 

@@ -2,8 +2,8 @@
 Did learning without labels help?
 =================================
 
-It may not. :func:`~sklearn_ssl.compare` puts a method beside what needs no training, in the same
-folds and with the same classifier: here of handwritten digits, and of the rows of a table.
+Not always. :func:`~sklearn_ssl.compare` evaluates a method and baselines without training in the
+same folds and with the same classifier: here on handwritten digits, and on tabular data.
 """
 
 import matplotlib.pyplot as plt
@@ -17,7 +17,7 @@ EPOCHS = 10
 settings = {"cv": 3, "n_labels": [10], "probe": LinearProbe(C=0.1), "random_state": 0}
 
 # %%
-# Images of digits. The classical rival, k-means of patches, is there as well.
+# Images of digits, with k-means of patches as a classical baseline.
 
 digits = load_digits()
 views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0))
@@ -30,7 +30,7 @@ print(comparison)
 comparison.plot().ax_.set_title("Digits, ten labels per class")
 
 # %%
-# Rows of a table: 30 numbers of each tumour.
+# Tabular data: 30 features of each tumor.
 
 table = load_breast_cancer()
 estimators = {"SimCLR": SimCLRTransformer(max_epochs=EPOCHS, random_state=0)}
@@ -39,7 +39,8 @@ print(comparison)
 comparison.plot().ax_.set_title("Breast cancer, ten labels per class")
 
 # %%
-# Differences to the best baseline that are marked with ~ are within noise. On the digits learning
-# helped, and patches, which take seconds, nearly as much. On the table take the rows as they are.
+# Differences to the best baseline that are marked with ~ are within noise. On the digits, SimCLR is
+# better than the baselines, and so are patches, which take seconds. On tabular data, use the raw
+# features.
 
 plt.show()

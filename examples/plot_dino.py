@@ -2,10 +2,9 @@
 Where does a vision transformer look?
 =====================================
 
-:class:`~sklearn_ssl.DINOTransformer` trains a small vision transformer, without labels, on the
-pieces of two photographs that ship with scikit-learn, a temple and a flower. The picture shows,
-for some pieces, the attention of the network's last block, and the pieces whose embedding is
-nearest.
+:class:`~sklearn_ssl.DINOTransformer` trains a small vision transformer without labels, on pieces of
+two photographs of scikit-learn, a temple and a flower. The figure shows the attention of the last
+block for some pieces, and their nearest neighbors in the embedding.
 """
 
 import matplotlib.pyplot as plt
@@ -26,8 +25,8 @@ pieces = pieces.transpose(0, 2, 3, 1)  # (520, 32, 32, 3)
 dino = DINOTransformer(backbone="small_vit", max_epochs=EPOCHS, random_state=0).fit(pieces)
 
 # %%
-# A piece, where the network looks in it, and the nearest other pieces. After so short a training
-# on so few pieces, some of those are alike in colours alone, or not at all.
+# A piece, the attention in it, and its nearest neighbors. After a short training on few pieces,
+# some neighbors are similar only in color, or not at all.
 
 embedding = dino.transform(pieces)
 embedding -= embedding.mean(axis=0)
@@ -36,10 +35,10 @@ nearest = neighbors.kneighbors(embedding[list(QUERIES)], return_distance=False)
 attention = dino.attention_maps(pieces[list(QUERIES)]).mean(axis=1)  # over heads
 
 figure, rows = plt.subplots(len(QUERIES), 2 + N_NEIGHBORS, figsize=(9, 9), layout="constrained")
-for row, looks, found in zip(rows, attention, nearest, strict=True):
+for row, weights, found in zip(rows, attention, nearest, strict=True):
     row[0].imshow(pieces[found[0]])
     row[1].imshow(pieces[found[0]].mean(axis=2), cmap="gray")
-    row[1].imshow(looks, cmap="inferno", alpha=0.6, extent=(-0.5, SIDE - 0.5, SIDE - 0.5, -0.5))
+    row[1].imshow(weights, cmap="inferno", alpha=0.6, extent=(-0.5, SIDE - 0.5, SIDE - 0.5, -0.5))
     for axes, piece in zip(row[2:], found[1:], strict=True):
         axes.imshow(pieces[piece])
 for axes in rows.flat:

@@ -1,9 +1,10 @@
 """
-What does an embedding take for similar?
-========================================
+Which images are similar in an embedding?
+=========================================
 
-The images most similar to some digits, by pixels and by the embedding, and a map of the embedding.
-None of them was in training. Frames are red where the class is another one.
+The nearest neighbors of some digits, by pixels and by the embedding, and a scatter plot of the
+embedding. None of the images was in training. Frames are green for neighbors of the same class and
+red for others.
 """
 
 import matplotlib.pyplot as plt
@@ -26,25 +27,25 @@ simclr = SimCLRTransformer(views=views, max_epochs=EPOCHS, random_state=0).fit(X
 queries = [np.flatnonzero(y_test == digit)[0] for digit in (1, 5, 8, 9)]
 
 # %%
-# Neighbours by pixels.
+# Neighbors by pixels.
 
 pixels = X_test.reshape(len(X_test), -1)
 NeighborsDisplay.from_embeddings(pixels, X_test, y_test, queries=queries)
 
 # %%
-# Neighbours by the embedding.
+# Neighbors by the embedding.
 
 NeighborsDisplay.from_estimator(simclr, X_test, y_test, queries=queries)
 
 # %%
-# Four digits prove nothing. Of all, this share is told right by the votes of its 20 neighbours.
+# Four digits prove nothing. This is the accuracy of a vote of the 20 nearest neighbors, on all.
 
 print(f"pixels    {knn_accuracy(pixels, y_test):.3f}")
 print(f"embedding {knn_accuracy(simclr.transform(X_test), y_test):.3f}")
 
 # %%
-# The map shows groups, and which digits lie between two of them. A map in two dimensions leaves
-# out most of an embedding: look at it, and judge by numbers.
+# The scatter plot shows groups, and which digits lie between two of them. Two dimensions leave out
+# most of an embedding: use metrics for evaluation.
 
 EmbeddingDisplay.from_estimator(simclr, X_test, y_test, random_state=0)
 

@@ -1,10 +1,10 @@
 """
-How far do few labels reach?
-============================
+How many labels are needed?
+===========================
 
-All images teach the network, and few of them, with a label, the classifier. The curves say how
-many labels a class that takes: where SimCLR is as good as raw values are with many more, it has
-saved the difference.
+The network learns from all images, and the classifier from few of them, which have a label. The
+curves show the accuracy by the number of labels per class: SimCLR saves labels where raw values
+need more for the same accuracy.
 """
 
 import matplotlib.pyplot as plt
@@ -27,7 +27,7 @@ display = LabelEfficiencyDisplay.from_estimator(
     probe=LinearProbe(C=0.1),
     random_state=0,
 )
-display.ax_.set_title("Unseen digits told right, by the number of labels")
+display.ax_.set_title("Accuracy on held-out digits")
 print(display.comparison)
 
 plt.show()

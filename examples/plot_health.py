@@ -2,8 +2,8 @@
 Did training go wrong?
 ======================
 
-A network may learn nothing, or embed all images alike, without an error. ``fit`` watches for both:
-here one network learns, and one has a learning rate that is far too high.
+A network may learn nothing, or collapse and embed all images alike, without an error. ``fit`` warns
+of both. Here one network learns, and another one has a learning rate that is much too high.
 """
 
 import warnings
@@ -22,7 +22,7 @@ simclr = SimCLRTransformer(max_epochs=EPOCHS, random_state=0).fit(images)
 TrainingDisplay.from_estimator(simclr).figure_.suptitle("Default learning rate")
 
 # %%
-# The warning says what happened, and what to change.
+# The warning says what happened, and which parameters to change.
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", ConvergenceWarning)
@@ -32,10 +32,10 @@ for warning in caught:
 TrainingDisplay.from_estimator(too_fast).figure_.suptitle("Learning rate of 100")
 
 # %%
-# ``health_`` has the figures: here those of the last epoch, by the default learning rate and by
-# 100. An ``embedding_std`` near 0 would say that all images look alike to the network, an
-# ``effective_rank`` near 1 that they differ in one way alone. A loss at ``chance_loss`` is at
-# chance level.
+# ``health_`` has the figures, here of the last epoch, with the default learning rate and with 100.
+# An ``embedding_std`` near 0 means that all images have the same embedding (complete collapse), an
+# ``effective_rank`` near 1 that they differ in one direction only (dimensional collapse).
+# ``chance_loss`` is the loss at chance level.
 
 for figure in ("embedding_std", "effective_rank", "train_loss", "chance_loss"):
     print(f"{figure:15} {simclr.health_[figure][-1]:8.3f} {too_fast.health_[figure][-1]:8.3f}")

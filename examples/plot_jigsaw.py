@@ -2,9 +2,9 @@
 Can a network put the tiles of an image back in place?
 ======================================================
 
-:class:`~sklearn_ssl.JigsawTransformer` learns by solving puzzles, and
-:class:`~sklearn_ssl.RelativePatchTransformer` by telling where a patch lies, seen from the one in
-the middle. Both can be looked at: here with handwritten digits that were in no training.
+:class:`~sklearn_ssl.JigsawTransformer` learns by solving jigsaw puzzles, and
+:class:`~sklearn_ssl.RelativePatchTransformer` by predicting the position of a patch relative to the
+center. Here both are applied to handwritten digits that were not in training.
 """
 
 import matplotlib.pyplot as plt
@@ -20,14 +20,14 @@ images = load_digits().images
 train, test = images[:1400], images[1400:]
 
 # %%
-# Puzzles of four tiles, which can lie in 24 orders.
+# Puzzles of four tiles, with 24 permutations.
 
 jigsaw = JigsawTransformer(max_epochs=EPOCHS, random_state=0).fit(train)
 PretextDisplay.from_estimator(jigsaw, test, n_samples=6, random_state=0)
-print(f"puzzles solved: {jigsaw.score_pretext(test):.2f}, by chance {1 / 24:.2f}")
+print(f"puzzles solved: {jigsaw.score_pretext(test):.2f}, chance level {1 / 24:.2f}")
 
 # %%
-# Some that failed, where what changed places looks alike.
+# Some that failed, because the exchanged tiles look alike.
 
 puzzles = jigsaw.shuffle(test, np.arange(len(test)) % 24)
 solved = jigsaw.solve(puzzles)
@@ -42,14 +42,14 @@ for row, (name, shown) in zip(
         axis.set(xticks=[], yticks=[])
 
 # %%
-# How often the place of each patch around the middle is told.
+# Accuracy of the predicted position, for each of the eight patches around the center.
 
 relative = RelativePatchTransformer(max_epochs=EPOCHS, random_state=0).fit(train)
 right = (relative.predict_pretext(test) == np.arange(8)).mean(axis=0)
-print(f"places told: {relative.score_pretext(test):.2f}, by chance {1 / 8:.2f}")
+print(f"positions predicted: {relative.score_pretext(test):.2f}, chance level {1 / 8:.2f}")
 _, axis = plt.subplots()
 picture = axis.imshow(np.insert(right, 4, np.nan).reshape(3, 3), vmin=0, vmax=1)
-axis.set(xticks=[], yticks=[], title="share of places that are told")
+axis.set(xticks=[], yticks=[], title="accuracy by position")
 plt.colorbar(picture)
 
 plt.show()

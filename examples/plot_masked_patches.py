@@ -1,6 +1,6 @@
 """
-Can a network reconstruct an image of which a quarter is left?
-==============================================================
+Can a network reconstruct an image from a quarter of it?
+========================================================
 
 :class:`~sklearn_ssl.MAETransformer` learns by reconstructing masked patches from the visible ones.
 Here it reconstructs pieces of a photograph that were not in training, with three quarters masked.
@@ -20,12 +20,12 @@ EPOCHS = 30
 photograph = load_sample_image("china.jpg")[::2, ::2]
 train = extract_patches_2d(photograph[:, :220], (32, 32), max_patches=1000, random_state=0)
 test = extract_patches_2d(photograph[:, 220:], (32, 32), max_patches=200, random_state=0)
-test = test[test.std(axis=(1, 2, 3)) > 40]  # more than sky
+test = test[test.std(axis=(1, 2, 3)) > 40]  # without uniform sky
 
 # %%
-# The network sees 16 of 64 patches. Colors and edges can be predicted, fine details cannot.
-# With ``norm_pix_loss=False`` the network predicts colors as well; by default each patch is
-# normalized, and the mean of the masked patch itself makes any prediction look right.
+# The network sees 16 of 64 patches. Colors and edges can be predicted, fine details cannot. With
+# ``norm_pix_loss=False`` the network predicts colors as well; by default patches are normalized,
+# and shown with the mean of the masked patch itself, which makes any prediction look right.
 
 mae = MAETransformer(norm_pix_loss=False, max_epochs=EPOCHS, random_state=0).fit(train)
 PretextDisplay.from_estimator(mae, test, n_samples=5, random_state=0)

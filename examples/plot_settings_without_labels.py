@@ -1,12 +1,11 @@
 """
-How do I choose settings without labels?
-========================================
+How do I select hyperparameters without labels?
+===============================================
 
-Scores without labels ask what an embedding is like, not what it is good for:
-:func:`~sklearn_ssl.metrics.rankme_scorer` counts the directions it uses, and
-:func:`~sklearn_ssl.metrics.alignment_uniformity_scorer` asks whether views of an image agree while
-images lie apart. A search needs nothing else. Here labels watch from outside: would the score have
-chosen what they choose?
+:func:`~sklearn_ssl.metrics.rankme_scorer` is the effective rank of an embedding, and
+:func:`~sklearn_ssl.metrics.alignment_uniformity_scorer` is high if views of an image are close to
+each other and images are spread out. A search with them needs no labels. Here labels are only used
+to check whether the scores select good hyperparameters.
 """
 
 import matplotlib.pyplot as plt
@@ -25,7 +24,7 @@ simclr = SimCLRTransformer(views=views, max_epochs=EPOCHS, random_state=0)
 
 
 def neighbors(estimator, X, y):
-    """Return the share of images whose class their neighbours vote for; this one needs labels."""
+    """Return the accuracy of nearest neighbors, which needs labels."""
     return knn_accuracy(estimator.transform(X), y)
 
 
@@ -36,14 +35,14 @@ scoring = {
 }
 grid = {"temperature": [0.05, 0.1, 0.2, 0.5, 1.0, 3.0]}
 search = GridSearchCV(simclr, grid, scoring=scoring, refit="RankMe", cv=2).fit(images, digits)
-print(f"RankMe chooses temperature={search.best_params_['temperature']}\n")
+print(f"RankMe selects temperature={search.best_params_['temperature']}\n")
 
 # %%
-# Each point is a temperature. Where points rise to the right, the score may be trusted: here it
-# tells the poor temperatures from the good ones, but not the good ones from each other.
+# Each point is a temperature. A useful score increases with the accuracy: here it identifies poor
+# temperatures, but does not rank the good ones.
 
 found = search.cv_results_
-print(f"{'temperature':>12} {'RankMe':>8} {'alignment and uniformity':>26} {'neighbours':>12}")
+print(f"{'temperature':>12} {'RankMe':>8} {'alignment and uniformity':>26} {'neighbors':>12}")
 for row in zip(grid["temperature"], *(found[f"mean_test_{s}"] for s in scoring), strict=True):
     print("{:12} {:8.1f} {:26.3f} {:12.3f}".format(*row))
 
@@ -56,6 +55,6 @@ for panel, score in zip(panels, scoring, strict=False):
     panel.set_xlabel(f"{score}, without labels")
     panel.margins(0.15)
     panel.locator_params(axis="x", nbins=5)
-panels[0].set_ylabel("accuracy of neighbours")
+panels[0].set_ylabel("accuracy of neighbors")
 
 plt.show()

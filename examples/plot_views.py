@@ -1,9 +1,9 @@
 """
-What shall features not notice?
-===============================
+Which augmentations suit my images?
+===================================
 
-A method learns not to notice what its views change. The default views suit photographs, and
-photographs may be mirrored. Look at the views before you train: can you still tell the digit?
+Features become invariant to the augmentations of ``views``. The defaults suit photographs, which
+may be flipped. Look at the views before you train: can you still recognize the digits?
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,8 @@ display = ViewsDisplay.from_estimator(default, images, random_state=0)
 display.figure_.suptitle("Default views")
 
 # %%
-# A mirrored digit is another one, or none, and of a small crop nobody can tell. Slanted, a digit
-# stays the same.
+# Flipped digits are different ones, or none, and small crops cannot be recognized. Small rotations
+# do not change the class.
 
 views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0))
 chosen = SimCLRTransformer(views=views, max_epochs=EPOCHS, random_state=0)
@@ -31,7 +31,7 @@ display = ViewsDisplay.from_estimator(chosen, images, random_state=0)
 display.figure_.suptitle("Chosen views")
 
 # %%
-# Does it matter? A linear model tells the digits by ten labels a class, with features of each.
+# Does it matter? This is the accuracy of a linear classifier with ten labels per class.
 
 X, X_test, y, y_test = train_test_split(
     images, digits, test_size=500, stratify=digits, random_state=0

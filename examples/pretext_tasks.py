@@ -1,11 +1,10 @@
-"""Show what networks make of photographs, having learned from others without labels.
+"""Reconstruct, colorize and upscale held-out photographs with networks trained without labels.
 
     python examples/pretext_tasks.py FOLDER [--minutes 3] [--methods NAME...]
 
-FOLDER has a subfolder for each class of photographs, as those of Imagenette. Each method that makes
-images learns for some minutes from nine tenths of the files, at 64 pixels, and is shown some of the
-others: NAME.png has what it saw, what it made of that, and the photograph. Printed is how well it
-does on all of these, as its `score_pretext` tells.
+FOLDER has a subfolder for each class of photographs, as Imagenette. Each method that generates
+images is trained for some minutes on nine tenths of the files, at 64 pixels. NAME.png shows inputs,
+outputs and images for some of the other files, and the `score_pretext` of all of them is printed.
 """
 
 import argparse
@@ -28,7 +27,7 @@ METHODS = [
 
 
 def main():
-    """Train each method, print its score and save its picture."""
+    """Train each method, print its score and save its figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
     parser.add_argument("--methods", nargs="+", default=METHODS)
@@ -37,17 +36,17 @@ def main():
     options = parser.parse_args()
 
     paths, _ = image_paths(options.folder)
-    held = paths[::10]
-    others = [path for i, path in enumerate(paths) if i % 10]
+    held_out = paths[::10]
+    train = [path for i, path in enumerate(paths) if i % 10]
     for name in options.methods:
         method = getattr(sklearn_ssl, name)(
             max_time=60 * options.minutes,
             input=sklearn_ssl.Images(size=64, cache=options.cache, n_jobs=-1),
             random_state=0,
         )
-        method.fit(others)
-        print(f"{name:26} {method.n_iter_} epochs, {method.score_pretext(held):.3f}")
-        display = PretextDisplay.from_estimator(method, held, n_samples=8, random_state=0)
+        method.fit(train)
+        print(f"{name:26} {method.n_iter_} epochs, {method.score_pretext(held_out):.3f}")
+        display = PretextDisplay.from_estimator(method, held_out, n_samples=8, random_state=0)
         display.figure_.savefig(f"{name}.png", dpi=110)
         plt.close(display.figure_)
 

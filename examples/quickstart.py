@@ -3,8 +3,7 @@
     python examples/quickstart.py [--epochs 40] [--picture quickstart.png]
 
 Most of the digits have no label. SimCLR learns features from all training images without labels;
-then a logistic regression learns the digits from 1, 5 or 20 labels a class and is judged on
-images that neither has seen. The digits are those that ship with scikit-learn.
+then a logistic regression is trained with 1, 5 or 20 labels per class and evaluated on a test set.
 """
 
 import argparse
@@ -35,17 +34,17 @@ X, X_test, y, y_test = train_test_split(
     images, digits, test_size=500, stratify=digits, random_state=0
 )
 
-# Views that suit digits: mirrored, a digit is another one, or none; slanted, it stays the same.
+# Views that suit digits: they may be rotated a little, but not flipped.
 views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0))
 simclr = SimCLRTransformer(views=views, max_epochs=options.epochs, random_state=0, verbose=1)
 simclr.fit(X)
-# The same network with its random weights: one epoch that changes nothing but batch norm.
+# The same network with random weights: with this learning rate only batch norm changes.
 untrained = SimCLRTransformer(max_epochs=1, lr=1e-12, random_state=0).fit(X)
 pca = PCA(20, random_state=0).fit(X.reshape(len(X), -1))
 
 
 def accuracies(features, features_test):
-    """Test accuracy for each draw of the labels, the same draws for all features."""
+    """Yield the test accuracy for each number of labels, over the same draws for all features."""
     for n_labels in LABELS:
         scores = []
         for draw in range(DRAWS):
@@ -65,18 +64,18 @@ features = {
     "SimCLR": simclr.transform,
 }
 print(f"\nTest accuracy, mean ± standard deviation over {DRAWS} draws of the labels\n")
-print(f"{'labels a class':18}" + "".join(f"{n:>16}" for n in LABELS))
+print(f"{'labels per class':18}" + "".join(f"{n:>16}" for n in LABELS))
 for name, embed in features.items():
     print(f"{name:18}" + "".join(f"{a:>16}" for a in accuracies(embed(X), embed(X_test))))
 
 try:
     import matplotlib.pyplot as plt
 except ImportError:
-    raise SystemExit('\nNo picture: pip install "sklearn-ssl[plot]" for matplotlib.') from None
+    raise SystemExit('\nNo figure: pip install "sklearn-ssl[plot]" for matplotlib.') from None
 
 embedding, gallery = simclr.transform(X_test), simclr.transform(X)
 figure, (left, right) = plt.subplots(1, 2, figsize=(14, 7), width_ratios=(3, 2))
-left.set_title("Test digits by their embedding (t-SNE), coloured by the labels it never saw")
+left.set_title("Test digits by their embedding (t-SNE), colored by class")
 position = TSNE(metric="cosine", random_state=0).fit_transform(embedding)
 low, high = position.min(0), position.max(0)
 position = (position - low) / (high - low)
@@ -90,7 +89,7 @@ for (x, height), image, color in zip(position, X_test, colors, strict=True):
 left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
 left.axis("off")
 
-right.set_title("Test digits (left) and their 7 nearest training digits")
+right.set_title("Test digits (left) and their 7 nearest neighbors in the training set")
 queries = [np.flatnonzero(y_test == c)[0] for c in range(10)]
 nearest = NearestNeighbors(n_neighbors=7, metric="cosine").fit(gallery)
 rows = nearest.kneighbors(embedding[queries], return_distance=False)
@@ -107,4 +106,4 @@ right.imshow(
 right.axis("off")
 figure.tight_layout()
 figure.savefig(options.picture, dpi=100)
-print(f"\nPicture: {options.picture}")
+print(f"\nFigure: {options.picture}")

@@ -33,7 +33,7 @@ class Page(HTMLParser):
 
 
 def broken_links(site):
-    """Links of the pages in a folder to files or anchors that are not there; none to elsewhere."""
+    """Yield links of the pages in a folder to missing files or anchors, except external links."""
     site = site.resolve()
     pages = {path: Page(path) for path in site.rglob("*.html")}
     assert site / "index.html" in pages

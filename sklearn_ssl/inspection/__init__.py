@@ -1,4 +1,4 @@
-"""Pictures of what an estimator is given, and of what it has learned."""
+"""Displays: plots of views, training, embeddings, neighbors and clusterings."""
 
 from sklearn_ssl.inspection.clustering import ClusteringDisplay
 from sklearn_ssl.inspection.embedding import EmbeddingDisplay

@@ -1,4 +1,4 @@
-"""Curves of a clustering in training."""
+"""Plot of a clustering during training."""
 
 import numpy as np
 from sklearn.base import clone
@@ -13,46 +13,45 @@ from sklearn_ssl.inference.batches import transformed
 
 
 class ClusteringDisplay:
-    """Curves of a clustering in training: whether it settles, and finds classes, and how many.
+    """Plot of a clustering during training: its stability, and its agreement with classes.
 
     Use it to see whether :class:`~sklearn_ssl.DeepClusterEstimator` was trained for long enough,
-    and to choose its number of clusters. The curves are those of the DeepCluster paper; agreement
-    is normalised mutual information (NMI): 0 if two groupings have nothing in common, 1 if they
-    are the same but for the numbers of the groups. ``from_estimator`` computes and draws them.
+    and to choose the number of clusters. The curves are those of the DeepCluster paper. Agreement
+    is measured by normalized mutual information (NMI): 0 for independent clusterings, 1 for
+    clusterings that are equal up to the order of the clusters.
 
     Parameters
     ----------
     nmi_reassignment : ndarray of shape (n_epochs,)
-        NMI of the clusters after each epoch with those before it. It is higher after the last
-        epoch, where DeepClusterEstimator does not cluster anew, but starts from the clusters
-        before.
+        NMI between the clusters before and after each epoch. It is higher after the last epoch, as
+        DeepClusterEstimator initializes the final clustering with the previous clusters.
 
     nmi_labels : ndarray of shape (n_epochs + 1,), default=None
-        NMI of the clusters with the true labels, before the first epoch and after each one.
+        NMI between clusters and true classes, before the first epoch and after each one.
 
     n_clusters : ndarray of shape (n_settings,), default=None
-        The numbers of clusters that are compared.
+        Numbers of clusters that are compared.
 
     scores : ndarray of shape (n_settings,), default=None
         Mean accuracy of a linear classifier on the embedding, for each number of clusters.
 
     scores_std : ndarray of shape (n_settings,), default=None
-        Standard deviation of that accuracy over the folds, drawn as a band around it.
+        Standard deviation of the accuracy over the folds, drawn as a band.
 
     nmi_n_clusters : ndarray of shape (n_settings,), default=None
-        NMI of the last clusters with the true labels, for each number of clusters.
+        NMI between the final clusters and the true classes, for each number of clusters.
 
     Attributes
     ----------
     ax_ : ndarray of shape (n_panels,)
-        The axes that were drawn on: agreement with the labels, with the epoch before, and
-        influence of the number of clusters, as far as there is data.
+        The axes that were drawn into: agreement with the classes, agreement with the previous
+        epoch, and influence of the number of clusters, if available.
 
     figure_ : matplotlib Figure
-        The figure of the first of them.
+        The figure of the first axes.
 
     lines_ : list of matplotlib Line2D
-        The curves, panel by panel; in the last one accuracy comes before NMI.
+        The curves, ordered by panel; in the last panel accuracy precedes NMI.
 
     References
     ----------
@@ -68,7 +67,7 @@ class ClusteringDisplay:
     >>> digits = load_digits()
     >>> X, y = digits.images[:100], digits.target[:100]
     >>> model = DeepClusterEstimator(n_clusters=10, max_epochs=2, random_state=0).fit(X)
-    >>> axes = Figure().subplots(1, 2)  # without ax=axes, there is a new figure
+    >>> axes = Figure().subplots(1, 2)  # by default, a new figure
     >>> display = ClusteringDisplay.from_estimator(model, X, y, ax=axes)
     >>> display.nmi_labels.shape, display.nmi_reassignment.shape
     ((3,), (2,))
@@ -95,50 +94,50 @@ class ClusteringDisplay:
     def from_estimator(
         cls, estimator, X, y=None, *, n_clusters=None, cv=5, unlabeled="auto", ax=None
     ):
-        """Compute the curves of an estimator, and draw them.
+        """Compute the curves of an estimator and plot them.
 
         Parameters
         ----------
         estimator : DeepClusterEstimator
-            A fitted one is used as it is. Of one that is not, a clone is fitted on X.
+            If it is fitted, it is used as is; otherwise a clone is fitted on X.
 
         X : array-like or tensor
-            The samples that a fitted estimator was fitted on, in the same order, or those to fit
+            The samples that the estimator was fitted on, in the same order, or the samples to fit
             a clone on.
 
         y : array-like of shape (n_samples,), default=None
-            True classes of the samples. Training does not see them. With None, only the agreement
-            of each epoch with the one before is shown. Samples without a label, and images that
-            could not be read, do not count in what is compared with the classes.
+            True classes, which are not used in training. With None, only the agreement with the
+            previous epoch is shown. Samples without a label and images that could not be read are
+            left out of comparisons with the classes.
 
         n_clusters : sequence of int, default=None
-            Numbers of clusters to compare; they are sorted, and each counts once. A clone is
-            fitted on X for each, so this takes as many trainings. None compares none.
+            Numbers of clusters to compare, sorted and without duplicates. A clone is fitted on X
+            for each of them, which takes as many trainings.
 
         cv : int, cross-validation generator or iterable, default=5
-            How the linear classifier on the embedding is judged for each number of clusters. An
-            int is the number of stratified folds. The embedding has learned from all of X, without
-            the labels.
+            Cross-validation of the linear classifier on the embedding, for each number of clusters.
+            An int is the number of stratified folds. The estimator learns from all of X, without
+            labels.
 
         unlabeled : object, default="auto"
-            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
-            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
-            as well. None says that all samples have a label.
+            Value in y of samples without a label. "auto" is -1, unless y has only -1 and 1, which
+            are two classes then. Missing values (None, NaN, NA) are unlabeled as well, unless this
+            is None: then all samples must have a label.
 
         ax : array-like of matplotlib Axes, default=None
-            Where to draw: one for each panel, see ``plot``.
+            Axes to draw into, one for each panel; see ``plot``.
 
         Returns
         -------
         display : ClusteringDisplay
             The display, with the computed curves as attributes.
         """
-        import matplotlib  # noqa: F401  # if it is missing, say so before training
+        import matplotlib  # noqa: F401  # raises before training if it is missing
 
         if y is None and n_clusters is not None:
             raise ValueError("n_clusters compares clusters with classes and needs y. Pass labels.")
         if y is not None and len(y) != len(X):
-            raise ValueError(f"X has {len(X)} samples, y has {len(y)}. Pass a label for each one.")
+            raise ValueError(f"X has {len(X)} samples, y has {len(y)}. Pass one label per sample.")
         if y is not None:
             has_label, known = labels_of(y, unlabeled)
             check_some(has_label, unlabeled, cls.__name__)
@@ -152,7 +151,7 @@ class ClusteringDisplay:
             )
         curves = {"nmi_reassignment": _of_all_epochs(fitted.nmi_curve_, fitted.n_iter_)}
         if y is not None:
-            used = has_label & (fitted.assignments_[0] >= 0)  # -1 is an image that was not read
+            used = has_label & (fitted.assignments_[0] >= 0)  # -1 for images that were not read
             known = known[used[has_label]]
             nmi_labels = [
                 normalized_mutual_info_score(known, row[used]) for row in fitted.assignments_
@@ -161,7 +160,7 @@ class ClusteringDisplay:
         if n_clusters is not None:
             curves["n_clusters"] = np.unique(n_clusters)
             probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-            cv = check_cv(cv, known, classifier=True)  # the same folds for all
+            cv = check_cv(cv, known, classifier=True)  # the same folds for all numbers
             scores, nmi = [], []
             for k in curves["n_clusters"].tolist():
                 model = clone(estimator).set_params(n_clusters=k).fit(X)
@@ -173,19 +172,18 @@ class ClusteringDisplay:
         return cls(**curves).plot(ax)
 
     def plot(self, ax=None):
-        """Draw a panel for each kind of data there is.
+        """Draw a panel for each kind of curves that is available.
 
         Parameters
         ----------
         ax : array-like of matplotlib Axes, default=None
-            Where to draw: one for the agreement with the epoch before, one more in front of it if
-            there is ``nmi_labels``, one more behind it if there is ``n_clusters``. None makes a
-            new figure.
+            Axes to draw into: for ``nmi_labels``, if not None, for ``nmi_reassignment``, and for
+            ``n_clusters``, if not None. None creates a new figure.
 
         Returns
         -------
         self : ClusteringDisplay
-            The display, with the drawn parts as attributes.
+            The display, with the artists as attributes.
         """
         import matplotlib.pyplot as plt
 
@@ -197,8 +195,8 @@ class ClusteringDisplay:
         self.ax_, self.figure_, self.lines_ = axes, axes[0].figure, []
         panels = iter(axes)
         for title, curve, first_epoch in (
-            ("Clusters and labels", self.nmi_labels, 0),
-            ("Clusters and those of the epoch before", self.nmi_reassignment, 1),
+            ("Clusters and classes", self.nmi_labels, 0),
+            ("Clusters and those of the previous epoch", self.nmi_reassignment, 1),
         ):
             if curve is not None:
                 panel = next(panels)
@@ -213,7 +211,7 @@ class ClusteringDisplay:
                     mean, std = np.asarray(self.scores), np.asarray(self.scores_std)
                     panel.fill_between(k, mean - std, mean + std, alpha=0.3, linewidth=0)
             if self.nmi_n_clusters is not None:
-                self.lines_ += panel.plot(k, self.nmi_n_clusters, ".-", label="NMI with labels")
+                self.lines_ += panel.plot(k, self.nmi_n_clusters, ".-", label="NMI with classes")
             panel.set(title="Influence of the number of clusters", xlabel="n_clusters")
             panel.set_xscale("log")
             panel.set_xticks(k, labels=k)
@@ -223,16 +221,16 @@ class ClusteringDisplay:
 
 
 def _check_axes(ax, n_panels):
-    """Return axes as a flat array, or None; raise if they are not one for each panel."""
+    """Return axes as a flat array, or None; raise if their number is not that of panels."""
     axes = None if ax is None else np.ravel(ax)
     if axes is not None and len(axes) != n_panels:
         raise ValueError(
-            f"ax must hold as many axes as there are panels, {n_panels}. Got {len(axes)}. None "
-            "makes a new figure."
+            f"ax must contain one axes per panel, {n_panels}. Got {len(axes)}. None creates a new "
+            "figure."
         )
     return axes
 
 
 def _of_all_epochs(curve, n_values):
-    """Return a curve with nan in front, for epochs on another number of samples."""
+    """Return a curve padded with nan for epochs on another number of samples."""
     return np.concatenate([np.full(n_values - len(curve), np.nan), curve])

@@ -1,4 +1,4 @@
-"""An embedding as a map."""
+"""Scatter plot of an embedding in two dimensions."""
 
 import numpy as np
 from sklearn.manifold import TSNE
@@ -11,42 +11,42 @@ from sklearn_ssl.data.labels import as_labels, codes_of, readable_rows
 from sklearn_ssl.inference.batches import transformed
 from sklearn_ssl.inspection.pictures import chosen, pictures_of
 
-N_CLASSES = 20  # that have a colour of their own
+N_CLASSES = 20  # with different colors
 
 
 class EmbeddingDisplay:
-    """A map of an embedding, in which similar samples lie close together.
+    """Scatter plot of an embedding in two dimensions, by PCA, t-SNE or UMAP.
 
-    Use it to see whether samples fall into groups, and what the groups are: with images, some of
-    them are shown where they lie; with labels, points have the colours of their classes. A map in
-    two dimensions leaves out most of an embedding: judge one by a probe.
+    Use it to see whether samples form groups. Some of the images are shown at their positions, and
+    with labels, points are colored by class. Two dimensions leave out most of an embedding:
+    evaluate it with a probe.
 
     Parameters
     ----------
     positions : ndarray of shape (n_samples, 2)
-        Places in the map.
+        Positions in two dimensions.
 
     y : ndarray of shape (n_samples,), default=None
-        Classes. Samples without a label are gray.
+        Class labels. Samples without a label are gray.
 
     pictures : ndarray of shape (n_samples, height, width, n_channels), default=None
-        The images, from 0 to 1.
+        The images, with values in [0, 1].
 
     title : str, default=None
-        How the map was made.
+        Title of the plot, the name of the method.
 
     unlabeled : object, default="auto"
-        What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y holds,
-        which are two classes then. Missing values, None, NaN and NA, count as unlabeled as well.
-        None says that all samples have a label.
+        Value in y of samples without a label. "auto" is -1, unless y has only -1 and 1, which are
+        two classes then. Missing values (None, NaN, NA) are unlabeled as well, unless this is None:
+        then all samples must have a label.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What was drawn on.
+        The axes that were drawn into.
 
     figure_ : matplotlib Figure
-        Its figure.
+        The figure of the axes.
 
     Examples
     --------
@@ -73,41 +73,41 @@ class EmbeddingDisplay:
         cls, estimator, X, y=None, *, method="tsne", n_samples=2000, unlabeled="auto",
         random_state=None, ax=None
     ):  # fmt: skip
-        """Embed samples, and show the map.
+        """Embed samples and plot them in two dimensions.
 
         Parameters
         ----------
         estimator : transformer
-            A fitted one.
+            A fitted transformer.
 
         X : array-like, list or DataFrame
-            Images, or rows, which are points alone.
+            Samples. Tabular data is shown as points, without images.
 
         y : array-like of shape (n_samples,), default=None
-            Their classes.
+            Class labels.
 
         method : {"pca", "tsne", "umap"}, default="tsne"
-            How places are found: by the two directions of largest variance; by t-SNE, which keeps
-            neighbours; or by UMAP, if umap-learn is installed.
+            Dimensionality reduction: the first two principal components, t-SNE, which preserves
+            neighbors, or UMAP, which needs umap-learn.
 
         n_samples : int, default=2000
-            Largest number of samples, drawn at random.
+            Maximum number of samples, drawn at random.
 
         unlabeled : object, default="auto"
-            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
-            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
-            as well. None says that all samples have a label.
+            Value in y of samples without a label. "auto" is -1, unless y has only -1 and 1, which
+            are two classes then. Missing values (None, NaN, NA) are unlabeled as well, unless this
+            is None: then all samples must have a label.
 
         random_state : int, RandomState instance or None, default=None
-            Seed of the draw and of the map.
+            Seed of the choice of samples and of the dimensionality reduction.
 
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         Returns
         -------
         display : EmbeddingDisplay
-            The display, with the map as attributes.
+            The display, with positions, labels and images as attributes.
         """
         rng = check_random_state(random_state)
         some = chosen(X, n_samples, rng)
@@ -120,41 +120,41 @@ class EmbeddingDisplay:
         cls, embedding, images=None, y=None, *, method="tsne", n_samples=2000, unlabeled="auto",
         random_state=None, ax=None
     ):  # fmt: skip
-        """Make a map of an embedding, and show it.
+        """Plot an embedding in two dimensions.
 
         Parameters
         ----------
         embedding : array-like of shape (n_samples, n_features)
-            What is shown; features are standardised.
+            Embedding; features are standardized.
 
         images : array-like, list or DataFrame, default=None
-            The images, in the same order. With None there are points alone.
+            The images, in the same order. None shows points only.
 
         y : array-like of shape (n_samples,), default=None
-            Classes.
+            Class labels.
 
         method : {"pca", "tsne", "umap"}, default="tsne"
-            How places are found: by the two directions of largest variance; by t-SNE, which keeps
-            neighbours; or by UMAP, if umap-learn is installed.
+            Dimensionality reduction: the first two principal components, t-SNE, which preserves
+            neighbors, or UMAP, which needs umap-learn.
 
         n_samples : int, default=2000
-            Largest number of samples, drawn at random.
+            Maximum number of samples, drawn at random.
 
         unlabeled : object, default="auto"
-            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
-            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
-            as well. None says that all samples have a label.
+            Value in y of samples without a label. "auto" is -1, unless y has only -1 and 1, which
+            are two classes then. Missing values (None, NaN, NA) are unlabeled as well, unless this
+            is None: then all samples must have a label.
 
         random_state : int, RandomState instance or None, default=None
-            Seed of the draw and of the map.
+            Seed of the choice of samples and of the dimensionality reduction.
 
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         Returns
         -------
         display : EmbeddingDisplay
-            The display, with the map as attributes.
+            The display, with positions, labels and images as attributes.
         """
         rng = check_random_state(random_state)
         some = chosen(embedding, n_samples, rng)
@@ -164,7 +164,7 @@ class EmbeddingDisplay:
 
     @classmethod
     def _mapped(cls, embedding, pictures, y, unlabeled, method, rng):
-        """Return a display of the map of an embedding."""
+        """Return a display of an embedding, after dimensionality reduction."""
         names = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
         if method not in names:
             raise ValueError(f'method must be "pca", "tsne" or "umap". Got {method!r} instead.')
@@ -172,13 +172,15 @@ class EmbeddingDisplay:
         embedding = check_array(
             embedding[readable], dtype=[np.float32, np.float64], ensure_min_samples=3
         )
-        if pictures is not None and len(pictures) == len(readable):  # else without unreadable ones
+        if pictures is not None and len(pictures) == len(
+            readable
+        ):  # else without unreadable images
             pictures = pictures[readable]
         if y is not None:
             y = y[readable]
-            codes_of(y, unlabeled)  # raises before minutes of a map
+            codes_of(y, unlabeled)  # raises before t-SNE, which takes time
         seed = rng.randint(np.iinfo(np.int32).max)
-        # t-SNE would take long over distances in all dimensions.
+        # t-SNE takes less time with fewer dimensions.
         values = transformed(StandardScaler().fit(embedding), embedding)
         values = transformed(fit_pca(values, min(50, *values.shape), seed), values)
         if method == "umap":
@@ -198,20 +200,20 @@ class EmbeddingDisplay:
         return cls(positions=positions, y=y, pictures=pictures, title=title, unlabeled=unlabeled)
 
     def plot(self, ax=None, *, n_pictures=80):
-        """Draw the points, and some of the images where no other one lies.
+        """Draw the points, and images that do not overlap.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         n_pictures : int, default=80
-            Largest number of images.
+            Maximum number of images.
 
         Returns
         -------
         self : EmbeddingDisplay
-            The display, with the drawn parts as attributes.
+            The display, with the artists as attributes.
         """
         import matplotlib.pyplot as plt
         from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -239,7 +241,7 @@ class EmbeddingDisplay:
                 )
         if self.pictures is not None:
             span = np.ptp(self.positions, axis=0)
-            side = np.sqrt(0.5 / max(1, n_pictures))  # all together cover half of the map
+            side = np.sqrt(0.5 / max(1, n_pictures))  # together they cover half of the axes
             zoom = 22 / max(self.pictures.shape[1:3])
             for i in _apart(self.positions / np.where(span > 0, span, 1), side, n_pictures):
                 picture = self.pictures[i]
@@ -251,7 +253,7 @@ class EmbeddingDisplay:
 
 
 def _apart(positions, distance, n):
-    """Return indices of at most n positions, none nearer to another than a distance."""
+    """Return indices of at most n positions with a minimum distance between them."""
     chosen = []
     for i, position in enumerate(positions):
         if len(chosen) == n:

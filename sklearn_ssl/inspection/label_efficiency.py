@@ -1,26 +1,26 @@
-"""Scores over the number of labels."""
+"""Plot of scores by the number of labels."""
 
 from sklearn_ssl.evaluation.comparison import compare
 
 
 class LabelEfficiencyDisplay:
-    """Curves of a score over the number of labels per class, of estimators and of baselines.
+    """Plot of scores by the number of labels per class, of estimators and baselines.
 
-    Use it to see how many labels learning without labels saves: where the curve of an estimator
-    reaches what raw values need ten times as many for.
+    Use it to see how many labels self-supervised learning saves, compared with raw values and other
+    baselines.
 
     Parameters
     ----------
     comparison : Comparison
-        What :func:`~sklearn_ssl.compare` gave for several ``n_labels``.
+        Result of :func:`~sklearn_ssl.compare` for several ``n_labels``.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What was drawn on.
+        The axes that were drawn into.
 
     figure_ : matplotlib Figure
-        Its figure.
+        The figure of the axes.
 
     Examples
     --------
@@ -45,52 +45,52 @@ class LabelEfficiencyDisplay:
         cls, estimator, X, y, *, n_labels=(1, 10, 100), cv=5, probe=None, scoring=None,
         transductive=False, unlabeled="auto", random_state=None, verbose=0, ax=None
     ):  # fmt: skip
-        """Compare estimators with few labels, and show the curves.
+        """Compare estimators with few labels and plot the scores.
 
         Parameters
         ----------
         estimator : transformer, list of transformers, or dict of them by name
-            What is compared.
+            Estimators to compare.
 
         X : array-like, list or DataFrame
             Samples.
 
         y : array-like of shape (n_samples,)
-            Classes, and -1, or what ``unlabeled`` is, for samples without a label.
+            Class labels, with -1, or ``unlabeled``, for samples without a label.
 
         n_labels : sequence of int, default=(1, 10, 100)
             Numbers of labels per class.
 
         cv : int, cross-validation generator or iterable, default=5
-            The folds. An int is the number of stratified folds.
+            Cross-validation. An int is the number of stratified folds.
 
         probe : classifier, default=None
-            What judges an embedding. None is :class:`~sklearn_ssl.LinearProbe`.
+            Classifier on the embedding. None is :class:`~sklearn_ssl.LinearProbe`.
 
         scoring : str or callable, default=None
-            How the probe is judged. None is the probe's own score, accuracy.
+            Scorer of the probe. None is its ``score``, accuracy.
 
         transductive : bool, default=False
-            Whether estimators learn from the test part as well, without labels.
+            Whether estimators also learn from the test set, without labels.
 
         unlabeled : object, default="auto"
-            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
-            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
-            as well. None says that all samples have a label.
+            Value in y of samples without a label. "auto" is -1, unless y has only -1 and 1, which
+            are two classes then. Missing values (None, NaN, NA) are unlabeled as well, unless this
+            is None: then all samples must have a label.
 
         random_state : int, RandomState instance or None, default=None
-            Seed of the labels that are drawn, of the probe and of random encoders.
+            Seed of the choice of labels, of the probe and of random encoders.
 
         verbose : int, default=0
-            1 prints each row of a fold when it is done.
+            1 prints each result of a fold.
 
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         Returns
         -------
         display : LabelEfficiencyDisplay
-            The display, with the comparison as attribute.
+            The display, with the comparison as an attribute.
         """
         comparison = compare(
             estimator,
@@ -113,12 +113,12 @@ class LabelEfficiencyDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         Returns
         -------
         self : LabelEfficiencyDisplay
-            The display, with the drawn parts as attributes.
+            The display, with the artists as attributes.
         """
         drawn = self.comparison.plot(ax)
         self.ax_, self.figure_ = drawn.ax_, drawn.figure_

@@ -1,4 +1,4 @@
-"""Samples beside those that an embedding takes for most similar."""
+"""Plot of images and their nearest neighbors in an embedding."""
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
@@ -19,34 +19,34 @@ from sklearn_ssl.metrics.nearest import nearest
 
 
 class NeighborsDisplay:
-    """Images beside their nearest neighbours in an embedding.
+    """Plot of images and their nearest neighbors in an embedding (image retrieval).
 
-    Use it to see what an embedding takes for similar: kinds of things, or colours and backgrounds
-    alone. Similarity is the cosine. With labels, neighbours of the same class have a green frame
-    and others a red one.
+    Use it to see which images are similar in an embedding: of the same class, or only of the same
+    color and background. Neighbors are found by cosine similarity. With labels, those of the same
+    class have a green frame and others a red one.
 
     Parameters
     ----------
     images : ndarray of shape (n_queries, 1 + n_neighbors, height, width, n_channels)
-        The images that were asked for, and behind each its neighbours, the most similar one first,
-        from 0 to 1.
+        Each query, followed by its neighbors, ordered by decreasing similarity, with values in
+        [0, 1].
 
     similarity : ndarray of shape (n_queries, n_neighbors)
-        Cosines of the embeddings.
+        Cosine similarities of queries and neighbors.
 
     right : ndarray of shape (n_queries, n_neighbors), bool, default=None
-        Whether neighbours are of the same class. None where there are no labels.
+        Whether neighbors have the class of the query. None if there are no labels.
 
     labeled : ndarray of shape (n_queries, n_neighbors), bool, default=None
-        Whether query and neighbour both have a label; others get a gray frame. None is all.
+        Whether query and neighbor both have a label; others get a gray frame. None means all.
 
     Attributes
     ----------
     axes_ : ndarray of shape (n_queries, 1 + n_neighbors)
-        The axes that were drawn on.
+        The axes that were drawn into.
 
     figure_ : matplotlib Figure
-        Their figure.
+        The figure of the axes.
 
     Examples
     --------
@@ -73,40 +73,40 @@ class NeighborsDisplay:
         cls, estimator, X, y=None, *, queries=5, n_neighbors=8, unlabeled="auto",
         random_state=None, ax=None
     ):  # fmt: skip
-        """Embed images, find neighbours among them, and show them.
+        """Embed images, find nearest neighbors among them and plot them.
 
         Parameters
         ----------
         estimator : transformer
-            A fitted one.
+            A fitted transformer.
 
         X : array-like, list or DataFrame
             Images.
 
         y : array-like of shape (n_samples,), default=None
-            Their classes.
+            Class labels.
 
         queries : int or array-like of int, default=5
-            Number of images that are drawn and asked for, or their indices.
+            Number of random queries, or indices of the queries.
 
         n_neighbors : int, default=8
-            Number of neighbours of each, which is never its own.
+            Number of neighbors of each query, without the query itself.
 
         unlabeled : object, default="auto"
-            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
-            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
-            as well. None says that all samples have a label.
+            Value in y of samples without a label. "auto" is -1, unless y has only -1 and 1, which
+            are two classes then. Missing values (None, NaN, NA) are unlabeled as well, unless this
+            is None: then all samples must have a label.
 
         random_state : int, RandomState instance or None, default=None
-            Seed of the draw.
+            Seed of random queries.
 
         ax : array-like of matplotlib Axes of shape (n_queries, 1 + n_neighbors), default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         Returns
         -------
         display : NeighborsDisplay
-            The display, with what was found as attributes.
+            The display, with images and similarities as attributes.
         """
         settings = {"queries": queries, "n_neighbors": n_neighbors, "random_state": random_state}
         settings["unlabeled"] = unlabeled
@@ -117,40 +117,40 @@ class NeighborsDisplay:
         cls, embedding, images, y=None, *, queries=5, n_neighbors=8, unlabeled="auto",
         random_state=None, ax=None
     ):  # fmt: skip
-        """Find neighbours in an embedding, and show the images.
+        """Find nearest neighbors in an embedding and plot the images.
 
         Parameters
         ----------
         embedding : array-like of shape (n_samples, n_features)
-            What is compared.
+            Embedding of the images.
 
         images : array-like, list or DataFrame
             The images, in the same order.
 
         y : array-like of shape (n_samples,), default=None
-            Their classes.
+            Class labels.
 
         queries : int or array-like of int, default=5
-            Number of images that are drawn and asked for, or their indices.
+            Number of random queries, or indices of the queries.
 
         n_neighbors : int, default=8
-            Number of neighbours of each, which is never its own.
+            Number of neighbors of each query, without the query itself.
 
         unlabeled : object, default="auto"
-            What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y
-            holds, which are two classes then. Missing values, None, NaN and NA, count as unlabeled
-            as well. None says that all samples have a label.
+            Value in y of samples without a label. "auto" is -1, unless y has only -1 and 1, which
+            are two classes then. Missing values (None, NaN, NA) are unlabeled as well, unless this
+            is None: then all samples must have a label.
 
         random_state : int, RandomState instance or None, default=None
-            Seed of the draw.
+            Seed of random queries.
 
         ax : array-like of matplotlib Axes of shape (n_queries, 1 + n_neighbors), default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         Returns
         -------
         display : NeighborsDisplay
-            The display, with what was found as attributes.
+            The display, with images and similarities as attributes.
         """
         settings = {"queries": queries, "n_neighbors": n_neighbors, "random_state": random_state}
         settings["unlabeled"] = unlabeled
@@ -160,55 +160,55 @@ class NeighborsDisplay:
     def _found(
         cls, embedding, images, y, estimator, *, queries, n_neighbors, unlabeled, random_state
     ):
-        """Return a display of the neighbours in an embedding."""
+        """Return a display of the nearest neighbors in an embedding."""
         embedding = check_array(
             embedding, dtype=[np.float32, np.float64], ensure_all_finite=False, ensure_min_samples=2
         )
         n = len(embedding)
         if len(images) != n or (y is not None and len(y) != n):
             raise ValueError(
-                f"There are {n} rows in the embedding and {len(images)} images"
-                + (f", and {len(y)} labels. " if y is not None else ". ")
+                f"The embedding has {n} samples, but there are {len(images)} images"
+                + (f" and {len(y)} labels. " if y is not None else ". ")
                 + "Pass them for the same samples, in the same order."
             )
-        places = np.flatnonzero(readable_rows(embedding))  # not those of unreadable images
+        places = np.flatnonzero(readable_rows(embedding))  # without unreadable images
         embedding = check_array(embedding[places], ensure_min_samples=2)
         if np.ndim(queries) == 0:
-            asking = chosen(embedding, queries, check_random_state(random_state))
+            query_indices = chosen(embedding, queries, check_random_state(random_state))
         else:
             unreadable = np.setdiff1d(np.arange(n)[np.asarray(queries)], places)
             if len(unreadable):
                 raise ValueError(f"Image {unreadable[0]} of queries could not be read.")
-            asking = np.searchsorted(places, np.arange(n)[np.asarray(queries)])
+            query_indices = np.searchsorted(places, np.arange(n)[np.asarray(queries)])
         k = min(n_neighbors, len(places) - 1)
-        found, similarity = nearest(embedding[asking], embedding, k + 1)
-        # All but the sample itself, which may stand behind its equals, or not be there at all.
-        order = np.argsort(found == asking[:, None], axis=1, kind="stable")[:, :k]
+        found, similarity = nearest(embedding[query_indices], embedding, k + 1)
+        # Without the query itself, which may follow equal images, or be missing.
+        order = np.argsort(found == query_indices[:, None], axis=1, kind="stable")[:, :k]
         found, similarity = (np.take_along_axis(a, order, axis=1) for a in (found, similarity))
-        asking, found = places[asking], places[found]
-        shown = np.concatenate([asking[:, None], found], axis=1)
+        query_indices, found = places[query_indices], places[found]
+        shown = np.concatenate([query_indices[:, None], found], axis=1)
         pictures = pictures_of(taken(images, shown.ravel()), estimator)
         right = labeled = None
         if y is not None:
             _, codes = codes_of(y, unlabeled)
-            right = codes[found] == codes[asking][:, None]
-            labeled = (codes[found] >= 0) & (codes[asking] >= 0)[:, None]
+            right = codes[found] == codes[query_indices][:, None]
+            labeled = (codes[found] >= 0) & (codes[query_indices] >= 0)[:, None]
             right &= labeled
         pictures = pictures.reshape(*shown.shape, *pictures.shape[1:])
         return cls(images=pictures, similarity=similarity, right=right, labeled=labeled)
 
     def plot(self, ax=None):
-        """Draw a row for each image: the image, then its neighbours.
+        """Draw a row for each query: the image, then its neighbors.
 
         Parameters
         ----------
         ax : array-like of matplotlib Axes of shape (n_queries, 1 + n_neighbors), default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         Returns
         -------
         self : NeighborsDisplay
-            The display, with the drawn parts as attributes.
+            The display, with the artists as attributes.
         """
         self.axes_ = grid_of_axes(ax, *self.images.shape[:2])
         self.figure_ = self.axes_[0, 0].figure

@@ -1,4 +1,4 @@
-"""Samples as pictures, and rows of them in a figure."""
+"""Images of samples, and grids of them in a figure."""
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ RIGHT, WRONG, UNKNOWN = "tab:green", "tab:red", "lightgray"
 
 
 def pictures_of(X, estimator=None):
-    """Return images as (n, h, w, c) from 0 to 1, as a fitted estimator sees them, if given."""
-    if not hasattr(estimator, "_read_again"):  # none, or one that keeps no scale
+    """Return images (n, h, w, c) in [0, 1], scaled as by a fitted estimator, if one is given."""
+    if not hasattr(estimator, "_read_again"):  # none, or without a scale
         source = EncoderTransformer()._find(X, reset=True).read()
         scaling = learn_scaling(source)
     else:
@@ -25,24 +25,24 @@ def pictures_of(X, estimator=None):
 
 
 def check_images(source):
-    """Raise where samples are rows, of which there are no pictures."""
+    """Raise if the samples are tabular data."""
     if not source.is_image:
         raise ValueError(
-            f"There is nothing to show of rows: X has shape {source.array.shape}. Pass images, or "
-            "an estimator with input=Images(shape=...)."
+            f"X is tabular data of shape {source.array.shape}, which has no images to show. Pass "
+            "images, or an estimator with input=Images(shape=...)."
         )
 
 
 def as_pictures(images):
-    """Return a batch of float images (n, c, h, w) as an array (n, h, w, c) from 0 to 1."""
+    """Return a batch of float images (n, c, h, w) as an array (n, h, w, c) in [0, 1]."""
     images = images.permute(0, 2, 3, 1).numpy()
-    if images.shape[3] not in (1, 3):  # what nobody has colours for: the mean of the channels
+    if images.shape[3] not in (1, 3):  # multispectral: the mean of the channels
         images = images.mean(axis=3, keepdims=True)
     return images.clip(0, 1)
 
 
 def show(ax, picture, frame=None):
-    """Draw a picture into axes, with a frame of a colour."""
+    """Draw an image into axes, with an optional colored frame."""
     ax.imshow(
         picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1
     )
@@ -52,13 +52,13 @@ def show(ax, picture, frame=None):
 
 
 def grid_of_axes(ax, n_rows, n_columns, side=0.9):
-    """Return axes for a grid of pictures, (n_rows, n_columns): given ones, or a new figure's."""
+    """Return axes (n_rows, n_columns) of a grid of images: the given ones, or of a new figure."""
     if ax is not None:
         axes = np.asarray(ax)
         if axes.shape != (n_rows, n_columns):
             raise ValueError(
-                f"ax must be an array of axes of shape {n_rows, n_columns}, one for each picture. "
-                f"Got {axes.shape}. None makes a new figure."
+                f"ax must be an array of axes of shape {n_rows, n_columns}, one per image. Got "
+                f"{axes.shape}. None creates a new figure."
             )
         return axes
     import matplotlib.pyplot as plt
@@ -68,19 +68,19 @@ def grid_of_axes(ax, n_rows, n_columns, side=0.9):
 
 
 def check_readable(source, n_drawn):
-    """Raise where none of the images that were drawn could be read."""
+    """Raise if none of the images that were drawn could be read."""
     if not len(source):
         raise ValueError(
-            f"None of the {n_drawn} images drawn from X could be read: there is nothing to show."
+            f"None of the {n_drawn} images drawn from X could be read, so there is nothing to show."
         )
 
 
 def rows_of(ax, n_drawn, source, n_columns):
-    """Return the rows of given axes for those images of so many drawn that could be read."""
+    """Return the rows of given axes for those of n_drawn images that could be read."""
     return ax if ax is None else grid_of_axes(ax, n_drawn, n_columns)[: len(source)]
 
 
 def chosen(X, n, random_state):
-    """Return indices of n samples of X, or of all, in their order."""
+    """Return sorted indices of at most n random samples of X."""
     rng, total = check_random_state(random_state), len(recognized(X))
     return np.sort(rng.choice(total, min(n, total), replace=False))

@@ -1,4 +1,4 @@
-"""What a method sees of images, and what it makes of it."""
+"""Plot of what a method sees of images and what it generates."""
 
 import numpy as np
 import torch
@@ -18,30 +18,29 @@ from sklearn_ssl.inspection.pictures import (
 
 
 class PretextDisplay:
-    """Images beside what a method sees of them, and what it makes of that.
+    """Plot of what a method sees of images, what it generates from it, and the images.
 
-    Use it after training, to see what was learned: how a masked region was filled, what was made of
-    a smaller copy, or which tiles are back in place. Give it images that were in no training.
-    ``from_estimator`` draws images, and shows them.
+    Use it after training to see what was learned: how masked regions are filled, colors predicted,
+    small images upscaled or puzzles solved. Use images that were not in training.
 
     Parameters
     ----------
     images : ndarray of shape (n_samples, height, width, n_channels)
-        The samples, from 0 to 1.
+        The images, with values in [0, 1].
 
     inputs : ndarray of shape (n_samples, input_height, input_width, n_channels)
-        What the method sees of them.
+        What the network sees of them.
 
     outputs : ndarray of shape (n_samples, height, width, n_channels)
-        What it makes of that.
+        What it generates.
 
     Attributes
     ----------
     axes_ : ndarray of shape (n_samples, 3)
-        The axes that were drawn on: a row for each sample, of input, output and image.
+        The axes that were drawn into: one row per sample, with input, output and image.
 
     figure_ : matplotlib Figure
-        Their figure.
+        The figure of the axes.
 
     Examples
     --------
@@ -51,7 +50,7 @@ class PretextDisplay:
     >>> from sklearn_ssl.inspection import PretextDisplay
     >>> images = load_digits().images
     >>> inpainting = InpaintingTransformer(max_epochs=1, random_state=0).fit(images[:200])
-    >>> axes = Figure().subplots(4, 3)  # without ax=axes, there is a new figure
+    >>> axes = Figure().subplots(4, 3)  # by default, a new figure
     >>> display = PretextDisplay.from_estimator(
     ...     inpainting, images[200:], n_samples=4, random_state=0, ax=axes
     ... )
@@ -66,25 +65,25 @@ class PretextDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, *, n_samples=6, random_state=None, ax=None):
-        """Draw some images, let a method see a part of them, and show what it makes of that.
+        """Draw random images, and plot what a method sees of them and generates.
 
         Parameters
         ----------
         estimator : SSLTransformer
-            A fitted method that makes images, as InpaintingTransformer.
+            A fitted method that generates images, such as InpaintingTransformer.
 
         X : array-like, list or DataFrame
             Images as in fit, of the same shape.
 
         n_samples : int, default=6
-            Number of images that are shown, drawn from X.
+            Number of images, drawn at random from X.
 
         random_state : int, RandomState instance or None, default=None
-            Seed of the images, and of what the method draws, such as masks.
+            Seed of the choice of images, and of what the method draws, such as masks.
 
         ax : array-like of matplotlib Axes of shape (n_samples, 3), default=None
-            Where to draw. None makes a new figure. Images that cannot be read leave rows at the end
-            empty.
+            Axes to draw into. None creates a new figure. Rows at the end stay empty if images
+            cannot be read.
 
         Returns
         -------
@@ -95,8 +94,9 @@ class PretextDisplay:
         objective = getattr(estimator, "_objective", None)
         if not hasattr(objective, "pictures"):
             raise ValueError(
-                "PretextDisplay shows what methods make of images, as InpaintingTransformer and "
-                f"JigsawTransformer do. {type(estimator).__name__} makes no images."
+                "PretextDisplay needs a method that generates images, such as "
+                "InpaintingTransformer or JigsawTransformer. "
+                f"{type(estimator).__name__} generates no images."
             )
         rng = check_random_state(random_state)
         indices = chosen(X, n_samples, rng)
@@ -112,17 +112,17 @@ class PretextDisplay:
         return cls(**dict(zip(("images", "inputs", "outputs"), pictures, strict=True))).plot(ax)
 
     def plot(self, ax=None):
-        """Draw a row for each image: the input, the output, and the image.
+        """Draw a row for each image: input, output and image.
 
         Parameters
         ----------
         ax : array-like of matplotlib Axes of shape (n_samples, 3), default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         Returns
         -------
         self : PretextDisplay
-            The display, with the drawn parts as attributes.
+            The display, with the artists as attributes.
         """
         columns = {"input": self.inputs, "output": self.outputs, "image": self.images}
         self.axes_ = grid_of_axes(ax, len(self.images), len(columns))

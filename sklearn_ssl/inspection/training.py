@@ -1,15 +1,15 @@
-"""Curves of a training."""
+"""Plot of a training."""
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 
 class TrainingDisplay:
-    """Curves of a training by epoch: loss, learning rate, and whether the embedding is healthy.
+    """Plot of a training by epoch: loss, learning rate, and collapse of the embedding.
 
-    Use it to see whether training had settled, and where it went wrong: a loss at chance level, an
-    embedding whose samples are all the same (``embedding_std`` near 0), or that uses few of its
-    dimensions (``effective_rank`` near 1).
+    Use it to see whether training converged, or failed: a loss at chance level, an embedding that
+    is equal for all samples (``embedding_std`` near 0, complete collapse), or that uses few of its
+    dimensions (``effective_rank`` near 1, dimensional collapse).
 
     Parameters
     ----------
@@ -17,18 +17,18 @@ class TrainingDisplay:
         Mean loss of each epoch.
 
     lr : ndarray of shape (n_epochs,)
-        Learning rate at its end.
+        Learning rate at the end of each epoch.
 
     health : dict of ndarray of shape (n_epochs,)
-        Figures of each epoch, as ``health_`` of an estimator has them.
+        Figures of each epoch, as in ``health_`` of an estimator.
 
     Attributes
     ----------
     axes_ : ndarray of shape (3,)
-        The axes that were drawn on.
+        The axes that were drawn into.
 
     figure_ : matplotlib Figure
-        Their figure.
+        The figure of the axes.
 
     lines_ : list of matplotlib Line2D
         The curves: loss, chance level if the method has one, learning rate, ``embedding_std`` and
@@ -53,15 +53,15 @@ class TrainingDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
-        """Take the curves of a fitted estimator, and show them.
+        """Plot the training of a fitted estimator.
 
         Parameters
         ----------
         estimator : SSLTransformer
-            A fitted one.
+            A fitted method.
 
         ax : array-like of three matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         Returns
         -------
@@ -79,12 +79,12 @@ class TrainingDisplay:
         Parameters
         ----------
         ax : array-like of three matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         Returns
         -------
         self : TrainingDisplay
-            The display, with the drawn parts as attributes.
+            The display, with the artists as attributes.
         """
         import matplotlib.pyplot as plt
 
@@ -92,7 +92,9 @@ class TrainingDisplay:
             ax = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")[1]
         axes = np.ravel(ax)
         if len(axes) != 3:
-            raise ValueError(f"ax must hold three axes. Got {len(axes)}. None makes a new figure.")
+            raise ValueError(
+                f"ax must contain three axes. Got {len(axes)}. None creates a new figure."
+            )
         self.axes_, self.figure_, self.lines_ = axes, axes[0].figure, []
         epochs = np.arange(1, len(self.loss) + 1)
         self.lines_ += axes[0].plot(epochs, self.loss, ".-", label="loss")

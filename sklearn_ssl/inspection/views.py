@@ -1,4 +1,4 @@
-"""Samples beside their random views."""
+"""Plot of images and their random views."""
 
 import numpy as np
 import torch
@@ -22,27 +22,27 @@ from sklearn_ssl.inspection.pictures import (
 
 
 class ViewsDisplay:
-    """Images beside the random views that a method trains on.
+    """Plot of images and the random views (augmentations) that a method trains on.
 
-    Use it before training, to check what the features will learn not to notice: a view in which you
-    cannot tell what is in the image any more teaches the network not to tell either, and if all
-    views look alike there is nothing to learn. ``from_estimator`` draws the views, and shows them.
+    Use it before training to check the augmentations, which the features become invariant to: if
+    views are too strong, the content of the images is lost; if they are too weak, there is little
+    to learn.
 
     Parameters
     ----------
     images : ndarray of shape (n_samples, height, width, n_channels)
-        The samples, from 0 to 1.
+        The images, with values in [0, 1].
 
     views : list of ndarray of shape (n_samples, height, width, n_channels)
-        Their views, one array for each; heights and widths may differ.
+        Their views, one array per view; heights and widths may differ.
 
     Attributes
     ----------
     axes_ : ndarray of shape (n_samples, 1 + n_views)
-        The axes that were drawn on: a row for each sample, which comes first.
+        The axes that were drawn into: one row per sample, with the image first.
 
     figure_ : matplotlib Figure
-        Their figure.
+        The figure of the axes.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class ViewsDisplay:
     >>> from sklearn.datasets import load_digits
     >>> from sklearn_ssl import SimCLRTransformer
     >>> from sklearn_ssl.inspection import ViewsDisplay
-    >>> axes = Figure().subplots(3, 3)  # without ax=axes, there is a new figure
+    >>> axes = Figure().subplots(3, 3)  # by default, a new figure
     >>> display = ViewsDisplay.from_estimator(
     ...     SimCLRTransformer(), load_digits().images, n_samples=3, random_state=0, ax=axes
     ... )
@@ -64,25 +64,25 @@ class ViewsDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, *, n_samples=6, random_state=None, ax=None):
-        """Draw views of some images, and show them.
+        """Draw views of random images and plot them.
 
         Parameters
         ----------
         estimator : SSLTransformer
-            Fitted or not: an estimator that is not takes what depends on samples from X.
+            A fitted or unfitted method. If it is not fitted, "auto" is resolved for X.
 
         X : array-like, list or DataFrame
             Images as in fit.
 
         n_samples : int, default=6
-            Number of images that are shown, drawn from X.
+            Number of images, drawn at random from X.
 
         random_state : int, RandomState instance or None, default=None
-            Seed of the images and of their views.
+            Seed of the choice of images and of their views.
 
         ax : array-like of matplotlib Axes of shape (n_samples, 1 + n_views), default=None
-            Where to draw. None makes a new figure. Images that cannot be read leave rows at the end
-            empty.
+            Axes to draw into. None creates a new figure. Rows at the end stay empty if images
+            cannot be read.
 
         Returns
         -------
@@ -115,12 +115,12 @@ class ViewsDisplay:
         Parameters
         ----------
         ax : array-like of matplotlib Axes of shape (n_samples, 1 + n_views), default=None
-            Where to draw. None makes a new figure.
+            Axes to draw into. None creates a new figure.
 
         Returns
         -------
         self : ViewsDisplay
-            The display, with the drawn parts as attributes.
+            The display, with the artists as attributes.
         """
         self.axes_ = grid_of_axes(ax, len(self.images), 1 + len(self.views))
         self.figure_ = self.axes_[0, 0].figure

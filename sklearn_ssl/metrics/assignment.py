@@ -1,4 +1,4 @@
-"""Agreement of clusters with classes."""
+"""Agreement between clusters and classes."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -9,30 +9,29 @@ from sklearn_ssl.data.labels import check_some, labels_of
 
 
 def clustering_accuracy(labels_true, labels_pred, *, unlabeled="auto"):
-    """Return the share of samples that are right under the best naming of clusters by classes.
+    """Return the clustering accuracy (ACC), by the best one-to-one matching to the classes.
 
-    Each cluster is given at most one class and each class at most one cluster, so that most
-    samples are right (the Hungarian method). Samples of clusters that get no class, where there
-    are more clusters than classes, count as wrong; so it does not rise with the number of
-    clusters, as purity does.
+    Clusters are matched to classes by the Hungarian method. If there are more clusters than
+    classes, samples of unmatched clusters count as wrong, so the accuracy does not increase with
+    the number of clusters, as purity does.
 
     Parameters
     ----------
     labels_true : array-like of shape (n_samples,)
-        True classes, of any type.
+        True class labels, of any type.
 
     labels_pred : array-like of shape (n_samples,)
-        Clusters, of any type. -1 is a cluster like others, as that of outliers.
+        Cluster labels, of any type. -1, such as for outliers, is a cluster like others.
 
     unlabeled : object, default="auto"
-        What ``labels_true`` has for samples without a label, which are left out. "auto" is -1,
-        unless -1 and 1 are all that it holds, which are two classes then. Missing values, None, NaN
-        and NA, count as unlabeled as well. None says that all samples have a label.
+        Value in ``labels_true`` of samples without a label, which are left out. "auto" is -1,
+        unless there are only -1 and 1, which are two classes then. Missing values (None, NaN, NA)
+        are unlabeled as well, unless this is None: then all samples must have a label.
 
     Returns
     -------
     accuracy : float
-        From 0 to 1, larger is better.
+        Accuracy in [0, 1], larger is better.
 
     Examples
     --------
@@ -43,7 +42,7 @@ def clustering_accuracy(labels_true, labels_pred, *, unlabeled="auto"):
     labels_pred = column_or_1d(labels_pred)
     check_consistent_length(labels_true, labels_pred)
     if not len(labels_pred):
-        raise ValueError("clustering_accuracy needs a sample or more. Got none.")
+        raise ValueError("clustering_accuracy needs at least one sample. Got none.")
     has_label, labels_true = labels_of(labels_true, unlabeled)
     check_some(has_label, unlabeled, "clustering_accuracy")
     counts = contingency_matrix(labels_true, labels_pred[has_label])  # (classes, clusters)
@@ -51,31 +50,31 @@ def clustering_accuracy(labels_true, labels_pred, *, unlabeled="auto"):
 
 
 def match_clusters(y_true, y_pred, *, unlabeled="auto", unmatched=-1):
-    """Rename clusters to the classes that they match best, for any metric of classification.
+    """Replace cluster labels by the classes that they match best, for classification metrics.
 
-    Each cluster gets at most one class and each class at most one cluster, so that most samples
-    are right (the Hungarian method). With it, scikit-learn's metrics of classifiers score clusters
-    of samples, and of the pixels of segmentation maps.
+    Clusters are matched to classes one to one, by the Hungarian method, such that most samples are
+    right. The result can be passed to scikit-learn's classification metrics, also for unsupervised
+    segmentation, such as the mean intersection over union (mIoU) of segmentation maps.
 
     Parameters
     ----------
     y_true : array-like of any shape
-        True classes: of samples (n_samples,), or of pixels (n_samples, height, width).
+        True class labels of samples (n_samples,) or of pixels (n_samples, height, width).
 
     y_pred : array-like of the same shape
-        Clusters, of any type.
+        Cluster labels, of any type.
 
     unlabeled : object, default="auto"
-        What ``y_true`` has where there is no label, such as 255 in segmentation maps; it counts
-        nowhere. "auto" is as in :func:`clustering_accuracy`.
+        Value in ``y_true`` where there is no label, such as 255 in segmentation maps, which is
+        ignored. "auto" is as in :func:`clustering_accuracy`.
 
     unmatched : object, default=-1
-        Becomes the class of clusters that get none, which therefore count as wrong.
+        Class of unmatched clusters, which therefore count as wrong.
 
     Returns
     -------
     y_matched : ndarray of the same shape
-        ``y_pred`` with classes for clusters.
+        ``y_pred`` with classes instead of clusters.
 
     Examples
     --------
@@ -93,7 +92,7 @@ def match_clusters(y_true, y_pred, *, unlabeled="auto", unmatched=-1):
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     if y_true.shape != y_pred.shape:
         raise ValueError(
-            f"y_true has shape {y_true.shape} and y_pred {y_pred.shape}; they must be the same."
+            f"y_true has shape {y_true.shape} and y_pred {y_pred.shape}; the shapes must be equal."
         )
     has_label, labels = labels_of(y_true.ravel(), unlabeled)
     check_some(has_label, unlabeled, "match_clusters")

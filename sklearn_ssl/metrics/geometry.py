@@ -1,4 +1,4 @@
-"""What the vectors of an embedding tell without labels: their ranks, and how they spread."""
+"""Metrics of embeddings without labels: effective ranks, alignment and uniformity."""
 
 import numpy as np
 import torch
@@ -10,15 +10,15 @@ from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.data.labels import check_readable
 from sklearn_ssl.metrics.nearest import BLOCK_BYTES
 
-FIRST, LAST = 11, 100  # ranks that the slope of alpha_req is taken over
+FIRST, LAST = 11, 100  # ranks of the linear fit of alpha_req
 
 
 def rankme(X):
-    """Count the directions that an embedding uses: exponential entropy of its singular values.
+    """Return RankMe, a smooth rank of an embedding: the exponential entropy of its singular values.
 
-    Use it to choose among runs of one method without labels: of two embeddings of the same
-    samples, the one with the higher value tends to serve better. It rises with the number of
-    samples, and is not for comparing methods or networks of different width.
+    Use it to select hyperparameters of one method without labels: higher values tend to give better
+    downstream performance. It increases with the number of samples, and cannot compare different
+    methods or networks of different width.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def rankme(X):
     Returns
     -------
     rank : float
-        From 1 to about min(n_samples, n_features).
+        Rank between 1 and about min(n_samples, n_features).
 
     References
     ----------
@@ -45,31 +45,31 @@ def rankme(X):
     X = torch.from_numpy(_checked(X)).double()
     try:
         singular = torch.linalg.svdvals(X)
-    except RuntimeError:  # it did not converge
+    except RuntimeError:  # no convergence
         products = X.T @ X if X.shape[1] < len(X) else X @ X.T
         singular = symmetric_eigh(products)[0].clamp_min(0).sqrt()
     total = singular.sum()
     if total == 0:
-        raise ValueError("X has rank 0: all values are 0.")
-    shares = singular / total + 1e-7  # the paper's
+        raise ValueError("X has rank 0, as all values are 0.")
+    shares = singular / total + 1e-7  # as in the paper
     return float(torch.exp(torch.special.entr(shares).sum()))
 
 
 def effective_rank(X):
-    """Count the directions in which samples differ: exponential entropy of their variances.
+    """Return the effective rank of the covariance: the exponential entropy of its eigenvalues.
 
-    Unlike :func:`rankme` it is of the centered embedding, and of squares, so that small directions
-    count little: the paper's definition, for the covariance.
+    Unlike :func:`rankme`, the embedding is centered, and squares of singular values are used, so
+    that directions of small variance have less weight.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Embedding of two samples or more.
+        Embedding of at least two samples.
 
     Returns
     -------
     rank : float
-        From 1 to min(n_samples - 1, n_features).
+        Rank between 1 and min(n_samples - 1, n_features).
 
     References
     ----------
@@ -84,27 +84,28 @@ def effective_rank(X):
     """
     variances = _variances(X)
     if not variances.sum():
-        raise ValueError("The samples of X do not differ: they have no effective rank.")
+        raise ValueError("All samples of X are equal, so they have no effective rank.")
     return float(torch.exp(torch.special.entr(variances / variances.sum()).sum()))
 
 
 def alpha_req(X):
-    """Tell how fast the variances of an embedding fall: the alpha of their power law.
+    """Return alpha-ReQ: the exponent of the power law of the eigenvalues of the covariance.
 
-    The sorted eigenvalues of the covariance fall about as 1 / rank ** alpha. Near 1 is good for
-    what follows; far above 1 a few directions hold all, far below 1 there is much noise.
+    The sorted eigenvalues decay about as 1 / rank ** alpha. Values near 1 are good for downstream
+    tasks; far above 1, a few directions have most of the variance, and far below 1 there is much
+    noise.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Embedding, of 6 samples and 5 features or more; the line is fitted over ranks 11 to 100, or,
-        where there are fewer than 100 directions, min(11, a quarter) to .8 of them, as fits with
-        weights 1 / rank.
+        Embedding of at least 6 samples and 5 features. A line is fitted in log-log scale to ranks
+        11 to 100, with weights 1 / rank. Of n < 100 eigenvalues, ranks min(11, n / 4) to 0.8 n are
+        used.
 
     Returns
     -------
     alpha : float
-        Larger for faster decay.
+        Exponent, larger for faster decay.
 
     References
     ----------
@@ -128,8 +129,8 @@ def alpha_req(X):
     if len(ranks) < 3 or chosen[-1] <= 1e-12 * variances[0]:
         raise ValueError(
             f"alpha_req needs positive variances at ranks {first} to {max(last, first + 2)}. X "
-            f"varies in {int((variances > 1e-12 * variances[0]).sum())} directions, as there are "
-            f"{len(X)} samples of {np.shape(X)[1]} features. Pass more samples or features."
+            f"varies in {int((variances > 1e-12 * variances[0]).sum())} directions, with {len(X)} "
+            f"samples and {np.shape(X)[1]} features. Pass more samples or features."
         )
     weights = 1 / ranks
     x, y = ranks.log(), chosen.log()
@@ -138,24 +139,24 @@ def alpha_req(X):
 
 
 def alignment(X1, X2, *, alpha=2):
-    """Return the mean distance of two embeddings of each sample, on the unit sphere.
+    """Return the alignment: the mean distance of the two views of each sample, on the unit sphere.
 
-    Small values say that views of a sample agree, which they also do where all samples are the
-    same: read it beside :func:`uniformity`.
+    Small values mean that the embedding is invariant to the views. A collapsed embedding is
+    invariant too: use it together with :func:`uniformity`.
 
     Parameters
     ----------
     X1, X2 : array-like of shape (n_samples, n_features)
-        Embeddings of two views of the same samples, in the same order. Each row is brought to
+        Embeddings of two views of the same samples, in the same order. Vectors are normalized to
         length one.
 
     alpha : float, default=2
-        Power of the distances, above 0.
+        Exponent of the distances, above 0.
 
     Returns
     -------
     alignment : float
-        From 0 to 2 ** alpha, smaller is better.
+        Alignment in [0, 2 ** alpha], smaller is better.
 
     References
     ----------
@@ -174,24 +175,24 @@ def alignment(X1, X2, *, alpha=2):
 
 
 def uniformity(X, *, t=2):
-    """Tell how evenly samples lie on the unit sphere: the logarithm of their mean closeness.
+    """Return the uniformity: how evenly samples are distributed on the unit sphere.
 
-    It is exact, over all pairs, in blocks; 50,000 samples take some 10^12 products, so pass a
-    part where this is too long.
+    It is the logarithm of the mean Gaussian potential exp(-t * squared distance) of all pairs of
+    samples. Time grows with the square of the number of samples: pass a subset if it is too long.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Embedding of two samples or more. Each row is brought to length one.
+        Embedding of at least two samples. Vectors are normalized to length one.
 
     t : float, default=2
-        Factor of the squared distances in the exponential, above 0.
+        Factor of the squared distances, above 0.
 
     Returns
     -------
     uniformity : float
-        At most 0, where all samples are the same; smaller is better, and near -2 * t where
-        samples point everywhere in many dimensions.
+        Uniformity, at most 0; smaller is better. It is 0 if all samples are equal, and near -2 * t
+        for a uniform distribution in many dimensions.
 
     References
     ----------
@@ -209,29 +210,29 @@ def uniformity(X, *, t=2):
     n, total = len(z), 0.0
     for rows in gen_batches(n, max(1, BLOCK_BYTES // (z.itemsize * n))):
         others = z[rows.start :]  # each pair once
-        with full_precision(z.device):  # whatever the caller's autocast is
-            closeness = z[rows] @ others.T
-        closeness = closeness.sub_(1).mul_(2 * t).exp_().triu_(diagonal=1)
-        total += closeness.sum(dtype=torch.float64).item()
-    if total == 0:  # beyond float32: t is large
+        with full_precision(z.device):  # also under autocast
+            potential = z[rows] @ others.T
+        potential = potential.sub_(1).mul_(2 * t).exp_().triu_(diagonal=1)
+        total += potential.sum(dtype=torch.float64).item()
+    if total == 0:  # underflow for large t
         return -float("inf")
     return float(np.log(total / (n * (n - 1) / 2)))
 
 
 def _checked(*embeddings):
-    """Return embeddings as float32 or float64 arrays, of two or more samples that could be read."""
+    """Return embeddings as float arrays, without samples that could not be read."""
     check = {"dtype": [np.float64, np.float32], "ensure_min_samples": 2, "ensure_all_finite": False}
     embeddings = [check_array(X, **check) for X in embeddings]
     if len({X.shape for X in embeddings}) > 1:
         raise ValueError(
-            "X1 and X2 must have a row for the same samples and as many features. Got shapes "
+            "X1 and X2 must have the same shape, one row for each of the same samples. Got shapes "
             f"{embeddings[0].shape} and {embeddings[1].shape}."
         )
     readable = np.all([check_readable(X, n_needed=2) for X in embeddings], axis=0)
     if not readable.all():
         embeddings = [X[readable] for X in embeddings]
         check_array(embeddings[0], ensure_min_samples=2)
-    embeddings = [np.require(X, requirements=["C", "W"]) for X in embeddings]  # torch shares these
+    embeddings = [np.require(X, requirements=["C", "W"]) for X in embeddings]  # shared by torch
     return embeddings if len(embeddings) > 1 else embeddings[0]
 
 
@@ -241,9 +242,9 @@ def _check_positive(name, value):
 
 
 def _variances(X):
-    """Return the eigenvalues of the covariance of X, the largest first, min(n - 1, d) of them."""
+    """Return the min(n - 1, d) largest eigenvalues of the covariance of X, in decreasing order."""
     z = torch.from_numpy(_checked(X)).double()
     z = z - z.mean(dim=0)
     n, d = z.shape
-    products = z.T @ z if d < n else z @ z.T  # which have the same eigenvalues but for zeros
+    products = z.T @ z if d < n else z @ z.T  # which have the same nonzero eigenvalues
     return symmetric_eigh(products / n)[0].flip(0)[: min(n - 1, d)].clamp_min(0)

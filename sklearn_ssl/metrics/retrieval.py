@@ -1,4 +1,4 @@
-"""What is found among the most similar samples: recall, average precision, votes of neighbours."""
+"""Metrics of retrieval and nearest neighbors: recall at k, average precision, accuracy."""
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length
@@ -8,35 +8,36 @@ from sklearn_ssl.metrics.nearest import blocks_of_similarities, nearest, votes
 
 
 def recall_at_k(X, y, X_gallery=None, y_gallery=None, *, k=1, unlabeled="auto"):
-    """Return the share of samples that have one of their class among the k most similar.
+    """Return recall at k: the share of queries with a sample of their class among the k nearest.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Embedding of the samples that ask. Similarity is the cosine.
+        Embedding of the queries. Similarity is the cosine.
 
     y : array-like of shape (n_samples,)
-        Their classes. Samples without a label are left out, in the gallery too.
+        Class labels of the queries. Samples without a label are left out, in the gallery too.
 
     X_gallery : array-like of shape (n_gallery, n_features), default=None
-        Embedding of the samples among which they look. With None they look among each other, where
-        no sample finds itself.
+        Embedding of the gallery, which is searched. With None, X is the gallery, and no sample is
+        its own neighbor.
 
     y_gallery : array-like of shape (n_gallery,), default=None
-        Classes of these.
+        Class labels of the gallery.
 
     k : int or sequence of int, default=1
-        Number of similar samples that are looked at, at most those there are.
+        Number of nearest neighbors, at most the size of the gallery.
 
     unlabeled : object, default="auto"
-        What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y holds,
-        which are two classes then. Missing values, None, NaN and NA, count as unlabeled as well.
-        None says that all samples have a label.
+        Value in y of samples without a label. "auto" is -1, unless y has only -1 and 1, which are
+        two classes then. Missing values (None, NaN, NA) are unlabeled as well, unless this is None:
+        then all samples must have a label.
 
     Returns
     -------
     recall : float or ndarray of shape (len(k),)
-        From 0 to 1, larger is better. Samples whose class the gallery lacks count as not found.
+        Recall in [0, 1], larger is better. Queries of a class that the gallery lacks count as not
+        found.
 
     Examples
     --------
@@ -49,7 +50,7 @@ def recall_at_k(X, y, X_gallery=None, y_gallery=None, *, k=1, unlabeled="auto"):
     ks = np.atleast_1d(k)
     most = len(gallery) - same
     if ks.dtype.kind not in "iu" or ks.min() < 1 or ks.max() > most:
-        raise ValueError(f"k must be whole numbers from 1 to {most}, the gallery. Got {k!r}.")
+        raise ValueError(f"k must be ints from 1 to {most}, the size of the gallery. Got {k!r}.")
     found, _ = nearest(X, gallery, int(ks.max()), same=same)
     right = y_gallery[found] == y[:, None]  # (n, k)
     recall = np.array([right[:, :n].any(axis=1).mean() for n in ks])
@@ -59,41 +60,42 @@ def recall_at_k(X, y, X_gallery=None, y_gallery=None, *, k=1, unlabeled="auto"):
 def knn_accuracy(
     X, y, X_gallery=None, y_gallery=None, *, n_neighbors=20, temperature=0.07, unlabeled="auto"
 ):
-    """Return the share of samples whose class the most similar samples vote for.
+    """Return the accuracy of a weighted vote of the nearest neighbors.
 
-    The votes are weighted by exp(cosine similarity / temperature), as
-    :class:`~sklearn_ssl.KNNProbe` does.
+    Votes are weighted by exp(cosine similarity / temperature), as in
+    :class:`~sklearn_ssl.KNNProbe`.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Embedding of the samples that ask.
+        Embedding of the queries.
 
     y : array-like of shape (n_samples,)
-        Their classes. Samples without a label are left out, in the gallery too.
+        Class labels of the queries. Samples without a label are left out, in the gallery too.
 
     X_gallery : array-like of shape (n_gallery, n_features), default=None
-        Embedding of the samples that vote. With None samples vote for each other, and none for
-        itself.
+        Embedding of the gallery, whose samples vote. With None, X is the gallery, and no sample is
+        its own neighbor (leave-one-out).
 
     y_gallery : array-like of shape (n_gallery,), default=None
-        Classes of these.
+        Class labels of the gallery.
 
     n_neighbors : int, default=20
-        Number of samples that vote, at least 1; all that there are, where they are fewer.
+        Number of neighbors, at least 1; all of a smaller gallery.
 
     temperature : float, default=0.07
-        Divides the similarities, above 0. Lower values make the most similar count more.
+        Temperature of the weights, above 0. Lower values give more weight to the most similar
+        neighbors.
 
     unlabeled : object, default="auto"
-        What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y holds,
-        which are two classes then. Missing values, None, NaN and NA, count as unlabeled as well.
-        None says that all samples have a label.
+        Value in y of samples without a label. "auto" is -1, unless y has only -1 and 1, which are
+        two classes then. Missing values (None, NaN, NA) are unlabeled as well, unless this is None:
+        then all samples must have a label.
 
     Returns
     -------
     accuracy : float
-        From 0 to 1, larger is better.
+        Accuracy in [0, 1], larger is better.
 
     Examples
     --------
@@ -109,8 +111,8 @@ def knn_accuracy(
     classes, codes = np.unique(y_gallery, return_inverse=True)
     k = min(n_neighbors, len(gallery) - same)
     found, similarity = nearest(X, gallery, k, same=same)
-    told = votes(codes[found], similarity, len(classes), temperature).argmax(axis=1)
-    return float(np.mean(classes[told] == y))
+    predicted = votes(codes[found], similarity, len(classes), temperature).argmax(axis=1)
+    return float(np.mean(classes[predicted] == y))
 
 
 def mean_average_precision(
@@ -123,45 +125,45 @@ def mean_average_precision(
     trapezoid=False,
     unlabeled="auto",
 ):
-    """Tell how early samples of the same class come among the others, sorted by similarity.
+    """Return the mean average precision (mAP) of retrieval by similarity.
 
-    The average precision of a sample is the mean, over all samples of its class in the gallery,
-    of the precision at the place where each comes. Samples that have none there are left out.
+    The average precision of a query is the mean of the precisions at the ranks of all samples of
+    its class in the gallery. Queries without such samples are left out.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Embedding of the samples that ask. Similarity is the cosine.
+        Embedding of the queries. Similarity is the cosine.
 
     y : array-like of shape (n_samples,), default=None
-        Their classes. Not needed where ``relevance`` is given.
+        Class labels of the queries. Not used with ``relevance``.
 
     X_gallery : array-like of shape (n_gallery, n_features), default=None
-        Embedding of the samples that are sorted. With None those that ask are sorted, where no
-        sample finds itself.
+        Embedding of the gallery, which is ranked. With None, X is the gallery, and no sample is
+        its own neighbor.
 
     y_gallery : array-like of shape (n_gallery,), default=None
-        Classes of these.
+        Class labels of the gallery.
 
     relevance : array-like of shape (n_samples, n_gallery), default=None
-        What each sample of the gallery is to each that asks, instead of classes: 1 right, 0 wrong,
-        and -1 junk, which is taken out before places are counted, as the benchmarks Oxford5k and
-        Paris6k have it. In their revisited protocols easy images are right and hard ones junk
-        ("easy"), both are right ("medium"), or hard ones are right and easy ones junk ("hard").
+        Relevance of each sample of the gallery for each query, instead of classes: 1 is positive, 0
+        negative, and -1 junk, which is removed from the ranking, as in the benchmarks Oxford5k and
+        Paris6k. In their revisited protocols, easy images are positive and hard ones junk ("easy"),
+        both are positive ("medium"), or hard ones are positive and easy ones junk ("hard").
 
     trapezoid : bool, default=False
-        Whether precision is the mean of those before and at each right sample, as the Oxford
-        benchmark has it: the area below the curve of precision over recall, by trapezoids.
+        Whether to use the trapezoidal area below the precision-recall curve, as in the Oxford
+        benchmark: the mean of the precisions before and at each positive.
 
     unlabeled : object, default="auto"
-        What y has for samples without a label. "auto" is -1, unless -1 and 1 are all that y holds,
-        which are two classes then. Missing values, None, NaN and NA, count as unlabeled as well.
-        None says that all samples have a label.
+        Value in y of samples without a label. "auto" is -1, unless y has only -1 and 1, which are
+        two classes then. Missing values (None, NaN, NA) are unlabeled as well, unless this is None:
+        then all samples must have a label.
 
     Returns
     -------
     mean_average_precision : float
-        From 0 to 1, larger is better.
+        Mean average precision in [0, 1], larger is better.
 
     References
     ----------
@@ -184,8 +186,8 @@ def mean_average_precision(
         relevance = np.asarray(relevance)
         if relevance.shape != (len(X), len(gallery)) or not np.isin(relevance, (-1, 0, 1)).all():
             raise ValueError(
-                f"relevance must hold 1, 0 or -1 for each of {len(X)} samples and {len(gallery)} "
-                f"of the gallery. Got shape {relevance.shape}, values "
+                f"relevance must be 1, 0 or -1 for each of {len(X)} queries and {len(gallery)} "
+                f"samples of the gallery. Got shape {relevance.shape}, values "
                 f"{np.unique(relevance)[:5].tolist()}."
             )
     precisions = []
@@ -197,30 +199,32 @@ def mean_average_precision(
         if same:
             kinds[np.arange(len(kinds)), np.arange(rows.start, rows.stop)] = -1
         for kind, similar in zip(kinds, similarity, strict=True):
-            ranked = kind[np.argsort(-similar)]  # by rows, as indices are larger than similarities
+            ranked = kind[np.argsort(-similar)]  # one row at a time, as indices take more memory
             right = ranked[ranked >= 0]
-            places = np.flatnonzero(right == 1)  # from 0
-            if not len(places):
+            ranks = np.flatnonzero(right == 1)  # from 0
+            if not len(ranks):
                 continue
-            nth = np.arange(1, len(places) + 1)
-            precision = nth / (places + 1)
+            nth = np.arange(1, len(ranks) + 1)
+            precision = nth / (ranks + 1)
             if trapezoid:
-                # Before the first place all is right so far.
-                before = np.where(places == 0, 1.0, (nth - 1) / np.maximum(places, 1))
+                # Before the first rank the precision is 1.
+                before = np.where(ranks == 0, 1.0, (nth - 1) / np.maximum(ranks, 1))
                 precision = (before + precision) / 2
             precisions.append(precision.mean())
     if not precisions:
-        raise ValueError("No sample has one of its class in the gallery: there is nothing to find.")
+        raise ValueError(
+            "No query has a sample of its class in the gallery, so there is nothing to retrieve."
+        )
     return float(np.mean(precisions))
 
 
 def _checked(X, y, X_gallery, y_gallery, unlabeled):
-    """Return samples and gallery with their classes, and whether they are the same."""
+    """Return queries and gallery with their classes, and whether they are the same."""
     same = X_gallery is None
     if (y_gallery is None) != same or y is None:
         raise ValueError(
-            "Pass y with X, and X_gallery and y_gallery together, or none of the two to look "
-            "among the samples themselves."
+            "Pass y with X, and X_gallery and y_gallery together, or neither of the two to use X "
+            "as the gallery."
         )
     check = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
     parts = [check_array(part, **check) for part in ([X] if same else [X, X_gallery])]
@@ -229,9 +233,9 @@ def _checked(X, y, X_gallery, y_gallery, unlabeled):
     if parts[0].shape[1] != parts[-1].shape[1]:
         raise ValueError(
             f"X has {parts[0].shape[1]} features and X_gallery {parts[1].shape[1]}. Embed both "
-            "alike."
+            "with the same estimator."
         )
-    # Of both together, as -1 is a class in both or in none.
+    # Of both at once, as -1 is a class in both or in neither.
     _, codes = codes_of(y if same else [*y, *y_gallery], unlabeled)
     found = []
     for part in parts:
@@ -239,8 +243,8 @@ def _checked(X, y, X_gallery, y_gallery, unlabeled):
         used = (own >= 0) & check_readable(part)
         if used.sum() < 1 + same:
             raise ValueError(
-                f"{used.sum()} of {len(part)} samples have a label and can be read, {1 + same} or "
-                "more are needed."
+                f"{used.sum()} of {len(part)} samples have a label and can be read, but at least "
+                f"{1 + same} are needed."
             )
         found += [part[used], own[used]]
     return *found[:2], *found[-2:], same

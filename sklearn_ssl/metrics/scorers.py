@@ -1,4 +1,4 @@
-"""Scores of a fitted estimator that need no labels, for searches."""
+"""Scorers that need no labels, for hyperparameter searches."""
 
 import torch
 
@@ -9,23 +9,23 @@ from sklearn_ssl.metrics.geometry import alignment, rankme, uniformity
 
 
 def rankme_scorer(estimator, X, y=None):
-    """Score an estimator by the number of directions that its embedding uses, without labels.
+    """Score an estimator without labels, by the RankMe of its embedding.
 
-    Pass it as ``scoring`` of :class:`~sklearn.model_selection.GridSearchCV`, whose ``fit(X)`` then
-    needs no y, to choose among settings of one method: learning rates, views, temperatures. Values
-    of networks of different width, or of parts of different size, cannot be compared. For the loss
-    on samples that are held out, leave ``scoring`` at None.
+    Pass it as ``scoring`` to :class:`~sklearn.model_selection.GridSearchCV`, whose ``fit(X)`` then
+    needs no y, to select hyperparameters of one method: learning rates, views, temperatures. Values
+    of networks of different width, or of different numbers of samples, cannot be compared. With
+    ``scoring=None``, the score is minus the loss on held-out samples.
 
     Parameters
     ----------
     estimator : transformer
-        A fitted one.
+        A fitted transformer.
 
     X : array-like, list or DataFrame
-        Samples, best those that were held out.
+        Samples, preferably held-out ones.
 
     y : Ignored
-        Not used, here for scikit-learn's conventions.
+        Not used, present for API consistency.
 
     Returns
     -------
@@ -47,29 +47,29 @@ def rankme_scorer(estimator, X, y=None):
 
 
 def alignment_uniformity_scorer(estimator, X, y=None):
-    """Score an estimator by how close views of a sample are, and how evenly samples lie apart.
+    """Score an estimator without labels, by alignment and uniformity of its embedding.
 
-    It is minus the sum of :func:`alignment` of the features of two random views of each sample, and
-    :func:`uniformity` of the first ones. Pass it as ``scoring`` of
+    The score is minus the sum of :func:`alignment`, of the features of two random views of each
+    sample, and :func:`uniformity`, of the first view. Pass it as ``scoring`` to
     :class:`~sklearn.model_selection.GridSearchCV`, whose ``fit(X)`` then needs no y. The same views
-    are drawn at every call. What a method that does not bring views together is worth, as rotation,
-    it does not tell; nor can settings of ``views`` be compared by it.
+    are drawn at every call. It is not meaningful for methods that do not compare views, such as
+    rotation, and cannot compare different ``views``.
 
     Parameters
     ----------
     estimator : SSLTransformer
-        A fitted one, whose ``views_`` give two views or more.
+        A fitted method, whose ``views_`` give at least two views.
 
     X : array-like, list or DataFrame
-        Samples, best those that were held out.
+        Samples, preferably held-out ones.
 
     y : Ignored
-        Not used, here for scikit-learn's conventions.
+        Not used, present for API consistency.
 
     Returns
     -------
     score : float
-        Larger is better.
+        Score, larger is better.
 
     Examples
     --------
@@ -86,8 +86,8 @@ def alignment_uniformity_scorer(estimator, X, y=None):
         views = views_of(estimator.views_, lambda batch: batch, samples)
         if len(views) < 2:
             raise ValueError(
-                "alignment_uniformity_scorer compares two views; those of "
-                f"{type(estimator).__name__} are one. Use rankme_scorer."
+                "alignment_uniformity_scorer needs two views, but the view recipe of "
+                f"{type(estimator).__name__} gives one. Use rankme_scorer."
             )
         return torch.stack([encoder(view) for view in views[:2]], dim=1)  # (n, 2, d)
 

@@ -1,4 +1,4 @@
-"""View recipes: a batch in, a list of batches out, every draw per sample, on the batch's device."""
+"""View recipes: random augmentations of batches, drawn for each sample, on the batch's device."""
 
 from sklearn_ssl.views.combined import CombinedViews
 from sklearn_ssl.views.image import ImageViews

@@ -1,4 +1,4 @@
-"""Views of several recipes in one list."""
+"""Views of several recipes, concatenated."""
 
 from dataclasses import dataclass, replace
 
@@ -11,13 +11,14 @@ from sklearn_ssl.views.image import ImageViews
 class CombinedViews(Recipe):
     """The views of several recipes, one after the other.
 
-    Use it where the views of a sample shall differ in kind: two large crops and some small ones,
-    or one view with blur and one without.
+    Use it if the views of a sample should have different augmentations: two global views and some
+    local crops, or one view with blur and one without.
 
     Parameters
     ----------
     recipes : tuple of view recipes
-        Recipes of this package, all for images or all for rows, in the order of their views.
+        Recipes of this package, all for images or all for tabular data, in the order of their
+        views.
 
     Examples
     --------
@@ -40,28 +41,28 @@ class CombinedViews(Recipe):
         )
         if kinds not in ({"image"}, {"table"}):
             raise ValueError(
-                "recipes must be a tuple of view recipes, all for images or all for rows. "
+                "recipes must be a tuple of view recipes, all for images or all for tabular data. "
                 f"Got {self.recipes!r} instead."
             )
 
     @property
     def kind(self):
-        """Whether the recipes are for an "image" or for "table"."""
+        """Whether the recipes are for "image" or "table"."""
         return self.recipes[0].kind
 
     def for_images(self, height, width, channels):
-        """Return the recipes with what images of this shape decide filled in."""
+        """Return the recipes for images of this shape, with every "auto" resolved."""
         shape = height, width, channels
         recipes = (r.for_images(*shape) if hasattr(r, "for_images") else r for r in self.recipes)
         return replace(self, recipes=tuple(recipes))
 
     def __call__(self, batch):
-        """Return the views of a batch, those of the first recipe first."""
+        """Return the views of a batch, ordered by recipe."""
         return [view for recipe in self.recipes for view in recipe(batch)]
 
 
 def all_flip(views):
-    """Tell whether all views of a recipe may be flipped left to right, as far as is known."""
+    """Return whether all views of a recipe are known to have horizontal flips."""
     if isinstance(views, CombinedViews):
         return all(map(all_flip, views.recipes))
     return isinstance(views, ImageViews) and views.hflip > 0

@@ -1,9 +1,8 @@
-"""Random views of images: crop, flip, turn, colours, blur, drawn for each image on its own.
+"""Random views of images: crop, flip, rotation, color jitter, blur, drawn for each image.
 
-torchvision's random transforms draw once for a whole batch; here one resampling and one colour
-matrix serve the batch and all views of it, and every view of an image has draws of its own. No
-step looks at a single image: crop, flip, resizing and blur are weighted sums of the lines of all
-images together.
+torchvision's random transforms draw once for a whole batch. Here each view of each image has its
+own draws, and all images are processed together: crop, flip, resizing and blur are weighted sums of
+rows and columns, and the changes of color are one matrix.
 """
 
 import functools
@@ -18,7 +17,7 @@ from sklearn_ssl.parameters import Recipe, suggesting
 
 # Rec. 601 luma, the weights of torchvision's and Pillow's conversion to gray.
 LUMA = (0.299, 0.587, 0.114)
-# RGB to luma and two axes of colour, the plane in which hues are turned.
+# RGB to luma and two axes of color, in whose plane hues are rotated.
 YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 CROP_TRIES = 10
 ERASE_ASPECT = (0.3, 3.3)
@@ -27,80 +26,80 @@ ERASE_ASPECT = (0.3, 3.3)
 @suggesting
 @dataclass(frozen=True)
 class ImageViews(Recipe):
-    """Random views of each image: crop, flip, rotate, change colours, blur, solarise, erase.
+    """Random views of images: crop, flip, rotation, color jitter, blur, solarization, erasing.
 
-    Use it as the ``views`` of an estimator, to say which changes of an image the embedding shall
-    not notice. Images are float tensors of shape (n, c, h, w) with values in [0, 1], in single or
-    half precision; so are the views, but for rounding, of the same height and width unless
-    ``size`` or ``square`` says otherwise. What is made smaller is antialiased. Saturation, hue and
-    gray need the three channels of colour images and leave others as they are.
+    Use it as the ``views`` of an estimator: the augmentations that the embedding should be
+    invariant to. It maps float tensors of shape (n, c, h, w) with values in [0, 1], in single or
+    half precision, to views of the same type, and of the same height and width unless ``size`` or
+    ``square`` is set. Downsampling is antialiased. Saturation, hue and grayscale only apply to
+    images with three channels.
 
     Parameters
     ----------
     scale : tuple of two floats, default=(0.2, 1.0)
-        Smallest and largest area of the crop, as shares of the image's area, in (0, 1].
+        Minimum and maximum area of the crop, as fractions of the image's area, in (0, 1].
 
     ratio : tuple of two floats, default=(0.75, 1.3333)
-        Smallest and largest ratio of the crop's width to its height.
+        Minimum and maximum aspect ratio of the crop, width / height.
 
     hflip : float, default=0.5
-        Probability of a left-right flip.
+        Probability of a horizontal flip.
 
     rotation : float, default=0.0
-        Largest rotation, in degrees, to either side.
+        Maximum rotation in either direction, in degrees.
 
     quarter_turn : float, default=0.0
-        Probability of a further rotation by 90, 180 or 270 degrees. Only for square images.
+        Probability of an additional rotation by 90, 180 or 270 degrees. Only for square images.
 
     color_jitter : float, default=0.8
-        Probability that brightness, contrast, saturation and hue are changed, all together.
+        Probability that brightness, contrast, saturation and hue are changed, all at once.
 
     brightness, contrast : float or "auto", default="auto"
-        Largest relative change of each: factors are drawn from [max(0, 1 - value), 1 + value].
-        "auto" is 0.4 for colour images, and 0.8 for others, which have nothing else to change.
+        Maximum relative change: factors are drawn from [max(0, 1 - value), 1 + value]. "auto" is
+        0.4 for color images, and 0.8 for others, which have no other color jitter.
 
     saturation : float, default=0.4
-        Likewise.
+        Maximum relative change of saturation.
 
     hue : float, default=0.1
-        Largest turn of the colour circle, as a share of the full circle, in [0, 0.5].
+        Maximum shift of the hue in either direction, as a fraction of the color circle, in
+        [0, 0.5].
 
     grayscale : float, default=0.2
-        Probability that a colour image loses its colours.
+        Probability that a color image is converted to grayscale.
 
     gaussian_blur : float or "auto", default="auto"
-        Probability of a Gaussian blur, with a standard deviation drawn from 0.1 to 2 pixels and
-        a kernel of about a tenth of the image's side. "auto" is 0.5 for images of more than 32
-        pixels and 0 for smaller ones, where blur removes what there is to see.
+        Probability of a Gaussian blur, with a standard deviation of 0.1 to 2 pixels and a kernel of
+        about a tenth of the image's side. "auto" is 0.5 for views of more than 32 pixels and 0 for
+        smaller ones, which blur would make unrecognizable.
 
     solarize : float, default=0.0
-        Probability that values of at least one half are inverted.
+        Probability that values of 0.5 or more are inverted.
 
     random_erasing : float, default=0.0
-        Probability that a rectangle is painted in the view's mean colour (cutout, random erasing).
+        Probability that a rectangle is filled with the mean color (cutout, random erasing).
 
     erasing_scale : tuple of two floats, default=(0.02, 0.33)
-        Smallest and largest area of that rectangle, as shares of the view's area, in (0, 1].
+        Minimum and maximum area of that rectangle, as fractions of the view's area, in (0, 1].
 
     size : float, default=1.0
-        Sides of the views, as a share of the image's sides, in (0, 1]: 0.5 makes views of 16
-        pixels from images of 32.
+        Sides of the views, as a fraction of the image's sides, in (0, 1]: with 0.5, views of images
+        of 32 pixels have 16.
 
     square : bool, default=False
-        Whether views are square, as long as the shorter side, whatever the image's shape is.
+        Whether views are square, with the shorter side of the image.
 
     n_views : int, default=2
         Number of views.
 
     Notes
     -----
-    Four things differ from torchvision's transforms. Brightness, contrast, saturation, hue and
-    gray follow each other in this order and not in a random one, so that together they are one
-    matrix for each image; values are clipped to [0, 1] once, at the end. Hue turns the colours
-    around the gray axis, which keeps the luma, instead of passing through HSV. Blur comes before
-    the colours, with which it could be exchanged but for the clipping, as it shares the pass that
-    crops and resizes. Where ten tries found no crop inside the image, the largest one allowed
-    lies anywhere, not in the middle.
+    There are four differences to torchvision's transforms. Brightness, contrast, saturation, hue
+    and grayscale are applied in this order instead of a random one, as one matrix for each image,
+    and values are clipped to [0, 1] once, at the end. Hue is a rotation around the gray axis, which
+    does not change the luma, instead of a shift in HSV. Blur is applied before the changes of
+    color, together with resizing. If ten draws give no crop inside the image, the largest allowed
+    crop has a random position instead of the center.
 
     Examples
     --------
@@ -150,7 +149,7 @@ class ImageViews(Recipe):
             low, high = getattr(self, name)
             if not 0 < low <= high <= 1:
                 raise ValueError(
-                    f"{name} must be two shares, 0 < low <= high <= 1. Got {(low, high)} instead."
+                    f"{name} must be two fractions, 0 < low <= high <= 1. Got {low, high} instead."
                 )
         low, high = self.ratio
         if not 0 < low <= high:
@@ -161,7 +160,7 @@ class ImageViews(Recipe):
             raise ValueError(f"n_views must be at least 1. Got {self.n_views} instead.")
 
     def for_images(self, height, width, channels):
-        """Return the recipe with what images of this shape decide filled in."""
+        """Return the recipe for images of this shape, with every "auto" resolved."""
         if self.quarter_turn and height != width:
             raise ValueError(
                 f"quarter_turn={self.quarter_turn} needs square images, not {height} x {width} "
@@ -185,16 +184,16 @@ class ImageViews(Recipe):
 
 
 def _views(columns, recipe):
-    """Return all views in one batch, (n_views * n, c, h', w'), the first of all images first."""
+    """Return all views in one batch, (n_views * n, c, h', w'), ordered by view."""
     n_images, width, height, _ = columns.shape
     device, n = columns.device, recipe.n_views * n_images
-    # Crops look up the images, which are not copied for each of their views.
+    # Crops refer to images by index, so images are not copied for each view.
     samples = torch.arange(n_images, device=device).repeat(recipe.n_views)
     crop, _ = draw_crop(n, (height, width), recipe.scale, recipe.ratio, device)
     flipped = draw(n, recipe.hflip, device)
     if recipe.rotation or recipe.quarter_turn:
-        # Turned views cannot be made of rows and columns. They are looked up at the image's own
-        # size, which shrinks nothing, and resized from there if they shall be smaller.
+        # Rotated views are not weighted sums of rows and columns. They are sampled at the size of
+        # the image, without aliasing, and then resized.
         images = columns.permute(0, 3, 2, 1)
         angle = draw_angle(n, recipe, device)
         images = turned(images, crop, flipped, angle)
@@ -213,23 +212,23 @@ def _views(columns, recipe):
 
 
 def view_sides(recipe, height, width):
-    """Return height and width of the views of images of this height and width."""
+    """Return height and width of the views of images of this size."""
     if recipe.square:
         height = width = min(height, width)
     return tuple(max(1, round(side * recipe.size)) for side in (height, width))
 
 
 def fixed_crops(recipe, height, width, n):
-    """Return matrices that make n views of an image without chance, at places all over it.
+    """Return matrices of n deterministic crops, evenly spaced over an image.
 
-    The crops have the mean area and aspect of the recipe's. A view is rows @ image @ columns.T,
-    with the rows (n, h', h) and the columns (n, w', w).
+    The crops have the mean area and aspect ratio of the recipe. A view is rows @ image @ columns.T,
+    with rows (n, h', h) and columns (n, w', w).
     """
     area = sum(recipe.scale) / 2 * height * width
     aspect = math.sqrt(math.prod(recipe.ratio))
     taken = min(height, math.sqrt(area / aspect)), min(width, math.sqrt(area * aspect))
-    # A grid, or where n is no square, rows of different lengths; each place stands for as much of
-    # the range in which crops are drawn.
+    # A grid, with rows of different lengths if n is not a square number; each position covers an
+    # equal share of the range in which crops are drawn.
     n_rows = round(math.sqrt(n))
     lengths = [len(range(row, n, n_rows)) for row in range(n_rows)]
     grid = [(i, n_rows, j, length) for i, length in enumerate(lengths) for j in range(length)]
@@ -243,24 +242,24 @@ def fixed_crops(recipe, height, width, n):
 
 
 def line_matrices(start, length, n_in, n_out):
-    """Return matrices that resize parts of n_in lines to n_out, (n, n_out, n_in)."""
+    """Return matrices (n, n_out, n_in) that resize parts of n_in lines to n_out."""
     index, weight = lines(start, length, None, n_in, n_out)
     matrices = torch.zeros(len(start), n_out, n_in, device=start.device)
     return matrices.scatter_add_(2, index, weight)
 
 
 def uniform(n, low, high, device):
-    """Draw n values, one a sample, uniformly between low and high."""
+    """Draw n values uniformly between low and high."""
     return torch.empty(n, dtype=torch.float32, device=device).uniform_(low, high)
 
 
 def draw(n, probability, device):
-    """Draw for each of n samples whether a change is made."""
+    """Draw for each of n samples whether it is augmented, with a probability."""
     return torch.rand(n, device=device) < probability
 
 
 class Crop(NamedTuple):
-    """Rectangles, one for each image: tensors of shape (n,), in pixels."""
+    """Rectangles, one per image: tensors of shape (n,), in pixels."""
 
     top: torch.Tensor
     left: torch.Tensor
@@ -269,18 +268,19 @@ class Crop(NamedTuple):
 
 
 def draw_crop(n, sides, areas, aspects, device):
-    """Draw for each of n images of these sides a rectangle of random area, aspect and place.
+    """Draw rectangles of random area, aspect ratio and position for n images.
 
-    Where none fits, it is the largest one whose aspect is allowed. Return whether one fits, too.
+    Also return whether one of the draws fits into the image (n,); if none does, the rectangle is
+    the largest one of an allowed aspect ratio.
     """
     height, width = sides
-    # Ten tries for a rectangle that lies inside the image, as torchvision makes them, all at once.
+    # Ten draws, of which the first that fits is used, as in torchvision.
     area = uniform((n, CROP_TRIES), *areas, device) * height * width
     aspect = uniform((n, CROP_TRIES), *(math.log(ratio) for ratio in aspects), device).exp()
-    # Not whole pixels: of images of a few pixels there would be few crops.
+    # Not rounded to pixels, as small images would have few different crops.
     widths, heights = (area * aspect).sqrt(), (area / aspect).sqrt()
     fitting = (widths <= width) & (heights <= height)
-    first = fitting.float().argmax(dim=1, keepdim=True)  # the first try that fits
+    first = fitting.float().argmax(dim=1, keepdim=True)  # the first that fits
     aspect = min(max(width / height, aspects[0]), aspects[1])
     largest = min(height, width / aspect), min(width, height * aspect)
     fits = fitting.any(dim=1)
@@ -295,22 +295,22 @@ def draw_crop(n, sides, areas, aspects, device):
 
 
 def draw_angle(n, recipe, device):
-    """Draw for each of n images an angle, in radians."""
+    """Draw an angle for each of n images, in radians."""
     angle = uniform(n, -recipe.rotation, recipe.rotation, device) * (math.pi / 180)
     quarters = torch.randint(1, 4, (n,), device=device) * (math.pi / 2)
     return angle + torch.where(draw(n, recipe.quarter_turn, device), quarters, 0.0)
 
 
 def turned(images, crop, flipped, angle):
-    """Look up crops turned around their middles; what lies outside is the image mirrored.
+    """Sample crops that are rotated around their centers, with reflection padding.
 
-    There may be several for each image, the first of all images first.
+    There may be several crops per image, ordered by view and then by image.
     """
     n, _, height, width = images.shape
     cos, sin = angle.cos(), angle.sin()
     mirror = torch.where(flipped, -1.0, 1.0)
     x, y = (2 * crop.left + crop.width - width), (2 * crop.top + crop.height - height)
-    # The affine map from a view's positions to the image's, both from -1 to 1 along each side.
+    # The affine map from positions in a view to those in the image, in [-1, 1] along each side.
     placement = torch.stack(
         [
             torch.stack([mirror * crop.width * cos, -crop.height * sin, x], 1) / width,
@@ -319,21 +319,21 @@ def turned(images, crop, flipped, angle):
         dim=1,
     )
     grid = affine_grid(placement.float(), (len(angle), *images.shape[1:]), align_corners=False)
-    # The views of an image below each other, as one tall view of it: (n, n_views * h, w, 2).
+    # The views of an image, stacked as one tall view: (n, n_views * h, w, 2).
     grid = grid.unflatten(0, (-1, n)).transpose(0, 1).flatten(1, 2)
-    # In single precision: places of half precision are whole pixels off, and some outside.
+    # In single precision: positions in half precision are off by whole pixels.
     views = grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
     views = views.unflatten(2, (-1, height)).permute(2, 0, 1, 3, 4).flatten(0, 1)
     return views.to(images.dtype)
 
 
 def resize(columns, crop, flipped, sides, blur=None, samples=None):
-    """Crop, flip, resize and blur in two passes, one over columns, one over rows.
+    """Crop, flip, resize and blur in two passes, one over columns and one over rows.
 
     A column of the result is a weighted sum of a few columns of the image, and a row of a few
-    rows. ``columns`` holds the images as (n, w, h, c); the result has the shape (n, c, h', w').
-    Where an image shrinks the weights are those of a wider triangle, which is antialiasing.
-    ``samples`` are the numbers of the images to crop, by default all.
+    rows. ``columns`` are the images, (n, w, h, c); the result has shape (n, c, h', w'). If images
+    become smaller, the weights are those of a wider triangle (antialiasing). ``samples`` are the
+    indices of the images to crop, by default all.
     """
     height, width = sides
     n_columns, n_rows = columns.shape[1:3]
@@ -347,8 +347,8 @@ def resize(columns, crop, flipped, sides, blur=None, samples=None):
 def mix(images, indices, weights, samples=None):
     """Return weighted sums of lines of each image, (n, n_out, ...) of (n, n_lines, ...).
 
-    ``indices`` and ``weights`` say of which lines, (n, n_out, n_terms). ``samples`` are the
-    numbers of the images that are meant, by default all.
+    ``indices`` and ``weights`` of the lines have shape (n, n_out, n_terms). ``samples`` are the
+    indices of the images, by default all.
     """
     n, n_lines = images.shape[:2]
     if samples is None:
@@ -365,9 +365,9 @@ def mix(images, indices, weights, samples=None):
 
 
 def lines(start, length, flipped, n_in, n_out):
-    """Return indices and weights with which ``mix`` resizes a part of n_in lines to n_out.
+    """Return the indices and weights for ``mix`` to resize a part of n_in lines to n_out.
 
-    They are those of torchvision's bilinear resizing with antialiasing, of the part alone.
+    They are those of torchvision's bilinear resizing of the part, with antialiasing.
     """
     start, length = start[:, None, None], length[:, None, None]
     scale = length / n_out
@@ -386,7 +386,7 @@ def lines(start, length, flipped, n_in, n_out):
 
 
 def draw_blur(n, probability, sides, device):
-    """Draw which images are blurred, and with which kernels: (m,) and (m, k), or None."""
+    """Draw the images to blur (m,) and their kernels (m, k); None if the probability is 0."""
     if not probability:
         return None
     drawn = draw(n, probability, device)
@@ -398,27 +398,27 @@ def draw_blur(n, probability, sides, device):
     if device.type == "cpu":
         samples = drawn.nonzero()[:, 0]
         return samples, kernels[samples]
-    # To find them would wait for the device: all are blurred, the others with a single point.
+    # Indexing by a mask would synchronize with the device: the others get an identity kernel.
     kernels = torch.where(drawn[:, None], kernels, (position == 0).float())
     return torch.arange(n, device=device), kernels
 
 
 def blur_lines(images, blur):
-    """Blur across the lines (n, n_lines, ...) of the images that ``draw_blur`` drew."""
+    """Blur along the lines (n, n_lines, ...) of the images drawn by ``draw_blur``."""
     if blur is None:
         return images
     samples, kernels = blur
     radius, last = kernels.shape[1] // 2, images.shape[1] - 1
     positions = torch.arange(last + 1, device=images.device)
     positions = positions[:, None] + torch.arange(-radius, radius + 1, device=images.device)
-    positions = last - (last - positions.abs()).abs()  # mirrored at both ends
+    positions = last - (last - positions.abs()).abs()  # reflection padding
     weights = kernels[:, None].expand(-1, *positions.shape)
     blurred = mix(images, positions.expand_as(weights), weights, samples)
     return images.index_copy_(0, samples, blurred)
 
 
 def erase(images, recipe):
-    """Paint a rectangle of the images that draw it in their mean colour."""
+    """Fill a random rectangle of random images with their mean color."""
     device, sides = images.device, images.shape[2:]
     box, fits = draw_crop(len(images), sides, recipe.erasing_scale, ERASE_ASPECT, device)
     drawn = draw(len(images), recipe.random_erasing, device) & fits
@@ -427,8 +427,8 @@ def erase(images, recipe):
 
 
 def pixels_of(box, sides):
-    """Tell which pixels of images of these sides are in each one's rectangle, (n, 1, h, w)."""
-    top, left, height, width = (values.round() for values in box)  # whole pixels
+    """Return a mask (n, 1, h, w) of the pixels in the rectangle of each image."""
+    top, left, height, width = (values.round() for values in box)
     y, x = (torch.arange(side, device=top.device) for side in sides)
     rows = (y >= top[:, None]) & (y < (top + height)[:, None])
     columns = (x >= left[:, None]) & (x < (left + width)[:, None])
@@ -436,7 +436,7 @@ def pixels_of(box, sides):
 
 
 def change_colors(images, recipe):
-    """Change brightness and contrast and, of colour images, saturation, hue and gray."""
+    """Change brightness and contrast and, of color images, saturation, hue and grayscale."""
     n, channels = images.shape[:2]
     device = images.device
     jittered = draw(n, recipe.color_jitter, device)
@@ -456,14 +456,14 @@ def change_colors(images, recipe):
     saturation = factor(recipe.saturation)
     hue = torch.where(jittered, uniform(n, -recipe.hue, recipe.hue, device), 0.0)
     grayed = draw(n, recipe.grayscale, device)
-    # Gray is a saturation of 0: both scale the two colour axes, which hue turns.
+    # Grayscale is a saturation of 0. Both scale the two color axes, which hue rotates.
     saturation = torch.where(grayed, 0.0, saturation)
     cos, sin = saturation * (2 * math.pi * hue).cos(), saturation * (2 * math.pi * hue).sin()
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).reshape(n, 3, 3)
     to_yiq, from_yiq = _color_axes(device)
     matrix = from_yiq @ turn @ to_yiq * scale[:, None, None]
-    # The offset is gray, which saturation and hue leave alone.
+    # The offset is gray, which saturation and hue do not change.
     flat = images.flatten(2)  # (n, 3, h * w)
     colored = torch.baddbmm(offset.to(flat.dtype)[:, None, None], matrix.to(flat.dtype), flat)
     return colored.clamp_(0, 1).view(images.shape)
@@ -471,6 +471,6 @@ def change_colors(images, recipe):
 
 @functools.cache
 def _color_axes(device):
-    """Return YIQ and its inverse on a device, made once: making them waits for the device."""
+    """Return YIQ and its inverse on a device, cached as copies synchronize with the device."""
     to_yiq = torch.tensor(YIQ, dtype=torch.float32, device="cpu")
     return to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)

@@ -29,11 +29,11 @@ class MultiCrop(Recipe):
         Number of local crops, at least 0.
 
     local_size : float, default=0.5
-        Sides of local crops, as a share of the sides of global views, in (0, 1]. Only for images.
+        Sides of local crops, as a fraction of those of global views, in (0, 1]. Only for images.
 
     local_scale : tuple of two floats, default=(0.1, 0.4)
-        Minimum and maximum area of local crops, as shares of the image's area, in (0, 1]. Only for
-        images.
+        Minimum and maximum area of local crops, as fractions of the image's area, in (0, 1]. Only
+        for images.
 
     References
     ----------
@@ -68,13 +68,13 @@ class MultiCrop(Recipe):
         low, high = self.local_scale
         if not 0 < low <= high <= 1:
             raise ValueError(
-                "local_scale must be two shares, 0 < low <= high <= 1. "
+                "local_scale must be two fractions, 0 < low <= high <= 1. "
                 f"Got {self.local_scale!r} instead."
             )
 
     @property
     def kind(self):
-        """Whether the views are for an "image" or for "table"."""
+        """Whether the views are for "image" or "table"."""
         return self.global_views.kind
 
     def combined(self):

@@ -1,4 +1,4 @@
-"""Views made one image after the other, by a transform that knows single images only."""
+"""Views by a transform of single images, such as torchvision's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from sklearn_ssl.parameters import Recipe
 
 @dataclass(frozen=True)
 class PerSampleViews(Recipe):
-    """Views by any random transform of a single image, as those of ``torchvision.transforms.v2``.
+    """Views by a random transform of single images, such as those of ``torchvision.transforms.v2``.
 
-    Use it for changes that :class:`~sklearn_ssl.views.ImageViews` has not. torchvision's random
-    transforms draw once for whatever they are given; here they are given one image at a time, so
-    that every image has draws of its own. That takes many times as long as ``ImageViews``.
+    Use it for augmentations that :class:`~sklearn_ssl.views.ImageViews` does not have. The
+    transform is called for one image at a time, since torchvision's draw once per call, also for a
+    batch. This takes many times as long as ``ImageViews``.
 
     Parameters
     ----------
     transform : callable
-        Turns a float image, a tensor of shape (c, h, w) with values in [0, 1], into a view of it,
-        a tensor of one shape for all images, float with values in [0, 1] or bytes: without
-        Normalize, since the encoder normalizes. It is reproducible if it draws from torch's default
-        generator, as torchvision's transforms do.
+        Function of a float image, a tensor of shape (c, h, w) with values in [0, 1]. It returns a
+        view, a tensor of the same shape for all images, float with values in [0, 1] or uint8. Leave
+        out Normalize, since the encoder normalizes. Views are reproducible if it draws from torch's
+        default generator, as torchvision's transforms do.
 
     n_views : int, default=2
         Number of views.
@@ -52,7 +52,7 @@ class PerSampleViews(Recipe):
     def __call__(self, images):
         """Return the views of a batch of images."""
         return [
-            self._stack([self._transformed(image.clone()) for image in images])  # it may change it
+            self._stack([self._transformed(image.clone()) for image in images])  # may be in-place
             for _ in range(self.n_views)
         ]
 
@@ -62,8 +62,8 @@ class PerSampleViews(Recipe):
         except Exception as error:
             raise ValueError(
                 f"transform={self.transform!r} failed on an image, a float tensor of shape "
-                f"{tuple(image.shape)} with values in [0, 1]. Leave out what takes Pillow images, "
-                f"such as ToTensor. {type(error).__name__}: {error}"
+                f"{tuple(image.shape)} with values in [0, 1]. Leave out transforms of Pillow "
+                f"images, such as ToTensor. {type(error).__name__}: {error}"
             ) from error
 
     def _stack(self, views):
@@ -75,7 +75,7 @@ class PerSampleViews(Recipe):
         shapes = sorted({tuple(view.shape) for view in views})
         if len(shapes) > 1:
             raise ValueError(
-                f"transform={self.transform!r} must return views of one shape. It returned shapes "
-                f"such as {shapes[0]} and {shapes[1]}. End it with a resize or a crop."
+                f"transform={self.transform!r} must return views of the same shape. It returned "
+                f"shapes {shapes[0]} and {shapes[1]}. Add a resize or a crop at the end."
             )
         return torch.stack(views)

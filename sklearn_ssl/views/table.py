@@ -1,4 +1,4 @@
-"""Random views of table rows: a share of the features takes values of other rows."""
+"""Random views of tabular data: a share of the features is replaced by those of other samples."""
 
 from dataclasses import dataclass
 
@@ -10,23 +10,23 @@ from sklearn_ssl.parameters import Recipe, suggesting
 @suggesting
 @dataclass(frozen=True)
 class TableViews(Recipe):
-    """Each row as it is, and copies in which a random share of the features is replaced.
+    """Views of tabular data by random feature corruption, as in SCARF [1]_.
 
-    A replaced feature takes its value from another row of the same batch, drawn anew for every
-    feature of every row. Batches are random samples of the training set, so these are draws from
-    each feature's marginal in the training set, as in SCARF [1]_, without a stored copy of it.
+    A random share of the features of each sample is replaced by values of random samples of the
+    batch, drawn for each feature separately. As batches are random, these are draws from the
+    marginal distribution of each feature.
 
     Parameters
     ----------
     corruption : float, default=0.6
-        Share of the features replaced, in (0, 1]: exactly ``int(corruption * n_features)`` of
-        them in every row, and at least one.
+        Share of the features that are replaced, in (0, 1]: ``int(corruption * n_features)`` of
+        each sample, and at least one.
 
     n_views : int, default=2
         Number of views.
 
     keep_first : bool, default=True
-        Whether the first view is the row itself. False corrupts every view.
+        Whether the first view is the sample itself. With False all views are corrupted.
 
     References
     ----------
@@ -56,17 +56,17 @@ class TableViews(Recipe):
             raise ValueError(f"n_views must be at least 1. Got {self.n_views} instead.")
 
     def __call__(self, rows):
-        """Return the views of a batch of rows, shape (n, n_features) each."""
+        """Return the views of a batch, of shape (n, n_features) each."""
         n_corrupted = self.n_views - self.keep_first
         views = [replace_features(rows, self.corruption) for _ in range(n_corrupted)]
         return [rows, *views] if self.keep_first else views
 
 
 def replace_features(rows, share):
-    """Replace a share of each row's features by those features of random rows of the batch."""
+    """Replace a share of the features of each row by those of random rows of the batch."""
     n, n_features = rows.shape
     n_replaced = max(1, int(share * n_features))
     order = torch.rand(rows.shape, device=rows.device).argsort(dim=1)
-    replaced = order < n_replaced  # (n, n_features), n_replaced of them True in each row
+    replaced = order < n_replaced  # (n, n_features), n_replaced True in each row
     donors = torch.randint(n, rows.shape, device=rows.device)
     return torch.where(replaced, rows.gather(0, donors), rows)

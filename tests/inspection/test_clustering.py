@@ -111,9 +111,9 @@ def test_errors_come_before_training(fitted, data, monkeypatch):
         show(model, X, y[:60])
     with pytest.raises(ValueError, match=r"n_clusters compares .* needs y"):
         show(model, X, n_clusters=[3])
-    with pytest.raises(ValueError, match=r"as many axes as there are panels, 3\. Got 2"):
+    with pytest.raises(ValueError, match=r"one axes per panel, 3\. Got 2"):
         show(model, X, y, n_clusters=[3], ax=Figure().subplots(1, 2))
-    with pytest.raises(ValueError, match=r"as there are panels, 1\. Got 2"):
+    with pytest.raises(ValueError, match=r"one axes per panel, 1\. Got 2"):
         ClusteringDisplay(nmi_reassignment=[0.5]).plot(Figure().subplots(1, 2))
     assert not plt.get_fignums()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -177,7 +177,7 @@ def test_panel_of_the_number_of_clusters():
     assert not len(panel.get_xticks(minor=True))
     assert [text.get_text() for text in panel.get_legend().get_texts()] == [
         "accuracy, linear classifier",
-        "NMI with labels",
+        "NMI with classes",
     ]
     (band,) = panel.collections
     corners = band.get_paths()[0].vertices

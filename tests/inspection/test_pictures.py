@@ -54,8 +54,8 @@ def test_images_that_cannot_be_read_have_no_row(photos, display_of):
 
 def test_axes_have_to_be_as_many_as_pictures(data):
     X, ax = data[0], Figure().subplots(2, 2)
-    told = r"axes of shape \(2, 3\)"
-    with pytest.raises(ValueError, match=told):
+    message = r"axes of shape \(2, 3\)"
+    with pytest.raises(ValueError, match=message):
         ViewsDisplay.from_estimator(shrunk(SimCLRTransformer), X, n_samples=2, ax=ax)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         NeighborsDisplay.from_embeddings(X.reshape(100, -1), X, queries=2, n_neighbors=2, ax=ax)

@@ -66,6 +66,6 @@ def test_what_is_made_stands_between_input_and_image(photos, method):
     np.testing.assert_array_equal(again.inputs, inputs)
 
 
-def test_methods_that_make_no_images_are_told_of(images):
-    with pytest.raises(ValueError, match="SimCLRTransformer makes no images"):
+def test_methods_that_generate_no_images_raise(images):
+    with pytest.raises(ValueError, match="SimCLRTransformer generates no images"):
         PretextDisplay.from_estimator(shrunk(SimCLRTransformer).fit(images), images)

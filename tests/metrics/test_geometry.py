@@ -1,4 +1,4 @@
-"""Metrics beside slow references, published values and other libraries' definitions."""
+"""Metrics, compared with slow references, published values and other libraries."""
 
 import numpy as np
 import pytest

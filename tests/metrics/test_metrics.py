@@ -1,4 +1,4 @@
-"""Metrics beside slow references, published values and other libraries' definitions."""
+"""Metrics, compared with slow references, published values and other libraries."""
 
 import numpy as np
 import pytest
@@ -29,11 +29,11 @@ WRONG = {
     "5 features and X_gallery 4": lambda: metrics.knn_accuracy(X, Y, GALLERY[:, :4], Y_GALLERY),
     "temperature must be": lambda: metrics.knn_accuracy(X, Y, temperature=0),
     "n_neighbors must be": lambda: metrics.knn_accuracy(X, Y, n_neighbors=0),
-    "relevance must hold": lambda: metrics.mean_average_precision(X, relevance=[[1]]),
+    "relevance must be": lambda: metrics.mean_average_precision(X, relevance=[[1]]),
     "inconsistent numbers": lambda: metrics.clustering_accuracy([1, 2], [1]),
-    "needs a sample": lambda: metrics.clustering_accuracy([], []),
+    "needs at least one sample": lambda: metrics.clustering_accuracy([], []),
     "rank 0": lambda: metrics.rankme(np.zeros((3, 2))),
-    "do not differ": lambda: metrics.effective_rank(np.ones((3, 2))),
+    "All samples of X are equal": lambda: metrics.effective_rank(np.ones((3, 2))),
     "alpha_req needs": lambda: metrics.alpha_req(X[:4]),
     "alpha must be": lambda: metrics.alignment(X, X, alpha=0),
     "t must be": lambda: metrics.uniformity(X, t=-1),
@@ -43,6 +43,6 @@ WRONG = {
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_wrong_input_is_told(message):
+def test_invalid_input_raises(message):
     with pytest.raises(ValueError, match=message):
         WRONG[message]()

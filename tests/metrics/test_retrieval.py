@@ -1,4 +1,4 @@
-"""Metrics beside slow references, published values and other libraries' definitions."""
+"""Metrics, compared with slow references, published values and other libraries."""
 
 import numpy as np
 import pytest
@@ -107,5 +107,5 @@ def test_mean_average_precision_as_in_oxford():
 
 
 def test_nothing_to_find_is_an_error():
-    with pytest.raises(ValueError, match="No sample has one of its class"):
+    with pytest.raises(ValueError, match="No query has a sample of its class"):
         metrics.mean_average_precision(X[:4], np.arange(4))

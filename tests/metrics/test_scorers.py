@@ -1,4 +1,4 @@
-"""Metrics beside slow references, published values and other libraries' definitions."""
+"""Metrics, compared with slow references, published values and other libraries."""
 
 import numpy as np
 import pytest
@@ -53,5 +53,5 @@ def test_alignment_and_uniformity_are_of_views(images):
     same = metrics.alignment_uniformity_scorer(model, images)
     embedding = model.set_params(flip_tta=False).transform(images)
     assert same == pytest.approx(-metrics.uniformity(embedding), abs=1e-4)
-    with pytest.raises(ValueError, match="those of RotationTransformer are one"):
+    with pytest.raises(ValueError, match="recipe of RotationTransformer gives one"):
         metrics.alignment_uniformity_scorer(shrunk(RotationTransformer).fit(images), images)

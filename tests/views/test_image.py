@@ -1,4 +1,4 @@
-"""What the views do to images and rows, not their shapes alone."""
+"""Random views of images and tabular data: values, and not only shapes."""
 
 import colorsys
 
@@ -99,7 +99,7 @@ def test_all_views_of_one_pass_are_of_their_own_image(batch, rotation):
 
 @pytest.mark.parametrize("rotation", [0.0, 1e-4])
 def test_views_of_one_pass_are_drawn_independently(rotation):
-    """On images that are brighter to the right, where a crop's mean tells its place."""
+    """On images that are brighter to the right, where the mean of a crop shows its position."""
     torch.manual_seed(0)
     ramps = torch.linspace(0, 1, 32).expand(400, 3, 32, 32)
     recipe = change(scale=(0.25, 0.25), size=0.5, hflip=0.5, rotation=rotation, n_views=6)
@@ -207,7 +207,7 @@ def test_fixed_crops_are_views_without_chance(n):
             (12, 20),
         )
         view = rows[k] @ images @ columns[k].T
-        # The weights' middle is that of the crop but for hundredths of a pixel.
+        # The center of the weights is that of the crop, up to hundredths of a pixel.
         torch.testing.assert_close(view, expected, atol=0.02, rtol=0)
     assert x.mean().item() == pytest.approx(20, abs=0.01)
     assert (
@@ -294,7 +294,7 @@ def test_single_changes_are_those_of_torchvision(batch, name):
 
 
 def test_hue_turns_colours_as_far_as_torchvision_does():
-    """In HSV, of colours of middle saturation, and to the same side as often."""
+    """In HSV, of colors of medium saturation, in both directions equally often."""
     torch.manual_seed(0)
     hues = torch.rand(3000)
     colors = torch.tensor([colorsys.hsv_to_rgb(hue, 0.4, 0.6) for hue in hues.tolist()])
@@ -475,8 +475,8 @@ def test_defaults_follow_the_images():
         ({"brightness": -1}, r"brightness must be in \[0, inf\] or \"auto\". Got -1"),
         ({"size": 0}, r"size must be in \(0, 1\]. Got 0"),
         ({"size": 1.5}, r"size must be in \(0, 1\]. Got 1.5"),
-        ({"scale": (0.5, 0.2)}, r"scale must be two shares.*Got \(0.5, 0.2\)"),
-        ({"erasing_scale": (0.0, 0.2)}, r"erasing_scale must be two shares.*Got \(0.0, 0.2\)"),
+        ({"scale": (0.5, 0.2)}, r"scale must be two fractions.*Got \(0.5, 0.2\)"),
+        ({"erasing_scale": (0.0, 0.2)}, r"erasing_scale must be two fractions.*Got \(0.0, 0.2\)"),
         ({"random_erasing": 2}, r"random_erasing must be in \[0, 1\]. Got 2"),
         ({"ratio": (0, 1)}, "ratio must be two ratios"),
         ({"n_views": 0}, "n_views must be at least 1"),

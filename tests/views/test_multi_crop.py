@@ -65,7 +65,7 @@ def test_parameters_of_an_estimator_are_nested():
         ({"n_local_crops": -1}, r"n_local_crops must be an int in \[0, inf\). Got -1"),
         ({"n_local_crops": 2.5}, "n_local_crops must be an int"),
         ({"local_size": 0.0}, r"local_size must be in \(0, 1\]. Got 0.0"),
-        ({"local_scale": (0.5, 0.1)}, r"local_scale must be two shares.* Got \(0.5, 0.1\)"),
+        ({"local_scale": (0.5, 0.1)}, r"local_scale must be two fractions.* Got \(0.5, 0.1\)"),
     ],
 )
 def test_invalid_parameters(settings, message):

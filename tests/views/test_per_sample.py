@@ -1,4 +1,4 @@
-"""What the views do to images and rows, not their shapes alone."""
+"""Random views of images and tabular data: values, and not only shapes."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_transforms_of_torchvision_train_reproducibly(photos):
     ("transform", "message"),
     [
         (v2.ToPILImage(), "must return a tensor. It returned <class 'PIL"),
-        (lambda image: image[:, : 5 + int(1e4 * image.mean()) % 20], "views of one shape"),
+        (lambda image: image[:, : 5 + int(1e4 * image.mean()) % 20], "views of the same shape"),
         ("crop", "transform must be callable. Got 'crop'"),
     ],
     ids=["image", "shapes", "text"],

@@ -1,4 +1,4 @@
-"""What the views do to images and rows, not their shapes alone."""
+"""Random views of images and tabular data: values, and not only shapes."""
 
 import numpy as np
 import pytest

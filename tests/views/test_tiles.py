@@ -163,9 +163,9 @@ def test_larger_images_have_more_tiles(photos):
     shuffled = model.shuffle(X, np.arange(6))
     np.testing.assert_allclose(shuffled[:, :, 48:], X[:, :, 48:], rtol=1e-6)
     # As the cells are those that users can move, what remains is not looked at.
-    told = [model.predict_pretext(model.shuffle(X, k)) == k for k in range(100)]
-    assert model.score_pretext(X) == pytest.approx(np.mean(told), abs=2e-3)
-    assert 0 < np.mean(told) < 0.2
+    correct = [model.predict_pretext(model.shuffle(X, k)) == k for k in range(100)]
+    assert model.score_pretext(X) == pytest.approx(np.mean(correct), abs=2e-3)
+    assert 0 < np.mean(correct) < 0.2
 
 
 @BOTH
