@@ -1,4 +1,4 @@
-"""Self-supervised learning as scikit-learn estimators."""
+"""Self-supervised learning on images and tabular data with scikit-learn estimators."""
 
 from sklearn_ssl.data import Images, Table
 from sklearn_ssl.data.folders import image_paths

@@ -1,4 +1,4 @@
-"""All methods, for tests, tables and benchmarks."""
+"""Discovery of all methods, for tests, documentation and benchmarks."""
 
 import importlib
 import inspect
@@ -11,12 +11,11 @@ from sklearn_ssl.base import SSLTransformer
 def all_methods(kind=None):
     """Return the estimator classes of all methods in ``sklearn_ssl.methods``, by name.
 
-    Files whose name starts with an underscore hold what methods share. With ``kind``, "image" or
-    "table", only methods that take such samples are returned.
+    Private modules are skipped. ``kind``, "image" or "table", selects methods for such data.
     """
     found = {}
     for module in pkgutil.walk_packages(methods.__path__, methods.__name__ + "."):
-        if "._" in module.name:  # what a family shares
+        if "._" in module.name:  # shared code
             continue
         for name, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if issubclass(cls, SSLTransformer) and cls.__module__ == module.name:

@@ -1,1 +1,1 @@
-"""What the process is: devices, random states, memory allocation, locks, warnings."""
+"""Process-wide state: devices, random states, memory allocation, locks, warnings."""

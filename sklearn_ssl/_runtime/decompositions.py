@@ -1,18 +1,18 @@
-"""Eigenvalues of symmetric matrices, also where LAPACK's fastest routine does not converge."""
+"""Eigendecomposition with fallbacks if LAPACK's fastest routine does not converge."""
 
 import numpy as np
 import scipy.linalg
 import torch
 from sklearn.decomposition import PCA
 
-# LAPACK's routines for it: divide and conquer, relatively robust ones, and the plain QR iteration.
+# LAPACK drivers: divide and conquer, relatively robust representations, QR iteration.
 DRIVERS = "evd", "evr", "ev"
 
 
 def symmetric_eigh(matrix):
-    """Return eigenvalues, from the smallest on, and eigenvectors in columns, (d,) and (d, d).
+    """Return eigenvalues (d,) in ascending order, and eigenvectors (d, d) in columns, as float64.
 
-    In float64, of a tensor on any device or an array; tensors on the CPU or arrays.
+    ``matrix`` is an array or a tensor on any device; results are arrays or tensors on the CPU.
     """
     given = matrix if torch.is_tensor(matrix) else torch.from_numpy(matrix)
     given = given.double()
@@ -32,7 +32,7 @@ def symmetric_eigh(matrix):
             return tuple(map(torch.from_numpy, found)) if torch.is_tensor(matrix) else found
         except np.linalg.LinAlgError:
             continue
-    # Singular vectors of a symmetric matrix are its eigenvectors.
+    # Singular vectors of a symmetric matrix are eigenvectors.
     vectors, values, other = np.linalg.svd(plain)
     values = values * np.sign((vectors * other.T).sum(axis=0))
     order = np.argsort(values)
@@ -41,7 +41,7 @@ def symmetric_eigh(matrix):
 
 
 def fit_pca(X, n_components, seed):
-    """Return scikit-learn's PCA of X, also where the singular values do not converge."""
+    """Return scikit-learn's PCA of X, with a fallback if the SVD does not converge."""
     try:
         return PCA(n_components, random_state=seed).fit(X)
     except np.linalg.LinAlgError:

@@ -1,4 +1,4 @@
-"""Devices: which one computes, in which precision, and what becomes of a GPU's memory."""
+"""Devices: selection, mixed precision and release of GPU memory."""
 
 import contextlib
 import multiprocessing
@@ -13,17 +13,17 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 
 def own_gpu():
-    """Return the number of torch's current GPU; worker processes take the GPUs in turn."""
+    """Return the index of torch's current GPU; worker processes are distributed over the GPUs."""
     if multiprocessing.parent_process() is None:
         return torch.cuda.current_device()
     process = multiprocessing.current_process()
     number = re.search(r"\d+$", process.name)
-    # dask gives all its workers one name, and their process ids may all be even.
+    # All dask workers have the same name, and their process ids may all be even.
     return int(number[0] if number else process._identity[-1]) % torch.cuda.device_count()
 
 
 def resolve_device(device):
-    """Return the torch.device that a name, or a ``Device``, stands for."""
+    """Return the torch.device of a name or ``Device``."""
     device = getattr(device, "name", device)
     note_computing()
     if str(device) == "auto":
@@ -39,7 +39,7 @@ def resolve_device(device):
         return torch.device("cpu")
     if (resolved.index or 0) >= n_gpus:
         raise ValueError(
-            f'device="{device}" is not there: torch sees {n_gpus} GPUs. Give "auto" or "cpu".'
+            f'device="{device}" is not available: torch finds {n_gpus} GPUs. Give "auto" or "cpu".'
         )
     return torch.device(
         "cuda", torch.cuda.current_device() if resolved.index is None else resolved.index
@@ -48,11 +48,10 @@ def resolve_device(device):
 
 @contextlib.contextmanager
 def gpu_freed(device):
-    """Give a GPU's memory to other processes at the end, also where a call inside raises.
+    """Release GPU memory for other processes at the end, also if an exception is raised.
 
-    An exception holds the variables of the calls that it left, and IPython holds the exception:
-    they are forgotten. Not so what a function has from those around it, so our functions get
-    what lies on a GPU as arguments.
+    An exception references the local variables of its traceback, and IPython stores the exception:
+    the frames are cleared. Closure variables are not, so functions take tensors as arguments.
     """
     try:
         yield
@@ -65,19 +64,19 @@ def gpu_freed(device):
 
 
 def gpu_emptied(device):
-    """Give the memory of a GPU that nothing uses back to it."""
+    """Release the unused cached memory of a GPU."""
     if device.type == "cuda":
-        with torch.cuda.device(device):  # else GPU 0 is used too: pytorch's issue 144025
+        with torch.cuda.device(device):  # else a context on GPU 0 is created: pytorch issue 144025
             torch.cuda.empty_cache()
 
 
 def autocast(device, precision):
-    """Context in which a network's products have a precision, whatever the caller's have."""
+    """Context of mixed precision, independent of autocast of the caller."""
     return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "float32")
 
 
 def full_precision(device):
-    """Context in which autocast is off on a device, whatever the caller's is.
+    """Context without autocast on a device, independent of autocast of the caller.
 
     Losses need it: exponentials at low temperatures, softmax over many negatives, covariances.
     """
@@ -85,5 +84,5 @@ def full_precision(device):
 
 
 def may_run_out(device):
-    """Tell whether a device reports that its memory is not enough, and can be asked again."""
+    """Return whether a device raises recoverable out-of-memory errors."""
     return device.type == "cuda"

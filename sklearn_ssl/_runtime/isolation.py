@@ -1,4 +1,4 @@
-"""Random states, default dtype and modes of the process, which a fit leaves as they were."""
+"""Isolation of random states, default dtype and modes of the process from a fit."""
 
 import contextlib
 import os
@@ -8,22 +8,22 @@ import numpy as np
 import torch
 from torch.overrides import _pop_mode_temporarily
 
-# torch's random states belong to the process, and a fit takes all its cores.
-_alone = threading.RLock()
-_computed = False  # whether anything was, in this process or the ones it was forked from
-# The default dtype belongs to the process as well: the first of those that need float32 sets it,
-# and the last one sets it back.
+# torch's random states are global to the process, and a fit uses all its cores.
+_process_lock = threading.RLock()
+_computed = False  # whether torch has computed in this process or a parent it was forked from
+# The default dtype is global to the process as well: the first context that needs float32 sets it,
+# and the last one restores it.
 _dtype_lock, _n_users, _dtype_before = threading.Lock(), 0, None
 
 
 def _after_fork():
-    """Begin anew in a forked process, which lacks the threads of its parent.
+    """Reset locks and threads in a forked process, which lacks the threads of its parent.
 
-    They may hold a lock, and those of OpenMP would be waited for forever by what computes in
-    several threads, if the parent has done so.
+    These may hold a lock, and multi-threaded computation would wait forever for the OpenMP threads
+    of the parent.
     """
-    global _alone, _dtype_lock
-    _alone, _dtype_lock = threading.RLock(), threading.Lock()
+    global _process_lock, _dtype_lock
+    _process_lock, _dtype_lock = threading.RLock(), threading.Lock()
     if _computed:
         torch.set_num_threads(1)
 
@@ -33,16 +33,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def note_computing():
-    """Remember, for processes that are forked from this one, that torch has computed here."""
+    """Record that torch has computed in this process, for forked processes."""
     global _computed
     _computed = True
 
 
 @contextlib.contextmanager
 def torch_defaults(device):
-    """Context in which the caller's default dtype, default device and autocast have no effect.
+    """Context of torch's defaults: float32, device "cpu", no autocast.
 
-    All that computes with a network or draws random numbers runs in it.
+    Everything that evaluates a network or draws random numbers runs in it.
     """
     global _n_users, _dtype_before
     note_computing()
@@ -51,7 +51,7 @@ def torch_defaults(device):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         while torch.get_default_device().type != "cpu":
-            # Not covered by another one: with a mode of any kind, transformers round differently.
+            # Removed instead of overridden: transformers round differently with any mode.
             stack.enter_context(_pop_mode_temporarily())
         with _dtype_lock:
             _n_users += 1
@@ -69,18 +69,18 @@ def torch_defaults(device):
 
 @contextlib.contextmanager
 def isolated(device):
-    """Leave the process as it was: random states, ``torch_defaults``, grad and inference modes.
+    """Context that restores random states, ``torch_defaults``, grad and inference modes.
 
     Inside, dtype, inference mode and NumPy's handling of floating-point errors are the defaults.
 
-    Other threads wait, as those of joblib's threading backend; a thread that waits for another
-    one's fit inside of its own, as a callback could, would wait for ever.
+    Other threads wait, such as those of joblib's threading backend; a fit that waits for another
+    thread's fit, for example in a callback, causes a deadlock.
     """
     devices = [device] if device.type == "cuda" else []
-    # Leaving inference mode turns gradients on as well, where the caller had turned them off.
+    # Leaving inference mode also enables gradients, even if the caller disabled them.
     numpy_errors = np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
     with (
-        _alone,
+        _process_lock,
         torch.random.fork_rng(devices),
         torch.inference_mode(False),
         torch_defaults(device),
@@ -90,8 +90,8 @@ def isolated(device):
 
 
 def seed_torch(device, *key):
-    """Make all that torch draws next on the processor and the device a function of the key."""
-    # NumPy takes a key for the same with zeros behind it, so the length stands in front.
+    """Seed torch's generators of the CPU and the device with a key of ints."""
+    # NumPy ignores trailing zeros of a key, so its length is prepended.
     seed = int(np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)[0])
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

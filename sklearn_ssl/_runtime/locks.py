@@ -1,13 +1,13 @@
-"""Locks between processes, by files."""
+"""File locks between processes."""
 
 from filelock import FileLock, Timeout
 
 
 def acquired(path, waiting=None):
-    """Return the lock of a file, held by this thread; ``release()`` gives it back.
+    """Acquire and return the lock of a file; release it with ``release()``.
 
-    The lock is the system's, which frees it when its owner dies, however it does. Where another
-    has it, what ``waiting()`` returns is printed before.
+    The operating system releases the lock if its owner is killed. If it is not available at once,
+    the text returned by ``waiting()`` is printed.
     """
     lock = FileLock(path)
     try:

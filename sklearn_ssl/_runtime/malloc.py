@@ -1,4 +1,4 @@
-"""Memory that stays with the process while a network computes on the processor."""
+"""Reuse of freed memory by the process while a network computes on the CPU."""
 
 import contextlib
 import ctypes
@@ -9,7 +9,7 @@ import threading
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
 MEGABYTE = 2**20
 NO_TRIMMING = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 64 * MEGABYTE}
-# The thresholds are those that glibc comes to by itself once an array of 32 MB was freed.
+# glibc sets these dynamic thresholds itself once an array of 32 MB was freed.
 USUAL = {
     M_MMAP_MAX: 65536,
     M_MMAP_THRESHOLD: 32 * MEGABYTE,
@@ -22,14 +22,14 @@ _users = 0
 
 @contextlib.contextmanager
 def untrimmed_heap(wanted=True):
-    """Context in which freed memory stays with the process; it is given back at the end.
+    """Context in which freed memory stays with the process, and is returned to the system after it.
 
-    By default glibc returns large blocks to the system when they are freed, and a network frees
-    and takes the same blocks in every step: the system then fills each of their pages with zeros
-    again (``benchmarks/README.md`` says what that takes). Contexts may overlap, also in several
-    threads. What a program has told ``mallopt`` before is not restored, as it cannot be asked
-    for. Nothing is done with another C library, and none of this where the environment has
-    settings, as ``MALLOC_TRIM_THRESHOLD_`` or ``GLIBC_TUNABLES``.
+    By default, glibc returns large freed blocks to the system, and a network allocates the same
+    blocks again in every step, whose pages the system has to zero (measured in
+    ``benchmarks/README.md``). Contexts may overlap, also in several threads. Earlier ``mallopt``
+    settings of a program cannot be queried and are not restored. Other C libraries, and processes
+    with settings in the environment, such as ``MALLOC_TRIM_THRESHOLD_`` or ``GLIBC_TUNABLES``,
+    are not affected.
     """
     global _users
     libc = _glibc() if wanted else None
@@ -51,7 +51,7 @@ def untrimmed_heap(wanted=True):
 
 
 def _forget_users():
-    """Begin anew in a forked process, which has none of the threads that were in a context."""
+    """Reset a forked process, which has none of the threads in a context."""
     global _lock, _users
     _lock, _users = threading.Lock(), 0
 
@@ -61,7 +61,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _glibc():
-    """Return the C library if it is glibc and the environment leaves its allocator alone."""
+    """Return the C library if it is glibc without allocator settings in the environment."""
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return None
     try:

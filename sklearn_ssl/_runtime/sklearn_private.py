@@ -1,4 +1,4 @@
-"""The private names of scikit-learn that are used, in the one file that a change will meet."""
+"""Private names of scikit-learn, imported in one file only."""
 
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions

@@ -1,16 +1,16 @@
-"""Warnings that point to the line of the user's that led to them."""
+"""Warnings that point to the user's code."""
 
 import sys
 import warnings
 from pathlib import Path
 
 PACKAGE = str(Path(__file__).parents[1])
-# What may lie between a user's line and ours: scikit-learn's wrappers of fit and transform.
+# scikit-learn's wrappers of fit and transform, between the user's code and the package.
 WRAPPERS = "sklearn/base.py", "sklearn/utils/_set_output.py"
 
 
 def tell(text, category=UserWarning):
-    """Warn of something at the line that called into the package."""
+    """Issue a warning at the line of code that called the package."""
     frames, frame = [], sys._getframe(1)
     while frame is not None:
         frames.append(frame.f_code.co_filename)

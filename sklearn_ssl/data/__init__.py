@@ -1,4 +1,4 @@
-"""What X may be: one class for each kind of data, given to estimators as ``input``."""
+"""Images and tabular data as X: the classes for the parameter ``input``."""
 
 from sklearn_ssl.data.images import Images, images_of
 from sklearn_ssl.data.table import Table, table_of

@@ -1,4 +1,4 @@
-"""Storage of decoded images: in memory, in a temporary file, or in a folder for later runs."""
+"""Storage of decoded images in memory, in a temporary file, or in a cache folder."""
 
 import contextlib
 import functools
@@ -12,29 +12,29 @@ from pathlib import Path
 
 import numpy as np
 
-# Images are stored in blocks of about this many bytes.
+# Approximate size of a block of images, in bytes.
 BLOCK_BYTES = 2**26
-# What is stored in no folder lies in memory up to this many bytes, the rest in a temporary file.
+# Without a cache folder, this many bytes are stored in memory, the rest in a temporary file.
 MEMORY_BYTES = 2**30
-# Number types of decoded images: bytes, and those of images with more than 8 bits, whose range of
-# values is known when all of them are decoded.
+# Dtypes of decoded images: uint8, and those of images of more than 8 bits, whose value range is
+# known only after all of them are decoded.
 KINDS = (np.uint8, np.int32, np.float32)
 SIZES = tuple(np.dtype(kind).itemsize for kind in KINDS)
-# Where an image lies: number of the block, first byte in it, shape, index of its number type.
+# Location of an image: number of the block, offset in bytes, shape, index of its dtype in KINDS.
 PLACE = np.dtype([("block", "i4"), ("offset", "i8"), ("shape", "i4", 3), ("kind", "i1")])
-# The images in a block of a folder; 16 bytes say which file each was, and its size.
+# Index of a block in a cache folder; the key of 16 bytes identifies file and target size.
 INDEX = np.dtype([("key", "S16"), *(field for field in PLACE.descr if field[0] != "block")])
-# Changes when images are decoded in another way.
+# To be incremented when decoding changes.
 VERSION = 2
 
 
 def file_key(path, height, width):
-    """Return 16 bytes that tell a file, as it is now, from others; none if there is no file."""
+    """Return a key of 16 bytes for the current version of a file; b"" if it does not exist."""
     try:
         found = os.stat(path)
-    except (OSError, ValueError):  # ValueError: a zero byte in the path
+    except (OSError, ValueError):  # ValueError: a null byte in the path
         return b""
-    # The inode, as a link or a renamed folder may put another file at the same path.
+    # With the inode, as a link or a renamed folder may put another file at the same path.
     about = VERSION, height, width, found.st_size, found.st_mtime_ns, found.st_ino
     text = " ".join(map(str, about)).encode() + b" "
     text += os.fsencode(os.path.abspath(path))
@@ -43,16 +43,16 @@ def file_key(path, height, width):
 
 @dataclass
 class Filling:
-    """A block that images are being added to."""
+    """Block that images are added to."""
 
     number: int
     pixels: np.ndarray
     used: int = 0
-    listed: list = field(default_factory=list)  # key, offset and shape, of those that have a key
+    listed: list = field(default_factory=list)  # key and location of the images with a key
 
 
 class FileBlock:
-    """A block in a file, mapped when it is read: each map holds a file open, and those are few."""
+    """Block in a file, memory-mapped on access: open files are a limited resource."""
 
     def __init__(self, path):
         self.path = path
@@ -67,15 +67,15 @@ def _mapped(path):
 
 
 class ImageStore:
-    """Decoded images in blocks of bytes, in memory or mapped from files.
+    """Decoded images in blocks of bytes, in memory or memory-mapped files.
 
-    In a folder, each block is a file of pixels and a file that lists its images, written last.
-    Both appear under their names when they are complete and never change, so that a reader
-    needs no lock, and a run that is killed leaves at most files that the next one removes.
+    In a folder, each block is a file of pixels and an index file, which is written last. Both are
+    renamed when they are complete and never modified, so that readers need no lock. Files of
+    processes that were killed are removed by the next writer.
     """
 
     def __init__(self, folder=None, verbose=0):
-        # In a folder of its own, where nothing else is removed.
+        # A subfolder of its own, so that no other files are removed.
         self.folder = None if folder is None else Path(folder) / "sklearn_ssl_images"
         self.verbose = verbose
         self.blocks, self.filling = [], {}
@@ -83,27 +83,27 @@ class ImageStore:
 
     @contextlib.contextmanager
     def writing(self):
-        """Context in which images are added; one process at a time may write to a folder.
+        """Context to add images; only one process at a time writes to a folder, others wait.
 
-        The others wait, and then find what was written. The lock of a killed process is gone.
+        The lock of a killed process is released by the system.
         """
         with contextlib.ExitStack() as stack:
             if self.folder is not None:
-                stack.enter_context(self._alone())
+                stack.enter_context(self._locked())
             yield
             for block in list(self.filling.values()):
                 self._close(block)
             self._map_temporary()
 
     @contextlib.contextmanager
-    def _alone(self):
-        """Hold the lock of the folder, and remove what a killed process left."""
+    def _locked(self):
+        """Hold the lock of the folder, and remove incomplete files of killed processes."""
         from sklearn_ssl._runtime.locks import acquired  # filelock takes time to import
 
-        told = f"Another process writes to {str(self.folder)!r}. Waiting for it."
+        text = f"Another process is writing to {str(self.folder)!r}. Waiting for it to finish."
         with writable(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = acquired(self.folder / "lock", (lambda: told) if self.verbose else None)
+            lock = acquired(self.folder / "lock", (lambda: text) if self.verbose else None)
         try:
             for path in self.folder.glob("*.part"):
                 path.unlink()
@@ -115,9 +115,9 @@ class ImageStore:
             lock.release()
 
     def find(self, keys):
-        """Return the places of the images with these keys; the block of one not found is -1.
+        """Return the locations of the images with these keys; block -1 if not found.
 
-        The store then holds the blocks of those found, and no others.
+        ``blocks`` is replaced by the blocks of the images found.
         """
         self.blocks.clear()
         places = np.zeros(len(keys), PLACE)
@@ -126,7 +126,7 @@ class ImageStore:
             try:
                 pixels, index = np.load(path, mmap_mode="r"), np.load(index_of(path))
             except (ValueError, EOFError, FileNotFoundError):
-                continue  # no block of ours, or one that another process is writing
+                continue  # not one of our blocks, or incomplete
             if pixels.dtype != np.uint8 or index.dtype != INDEX or not len(index):
                 continue
             sizes = index["shape"].prod(axis=1, dtype=np.int64)
@@ -144,7 +144,7 @@ class ImageStore:
         return places
 
     def add(self, pixels, key=b""):
-        """Store an image (h, w, c), in the folder if it has a key; return its place."""
+        """Store an image (h, w, c), in the folder if it has a key; return its location."""
         kind = bool(key)
         block = self.filling.get(kind)
         if block is None or block.used + pixels.nbytes > len(block.pixels):
@@ -161,7 +161,7 @@ class ImageStore:
         return block.number, *where
 
     def _close(self, block):
-        """Put a block that was being filled where it stays."""
+        """Move a filled block to its final storage."""
         pixels = block.pixels[: block.used]
         del self.filling[bool(block.listed)]
         if block.listed:
@@ -175,26 +175,26 @@ class ImageStore:
         self.blocks[block.number] = stored
 
     def _to_folder(self, pixels, index):
-        """Write a block and its list of images to the folder; return the block from there."""
+        """Write a block and its index to the folder; return the block in the file."""
         path = self.folder / f"{uuid.uuid4().hex}.pixels.npy"
         for name, array in (path, pixels), (index_of(path), index):
             part = name.with_suffix(".part")
             with writable(self.folder), open(part, "wb") as file:
                 np.save(file, array)
                 file.flush()
-                os.fsync(file.fileno())  # else the name could outlive the content, without power
+                os.fsync(file.fileno())  # a power failure could otherwise leave an empty file
             os.replace(part, name)
         return FileBlock(path)
 
     def _to_temporary_file(self, number, pixels):
-        """Write a block to a file without a name, which goes with the process at the latest."""
+        """Append a block to an unnamed temporary file, which is removed with the process."""
         with writable(tempfile.gettempdir()):
             self.temporary = self.temporary or tempfile.TemporaryFile()  # noqa: SIM115
             self.spilled.append((number, self.temporary.tell(), len(pixels)))
             self.temporary.write(pixels)
 
     def _map_temporary(self):
-        """Map the temporary file, once for all of its blocks."""
+        """Memory-map the temporary file, once for all of its blocks."""
         if self.temporary is None:
             return
         with writable(tempfile.gettempdir()), self.temporary as file:
@@ -205,7 +205,7 @@ class ImageStore:
 
 
 def pixels_at(blocks, places):
-    """Yield the image at each of the places, (h, w, c), in its own number type."""
+    """Yield the image at each location, (h, w, c), in its own dtype."""
     for block, start, shape, kind in zip(
         *(places[name].tolist() for name in PLACE.names), strict=True
     ):
@@ -215,18 +215,18 @@ def pixels_at(blocks, places):
 
 
 def index_of(path):
-    """Return the path of the list of images that belongs to a file of pixels."""
+    """Return the path of the index file of a file of pixels."""
     return path.with_name(path.name.replace(".pixels.", ".index."))
 
 
 @contextlib.contextmanager
 def writable(folder):
-    """Say what to do where decoded images cannot be written."""
+    """Add a remedy to errors raised when decoded images are written."""
     try:
         yield
     except OSError as error:
         raise OSError(
             error.errno,
             f"Decoded images could not be written to {str(folder)!r} ({error.strerror}). Set cache "
-            "to a folder with room for them, about size * size * 3 bytes each",
+            "to a folder with enough free space, about size * size * 3 bytes per image",
         ) from error

@@ -1,4 +1,4 @@
-"""The images in a folder."""
+"""Image files of a folder and their labels."""
 
 import os
 from os import PathLike
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-# How the names of files end of the formats that are read.
+# File extensions of the supported formats.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
@@ -14,27 +14,27 @@ SUFFIXES = (
 
 
 def image_paths(folder: str | bytes | PathLike):
-    """List the image files in a folder that has a subfolder for each class.
+    """List the image files of a folder with one subfolder per class.
 
     Parameters
     ----------
     folder : str, bytes or path
-        The folder, in torchvision's ImageFolder layout: ``folder/class/.../name.jpg``. Images
-        that lie in no subfolder have the label "". A leading ``~`` is the home directory. Links to
-        folders are followed; only one that leads back to a folder that it lies in is left out.
+        The folder, in the layout of torchvision's ``ImageFolder``: ``folder/class/.../name.jpg``.
+        Images directly in ``folder`` get the label "". A leading ``~`` is expanded to the home
+        directory. Symbolic links to folders are followed, unless they lead back to a parent folder.
 
     Returns
     -------
     paths : ndarray of shape (n_images,) of str objects
-        Paths of all files whose names end as image files' do, sorted. Hidden files are left out.
+        Sorted paths of all files with an image file extension. Hidden files are ignored.
 
     labels : ndarray of shape (n_images,) of str
-        Name of the subfolder of ``folder`` that each lies in.
+        Name of the subfolder of ``folder`` that contains each image.
 
     Raises
     ------
     ValueError
-        If there is no such folder, or no image in it.
+        If the folder does not exist or contains no images.
 
     Examples
     --------
@@ -54,12 +54,12 @@ def image_paths(folder: str | bytes | PathLike):
     """
     folder = os.path.expanduser(os.fsdecode(folder))
     if not Path(folder).is_dir():
-        raise ValueError(f"There is no folder {folder!r}.")
-    found, above = [], {folder: frozenset()}  # the real folders that each folder lies in
+        raise ValueError(f"Folder {folder!r} does not exist.")
+    found, above = [], {folder: frozenset()}  # resolved parents of each folder
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
         within = above.pop(parent)
-        if real in within:  # links may lead in circles
+        if real in within:  # circular links
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -70,8 +70,8 @@ def image_paths(folder: str | bytes | PathLike):
                 found.append((os.path.join(parent, name), "" if label == "." else label))
     if not found:
         raise ValueError(
-            f"There is no image in {folder!r} or its subfolders: no visible file has a "
-            f"name that ends in one of {', '.join(SUFFIXES)}."
+            f"No images found in {folder!r} or its subfolders. Supported file extensions: "
+            f"{', '.join(SUFFIXES)}; hidden files are ignored."
         )
     paths, labels = zip(*sorted(found), strict=True)
     return np.array(paths, dtype=object), np.array(labels)

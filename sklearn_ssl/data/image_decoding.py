@@ -1,4 +1,4 @@
-"""Decode one image, in whatever form it comes, to an array of pixels."""
+"""Decoding of one image from a path, encoded bytes, an array or a Pillow image."""
 
 import contextlib
 import errno
@@ -17,28 +17,28 @@ from urllib.parse import urlsplit
 import numpy as np
 import torch
 
-# What files may be. Other formats that Pillow opens start other programs, or are no pictures.
+# Supported formats. Others that Pillow opens start external programs, or are not raster images.
 FORMATS = ["JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF"]
-# Bytes that are fewer may be a path, and those that look like one are.
+# Bytes shorter than this may be a path, and are one if they match the pattern.
 LONGEST_PATH, PATH = 4096, re.compile(rb"[^<>\0\n]+\.\w{2,5}")
-# Numbers of channels that gray and color images have, with transparency.
+# Numbers of channels of gray and color images, and of color with transparency.
 USUAL = 1, 3, 4
-# Of an image longer than this many times its target, the middle is used.
+# Images with a larger aspect ratio, relative to the target, are center-cropped to this one.
 LONGEST = 2
-# Pillow reads the file of an image when it is first used, and X may hold an image twice.
+# Pillow reads files lazily, and X may contain the same image twice.
 _loading = threading.Lock()
-# Tags of EXIF and TIFF: orientation, kind of gray or color, number of bands, what extra bands are.
+# Tags of EXIF and TIFF: orientation, photometric interpretation, samples per pixel, extra samples.
 ORIENTATION, PHOTOMETRIC, BANDS, EXTRA_BANDS = 0x0112, 262, 277, 338
-# Errors that say nothing about a file: no memory, too many open files.
+# Errors not caused by a file itself: no memory, too many open files.
 OF_THE_MACHINE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class UnreadableImage(Exception):  # noqa: N818
-    """Says in the user's words why something gives no image."""
+    """Raised with a readable reason for items that cannot be decoded."""
 
 
 def is_image(item):
-    """Tell whether something may be an image: a path, encoded bytes, Pillow's, or an array."""
+    """Return whether an item may be an image: a path, encoded bytes, a Pillow image, an array."""
     if isinstance(item, np.ndarray | torch.Tensor):
         return item.ndim in (2, 3)
     encoded = isinstance(item, str | bytes | bytearray | memoryview | PathLike)
@@ -46,25 +46,25 @@ def is_image(item):
 
 
 def is_pillow(item):
-    """Tell whether something is an image of Pillow's."""
-    pillow = sys.modules.get("PIL.Image")  # without it, nobody has made one of its images
+    """Return whether an item is a Pillow image."""
+    pillow = sys.modules.get("PIL.Image")  # if it is not imported, no Pillow image exists
     return pillow is not None and isinstance(item, pillow.Image)
 
 
 def _is_file(item):
-    """Tell whether something is an open file, such as an upload."""
+    """Return whether an item is an open file, such as an upload."""
     return isinstance(item, io.IOBase) or (hasattr(item, "read") and hasattr(item, "seek"))
 
 
 def is_missing(item):
-    """Tell whether something is a missing value, as data frames have them."""
+    """Return whether an item is a missing value, such as those of data frames."""
     nan = isinstance(item, float) and math.isnan(item)
-    # pandas' NA and NaT, which is not imported for it.
+    # NA and NaT of pandas, without importing it.
     return item is None or nan or type(item).__name__ in ("NAType", "NaTType")
 
 
 def image_in(item):
-    """Return the image in an item of a data set: itself, a pair's first, or one of a dict's."""
+    """Return the image in an item of a dataset: the item, or an element of a pair or dict."""
     if isinstance(item, UnreadableImage):
         raise item
     if isinstance(item, tuple | list) and len(item):
@@ -74,20 +74,20 @@ def image_in(item):
     for key in ("image", "img"):
         if key in item:
             return image_in(item[key])
-    if "bytes" in item or "path" in item:  # as Hugging Face's data sets have encoded ones
+    if "bytes" in item or "path" in item:  # encoded images of Hugging Face datasets
         return image_in(item.get("path") if item.get("bytes") is None else item["bytes"])
     found = [x for x in item.values() if is_image(x) and not isinstance(x, str)]
     if not found:
-        raise UnreadableImage(f"a dict with no image, its keys are {list(item)}")
+        raise UnreadableImage(f"a dict without an image; its keys are {list(item)}")
     return found[0]
 
 
 def read_image(item, height, width, channels="auto"):
-    """Return an image (h, w, 1 or 3), one channel for gray, that just covers height and width.
+    """Return a resized image (h, w, 1 or 3), gray or color, that just covers height and width.
 
-    Images of 8 bits are uint8. Others, whose range of values is not known from one image alone, are
-    int32 or float32. One side has the length asked for, the other at least that and at most
-    ``LONGEST`` times it. Raises an :class:`UnreadableImage` for what is no image.
+    8-bit images are uint8. Others are int32 or float32, as their value range cannot be known from
+    a single image. One side has the given length, the other is at most ``LONGEST`` times as long.
+    Raises :class:`UnreadableImage` if the image cannot be decoded.
     """
     from PIL import ImageOps
 
@@ -95,13 +95,12 @@ def read_image(item, height, width, channels="auto"):
         with _opened(image_in(item), channels) as image:
             if isinstance(image, np.ndarray):
                 return _resized(_bands(image), height, width)
-            # JPEG files are decoded at a half, a quarter or an eighth of their size, if that is
-            # enough.
+            # JPEG files are decoded at 1/2, 1/4 or 1/8 of their size, if that is sufficient.
             scale = max(height, width) / min(image.size)
             image.draft(None, tuple(math.ceil(side * scale) for side in image.size))
             deep, orientation = _more_than_eight_bits(image), None
             image.load()
-            with contextlib.suppress(Exception):  # broken EXIF data do not make broken pixels
+            with contextlib.suppress(Exception):  # pixels are valid even if EXIF data are corrupted
                 orientation = image.getexif().get(ORIENTATION)
                 ImageOps.exif_transpose(image, in_place=True)
             if deep is None:
@@ -115,24 +114,24 @@ def read_image(item, height, width, channels="auto"):
 
 
 def shorter_side(item, channels="auto"):
-    """Return the shorter side of an image in pixels, from the header of a file alone."""
+    """Return the shorter side of an image in pixels; of files only the header is read."""
     with explained():
         image = image_in(item)
-        if isinstance(getattr(image, "size", None), tuple):  # Pillow's, which shall stay unread
+        if isinstance(getattr(image, "size", None), tuple):  # a Pillow image, not loaded here
             return min(image.size)
         with _opened(image, channels) as image:
             return min(image.shape[:2] if isinstance(image, np.ndarray) else image.size)
 
 
 class AmbiguousLayout(ValueError):  # noqa: N818
-    """Says that the shape of an image does not tell where its channels are."""
+    """Raised if the channel axis cannot be inferred from the shape of an image."""
 
 
 @contextlib.contextmanager
-def explained(otherwise="broken or cut short"):
-    """Turn every error that reading an image may raise into an UnreadableImage with its reason.
+def explained(otherwise="corrupted or truncated"):
+    """Convert every error raised by reading an image to an UnreadableImage with a reason.
 
-    ``otherwise`` is what an error means that is not known.
+    ``otherwise`` is the reason for unknown errors.
     """
     try:
         yield
@@ -142,17 +141,17 @@ def explained(otherwise="broken or cut short"):
         raise UnreadableImage(str(error)) from None
     except FileNotFoundError:
         raise UnreadableImage("no such file") from None
-    except Exception as error:  # what a decoder raises on broken data is anything
+    except Exception as error:  # decoders raise arbitrary errors for corrupted data
         if getattr(error, "errno", None) in OF_THE_MACHINE:
             raise
         from PIL import Image, UnidentifiedImageError
 
         if isinstance(error, UnidentifiedImageError):
-            reason = "not an image, or of a format that is not read"
+            reason = "not an image, or an unsupported format"
         elif isinstance(error, Image.DecompressionBombError):
             reason = (
-                f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, Pillow's guard against files "
-                "that fill the memory; PIL.Image.MAX_IMAGE_PIXELS is half of it"
+                f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, Pillow's limit against "
+                "decompression bombs; PIL.Image.MAX_IMAGE_PIXELS sets half of this limit"
             )
         elif isinstance(error, OSError) and error.strerror:
             reason = error.strerror.lower()
@@ -163,7 +162,7 @@ def explained(otherwise="broken or cut short"):
 
 @contextlib.contextmanager
 def _opened(image, channels="auto"):
-    """Open an image as Pillow does, with its pixels still to decode; arrays are (h, w, c)."""
+    """Open an image with Pillow, without decoding its pixels; arrays are returned as (h, w, c)."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(image, np.ndarray | torch.Tensor):
@@ -181,16 +180,16 @@ def _opened(image, channels="auto"):
                 AssertionError,
                 AttributeError,
                 ValueError,
-            ):  # as Pillow raises where a file was closed
+            ):  # raised by Pillow if the file was closed
                 if not has_file:
                     raise UnreadableImage(
-                        "an image of Pillow's whose file was closed before its pixels were read; "
-                        "call its load() before the file is closed"
+                        "a Pillow image whose file was closed before its pixels were read; call "
+                        "its load() before closing the file"
                     ) from None
             else:
                 yield copied
                 return
-        image = path  # read from its file, it does not stay in the user's object
+        image = path  # so that the pixels are not stored in the user's object
     if _is_file(image):
         image = _content(image)
     if isinstance(image, str | PathLike):
@@ -200,7 +199,7 @@ def _opened(image, channels="auto"):
             raise UnreadableImage(
                 f"a folder; sklearn_ssl.image_paths({os.fspath(image)!r}) lists the images in it"
             )
-        if not stat.S_ISREG(mode):  # to open a pipe would wait for ever
+        if not stat.S_ISREG(mode):  # opening a pipe could block forever
             raise UnreadableImage("not a regular file")
         file = open(image, "rb")  # noqa: SIM115
     elif isinstance(image, bytes | bytearray | memoryview):
@@ -211,14 +210,14 @@ def _opened(image, channels="auto"):
     with file:
         head = file.read(512)
         if not head:
-            raise UnreadableImage("empty, it has 0 bytes")
+            raise UnreadableImage("an empty file of 0 bytes")
         file.seek(0)
         try:
             opened = Image.open(file, formats=_formats())
         except UnidentifiedImageError:
             if b"<svg" in head:
                 raise UnreadableImage(
-                    "an SVG drawing, which has no pixels; save it as PNG"
+                    "an SVG file, which has no pixels; convert it to PNG"
                 ) from None
             if head[:4] in (b"II*\0", b"MM\0*"):
                 file.seek(0)
@@ -230,35 +229,35 @@ def _opened(image, channels="auto"):
 
 
 def _as_path(image):
-    """Return an image, and as a path one that is an address of a file or a path as bytes."""
-    if isinstance(image, bytes) and len(image) < LONGEST_PATH:  # as os.listdir(b".") gives them
+    """Return an image; file URLs and paths as bytes are converted to paths."""
+    if isinstance(image, bytes) and len(image) < LONGEST_PATH:  # such as those of os.listdir(b".")
         return os.fsdecode(image) if PATH.fullmatch(image) or os.path.isfile(image) else image
     if isinstance(image, str) and image[:5].lower() == "file:":
-        from urllib.request import url2pathname  # takes long to import
+        from urllib.request import url2pathname  # slow to import
 
         return url2pathname(urlsplit(image).path)
     return image
 
 
 def _check_path(path):
-    """Raise where a path is an address, a pattern, or begins in a home folder."""
+    """Raise if a path is a URL, a glob pattern, or starts with ``~``."""
     path = os.fspath(path)
     if os.path.lexists(path):
         return
     if re.match(r"data:|[a-z0-9+.-]{2,}:/", path, re.I):
-        raise UnreadableImage("an address, not a path; download the file first")
+        raise UnreadableImage("a URL, not a path; download the file first")
     if re.search(r"[*?]", path):
-        raise UnreadableImage("a pattern, not a path; glob.glob lists the files that match it")
+        raise UnreadableImage("a glob pattern, not a path; glob.glob lists the matching files")
     if path.startswith("~"):
-        raise UnreadableImage("no such file; os.path.expanduser replaces ~ by the home folder")
+        raise UnreadableImage("no such file; os.path.expanduser replaces ~ by the home directory")
 
 
 def _content(file):
-    """Return what an open file holds, and leave it where it was."""
+    """Return the content of an open file, and restore its position."""
     if getattr(file, "closed", False):
-        raise UnreadableImage("a file that was closed; open it again, or give its path")
+        raise UnreadableImage("a closed file; open it again, or give its path")
     if isinstance(file, io.TextIOBase):
-        raise UnreadableImage("a file that was opened as text; open it with mode 'rb'")
+        raise UnreadableImage("a file opened in text mode; open it with mode 'rb'")
     place = file.tell()
     file.seek(0)
     content = file.read()
@@ -268,7 +267,7 @@ def _content(file):
 
 @functools.cache
 def _formats():
-    """Return which of the formats this Pillow reads."""
+    """Return the supported formats that this version of Pillow reads."""
     from PIL import Image
 
     Image.init()
@@ -276,31 +275,31 @@ def _formats():
 
 
 def _values(array, channels="auto"):
-    """Return an array or tensor, (h, w), (h, w, c) or (c, h, w), as (h, w, c) in a known type."""
+    """Return an array or tensor, (h, w), (h, w, c) or (c, h, w), as array (h, w, c) of numbers."""
     if isinstance(array, torch.Tensor):
         array = (array.float() if array.dtype == torch.bfloat16 else array).detach().cpu().numpy()
     first = array.ndim == 3 and channel_axis(array.shape, channels) == 0
     last = array.transpose(1, 2, 0) if first else array
     if last.ndim not in (2, 3) or 0 in last.shape or last.shape[2:] not in ((), (1,), (3,)):
         raise UnreadableImage(
-            f"an array of shape {array.shape}; images have (h, w), (h, w, c) or (c, h, w), and 1 "
-            "or 3 channels"
+            f"an array of shape {array.shape}; images have shape (h, w), (h, w, c) or (c, h, w), "
+            "with 1 or 3 channels"
         )
     if isinstance(last, np.ma.MaskedArray):
         if np.ma.is_masked(last):
-            raise UnreadableImage("a masked array; fill what is masked, with .filled(value)")
+            raise UnreadableImage("a masked array; fill masked values with .filled(value)")
         last = last.data
     if last.dtype == bool:
         last = last * np.uint8(255)
     if last.dtype.kind not in "uif":
-        raise UnreadableImage(f"an array of {last.dtype}; pixels are numbers")
+        raise UnreadableImage(f"an array of dtype {last.dtype}; pixels must be numbers")
     return last.reshape(*last.shape[:2], -1)
 
 
 def _bands(values):
-    """Return pixels (h, w, c) as Pillow images: one of bytes, or one of floats for each channel.
+    """Return pixels (h, w, c) as Pillow images: one of bytes, or one of floats per channel.
 
-    Others than bytes are resized as floats, and are integers again in the end where they were.
+    Dtypes other than uint8 are resized as floats; integers are converted back by ``_resized``.
     """
     from PIL import Image
 
@@ -309,10 +308,10 @@ def _bands(values):
         return [Image.fromarray(np.ascontiguousarray(values))]
     if not np.isfinite(values).all():
         raise UnreadableImage(
-            f"{values.dtype} with values that are NaN or infinite; replace them by numbers"
+            f"{values.dtype} with values that are NaN or infinite; replace them by finite values"
         )
     low, high = values.min(), values.max()
-    if values.dtype.kind == "f" and 0 <= low <= high <= 1:  # as bytes of the same pixels would be
+    if values.dtype.kind == "f" and 0 <= low <= high <= 1:  # equal to bytes of the same pixels
         (band,) = _bands(np.rint(values * 255).astype(np.uint8))
         band.info["dtype"] = np.float32
         return [band]
@@ -323,7 +322,7 @@ def _bands(values):
 
 
 def _resized(bands, height, width):
-    """Return images of one channel or color, resized, as an array (h, w, c)."""
+    """Return the images of ``_bands``, resized, as an array (h, w, c)."""
     dtype = bands[0].info.get("dtype", np.uint8)
     pixels = [np.asarray(_covering(band, height, width)) for band in bands]
     pixels = np.stack(pixels, axis=2) if pixels[0].ndim == 2 else pixels[0]
@@ -333,45 +332,45 @@ def _resized(bands, height, width):
 
 
 def _more_than_eight_bits(image):
-    """Return the pixels (h, w, c) of an image of more than 8 bits that is not loaded, else None."""
+    """Return the pixels (h, w, c) of an unloaded image of more than 8 bits, None for 8 bits."""
     if image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) in (0, 1, 2):
         n_bands = image.tag_v2.get(BANDS, 1)
         if n_bands in (2, 4) and image.tag_v2.get(EXTRA_BANDS) not in ((1,), (2,), 1, 2):
             raise UnreadableImage(
-                f"a TIFF of {n_bands} bands, the last of which is not marked as transparency, such "
-                "as near infrared; give an array of all of its images, (n, height, width, "
-                f"{n_bands}), or files of 1 or 3 bands"
+                f"a TIFF of {n_bands} bands whose last band is not marked as transparency, such as "
+                f"near infrared; give all images as one array, (n, height, width, {n_bands}), or "
+                "files of 1 or 3 bands"
             )
     if image.mode[0] in "IF":
         return np.asarray(image)[:, :, None]
     decoder = str(image.tile[0][3]) if getattr(image, "tile", None) else ""
     if image.mode != "RGB" or ";16" not in decoder or image.has_transparency_data:
         return None
-    image.fp.seek(0)  # Pillow itself reads 8 of the 16 bits
+    image.fp.seek(0)  # Pillow reads only 8 of the 16 bits
     if image.format == "TIFF":
         return _tiff(image.fp)
     from torchvision.io import ImageReadMode
 
     data = torch.frombuffer(bytearray(image.fp.read()), dtype=torch.uint8)
-    # Not its function of that name, which warns that it will move.
+    # torchvision.io.decode_png raises a deprecation warning.
     pixels = torch.ops.image.decode_png(data, ImageReadMode.RGB.value)
     return pixels.permute(1, 2, 0).numpy()
 
 
 def _tiff(file):
-    """Return the pixels (h, w, c) of a TIFF file of a kind that Pillow does not read."""
+    """Return the pixels (h, w, c) of a TIFF file that Pillow does not read."""
     try:
         from tifffile import imread
     except ImportError:
         raise UnreadableImage(
-            "a TIFF of several channels of more than 8 bits, for which the package tifffile is "
-            'needed: pip install "sklearn-ssl[tiff]"'
+            "a TIFF of several channels of more than 8 bits, which requires the package tifffile: "
+            'pip install "sklearn-ssl[tiff]"'
         ) from None
     return _values(imread(file))
 
 
 def _eight_bits(image):
-    """Return an image of any mode of 8 bits as one of gray ("L") or color ("RGB"), on white."""
+    """Convert an 8-bit image of any mode to gray ("L") or color ("RGB") on a white background."""
     from PIL import Image
 
     gray = image.mode in ("1", "L", "LA", "La")
@@ -384,7 +383,7 @@ def _eight_bits(image):
 
 
 def _covering(image, height, width):
-    """Return an image resized, and cut down to its middle where it is very long."""
+    """Return an image resized to cover height and width, center-cropped if it is very long."""
     from PIL import Image
 
     scale = max(height / image.height, width / image.width)
@@ -401,9 +400,9 @@ def _covering(image, height, width):
 
 
 def channel_axis(shape, channels="auto"):
-    """Return the axis of the channels in an image: 0 or 2, None if it has none.
+    """Return the channel axis of an image: 0 or 2, None for a gray image (h, w).
 
-    It is what ``channels`` says, or else what the shape says; raises where that is ambiguous.
+    It is given by ``channels``, or inferred from the shape; raises if that is ambiguous.
     """
     if len(shape) == 2:
         return None
@@ -424,7 +423,7 @@ def channel_axis(shape, channels="auto"):
     if len(found) == 1 and not {first, last} <= set(USUAL):
         return found.pop()
     raise AmbiguousLayout(
-        f"Images of shape {tuple(shape)} may have {last} channels last and {first} x {middle} "
-        f"pixels, or {first} channels first and {middle} x {last} pixels. Say which, with "
+        f"The layout of images of shape {tuple(shape)} is ambiguous: {last} channels last and "
+        f"{first} x {middle} pixels, or {first} channels first and {middle} x {last} pixels. Set "
         'input=Images(channels="last") or input=Images(channels="first").'
     )

@@ -1,4 +1,4 @@
-"""Images that X lists, as files or otherwise: found, decoded in parallel, and stored."""
+"""Images listed in X, such as paths of files: detection, parallel decoding and storage."""
 
 import contextlib
 import hashlib
@@ -32,35 +32,35 @@ from sklearn_ssl.data.pixel_range import (
     drawn_pixels,
     learned_range,
     levels,
-    tell_of_outliers,
     typical_levels,
     usual_range,
+    warn_of_outliers,
 )
 
-# Images that are decoded in one task of joblib's, and tasks for each worker between two writes.
+# Images per joblib task, and tasks per worker between two writes.
 TASK, TASKS = 16, 8
-# The size is chosen by this many images, evenly spread.
+# Number of evenly spaced images that determine the size.
 LOOKED_AT = 100
-# Of images that could not be read, an error names this many.
+# Maximum number of unreadable images listed in an error.
 NAMED = 10
-# Gray of red, green and blue, as Pillow and ITU-R 601 have it.
+# Weights of red, green and blue for conversion to gray, of ITU-R 601 and Pillow.
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
 class StoredImages:
-    """Decoded images as an array of bytes (n, h, w, c), of which only parts are ever made.
+    """Decoded images as an array of bytes (n, h, w, c), of which only parts are created.
 
-    The images are stored in blocks and may be larger than (h, w): what they give is a window. Gray
-    ones get three equal channels where color is asked for, those in color are made gray. Images of
-    more than 8 bits become bytes by the range of their kind.
+    The images are stored in blocks and may be larger than (h, w): the array contains crops. Gray
+    images are repeated to three channels if color is needed, and color is converted to gray.
+    Images of more than 8 bits are scaled to bytes by the range of their dtype.
     """
 
-    blocks: list  # of bytes, in memory or mapped from files
-    places: np.ndarray  # where in them each image lies
+    blocks: list  # of bytes, in memory or memory-mapped
+    places: np.ndarray  # locations of the images in the blocks
     shape_of_one: tuple  # (h, w, c)
-    windows: np.ndarray | None = None  # (n, 2): 0 is the top or left end, 1 the other; None is 0.5
-    ranges: dict = field(default_factory=dict)  # black and white, of what are no plain bytes
+    windows: np.ndarray | None = None  # (n, 2) crop positions from 0 (top, left) to 1; None: center
+    ranges: dict = field(default_factory=dict)  # black and white of images that are not 8-bit
 
     dtype = np.dtype(np.uint8)
 
@@ -74,11 +74,11 @@ class StoredImages:
 
     @property
     def fits(self):
-        """Whether no image is larger than its window."""
+        """Whether no image is cropped."""
         return bool((self.places["shape"][:, :2] == self.shape_of_one[:2]).all())
 
     def moved(self, rng):
-        """Return the same images, seen through windows at random places."""
+        """Return the same images with random crops."""
         return replace(self, windows=rng.random((len(self), 2), np.float32))
 
     def __getitem__(self, indices):
@@ -96,15 +96,15 @@ class StoredImages:
                 image = np.rint(255 * share.clip(0, 1)).astype(np.uint8)
             if image.shape[2] > channels:
                 image = np.rint(image @ LUMINANCE)[:, :, None]
-            window[:] = image  # gray to colour by broadcasting
+            window[:] = image  # gray to color by broadcasting
         return taken
 
 
 def listed_images(X, expected=False):
-    """Return the images that X lists, to be read by their number, or None if X is an array.
+    """Return the images listed in X, which can be indexed, or None if X is an array of numbers.
 
-    X may be a list, an array, a column or a data set. Where images are ``expected``, missing
-    values are taken for missing images.
+    X may be a list, an array, a column or a dataset. If images are ``expected``, missing values
+    are missing images.
     """
     if isinstance(X, Mapping | str | bytes | PathLike | OnDisk) or issparse(X):
         return None
@@ -139,7 +139,7 @@ def _is_array(X):
 
 
 def _holds_image(item):
-    """Tell whether an item of a list is an image, a pair with one, or a dict."""
+    """Return whether an item of a list is an image, a pair with an image, or a dict."""
     if isinstance(item, list | tuple) and len(item):
         shapes = [getattr(part, "shape", None) for part in item]
         planes = shapes[0] is not None and shapes == shapes[:1] * len(shapes)
@@ -148,11 +148,11 @@ def _holds_image(item):
     return is_image(item) or isinstance(item, Mapping)
 
 
-def rows_of(data_set):
-    """Return the rows of numbers that a data set gives, alone or first in a pair, as an array."""
+def stacked_items(dataset):
+    """Return the items of a dataset of arrays, or the first elements of its pairs, as an array."""
     rows = []
-    for i in range(len(data_set)):  # not until IndexError, which may not come
-        row = _fetched(data_set, i)
+    for i in range(len(dataset)):  # a dataset need not raise IndexError
+        row = _fetched(dataset, i)
         if isinstance(row, UnreadableImage):
             raise ValueError(f"Item {i} of X cannot be read: {row}.")
         if isinstance(row, list | tuple) and not all(isinstance(x, Number) for x in row):
@@ -160,34 +160,34 @@ def rows_of(data_set):
         row = np.asarray(row.detach().cpu() if isinstance(row, torch.Tensor) else row)
         if not row.ndim:
             raise ValueError(
-                f"Item {i} of X is, or begins with, a number. Items are images, rows of numbers or "
-                "dicts with an image. In pairs, (image, label), the image comes first."
+                f"Item {i} of X is, or begins with, a number. Items must be images, arrays of "
+                "numbers, dicts with an image, or pairs (image, label)."
             )
         if rows and row.shape != rows[0].shape:
             raise ValueError(
-                f"Rows of X have different shapes: {rows[0].shape} of item 0, {row.shape} of item "
+                f"Items of X have different shapes: {rows[0].shape} of item 0, {row.shape} of item "
                 f"{i}."
             )
         rows.append(row)
     if not rows:
-        raise ValueError("X is an empty data set.")
+        raise ValueError("X is an empty dataset.")
     return np.stack(rows)
 
 
 def typical_size(images, largest, channels):
-    """Return a size for images: the median of their shorter sides, in steps of 32 pixels."""
+    """Return the median of the shorter sides of images, rounded down to a multiple of 32."""
     sides = []
     for row in np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).astype(int).tolist():
-        with contextlib.suppress(UnreadableImage):  # named when all are read
+        with contextlib.suppress(UnreadableImage):  # reported when all images are read
             sides.append(shorter_side(_fetched(images, row), channels))
     size = min(largest, int(np.median(sides))) if sides else largest
     return size if size < 32 else size - size % 32
 
 
-def told_apart(images, by_content):
-    """Return what tells listed files and bytes from others; None if something else is among them.
+def content_keys(images, by_content):
+    """Return keys that identify listed files and bytes; None if the list contains other items.
 
-    Files are told by path, size and time of change, or by their content.
+    Files are identified by path, size and modification time, or by their content.
     """
     if not _is_list(images):
         return None
@@ -210,9 +210,9 @@ def told_apart(images, by_content):
 
 
 def read_images(images, height, width, *, channels="auto", n_jobs, folder, verbose):
-    """Decode images that cover height and width; return blocks, places, and what went wrong.
+    """Decode images that cover height and width; return blocks, locations and errors.
 
-    A place's block is -1 where an image could not be read; why says a dict by row.
+    The block of unreadable images is -1; errors is a dict of index and reason.
     """
     store, bad = ImageStore(folder, verbose), {}
     keys = [b""] * len(images)
@@ -224,10 +224,10 @@ def read_images(images, height, width, *, channels="auto", n_jobs, folder, verbo
         return store.blocks, places, bad
     n_workers = effective_n_jobs(n_jobs)
     with store.writing(), Parallel(n_jobs, prefer="threads") as parallel:
-        places = store.find(in_folder)  # what another process wrote in the meantime
+        places = store.find(in_folder)  # another process may have written in the meantime
         left = np.flatnonzero(places["block"] < 0)
         for rows in _watched(left, TASKS * TASK * n_workers, verbose):
-            # Asked for by one thread: data sets may read one file.
+            # Items are requested by one thread, as datasets may not be thread-safe.
             items = [_fetched(images, row) for row in rows]
             parts = (items[i : i + TASK] for i in range(0, len(items), TASK))
             decoded = parallel(delayed(_decoded)(part, height, width, channels) for part in parts)
@@ -240,10 +240,9 @@ def read_images(images, height, width, *, channels="auto", n_jobs, folder, verbo
 
 
 def value_ranges(blocks, places, declared, scaling, name):
-    """Return black and white of images that are no plain bytes, by the kind of their numbers.
+    """Return black, white and ``typical_levels`` of images that are not 8-bit, by index of dtype.
 
-    They are ``declared``, or else learned in fit, where ``scaling`` is None, each with the levels
-    that ``check_levels`` compares other images with.
+    The range is ``declared``, or learned in fit, where ``scaling`` is None.
     """
     declared, ranges = None if isinstance(declared, str) else declared, {}
     if declared is not None and np.max(declared[1]) <= 255:
@@ -266,13 +265,13 @@ def value_ranges(blocks, places, declared, scaling, name):
             if found is None and scaling is not None:
                 raise ValueError(
                     f"X lists {dtype} images with values from {low:g} to {high:g}, but {name} was "
-                    "fitted on images of 8 bits. Give bytes, or floats from 0 to 1, or fit with "
+                    "fitted on 8-bit images. Give bytes, or floats from 0 to 1, or fit with "
                     "input=Images(value_range=(low, high))."
                 )
             if found is None:
                 pixels = np.concatenate(pixels).astype(np.float64)
                 found = learned_range(pixels, low, high, integers=dtype.kind == "i")
-                tell_of_outliers("X", pixels, low, high, *found)
+                warn_of_outliers("X", pixels, low, high, *found)
             black, white = found
         scale = np.float64(1 / (white - black))
         if typical is None:
@@ -284,35 +283,35 @@ def value_ranges(blocks, places, declared, scaling, name):
 
 
 def _key(image, height, width):
-    """Return the key of a file, and none for what is no file."""
+    """Return the ``file_key`` of an image in a file, else b""."""
     with contextlib.suppress(UnreadableImage):
         image = image_in(image)
     return file_key(image, height, width) if isinstance(image, str | PathLike) else b""
 
 
 def _fetched(images, row):
-    """Return an item, or why there is none: a data set may raise anything."""
+    """Return an item, or the reason why the dataset cannot return it."""
     try:
-        with explained("the data set raised an error"):
+        with explained("the dataset raised an error"):
             return images[row]
     except UnreadableImage as reason:
         return reason
 
 
 def _decoded(items, height, width, channels):
-    """Return each image as bytes, or the reason why it cannot be read."""
+    """Return the pixels of each image, or the reason why it cannot be read."""
     results = []
     for item in items:
         try:
             results.append(read_image(item, height, width, channels))
         except UnreadableImage as reason:
-            # Without the frames that hold the file.
+            # Without the traceback, which references the file.
             results.append(UnreadableImage(str(reason)))
     return results
 
 
 def _watched(rows, size, verbose):
-    """Yield rows in parts of a size, with a bar, if wanted, where it takes more than a second."""
+    """Yield parts of rows, with a progress bar if verbose and after one second."""
     from tqdm.auto import tqdm
 
     with tqdm(total=len(rows), desc="Decoding", unit="img", delay=1, disable=not verbose) as bar:
@@ -323,7 +322,7 @@ def _watched(rows, size, verbose):
 
 
 def what_went_wrong(images, bad):
-    """Say which images could not be read and why, the first ten by name."""
+    """Return the message of errors for images that could not be read."""
     lines = [f"{len(bad)} of the {len(images)} images in X could not be read:"]
     for row in sorted(bad)[:NAMED]:
         image = None
@@ -335,17 +334,17 @@ def what_went_wrong(images, bad):
     if len(bad) > NAMED:
         lines.append(f"  and {len(bad) - NAMED} more")
     if "no such file" in bad.values():
-        lines.append(f"Paths that are not absolute begin in the working folder, {os.getcwd()!r}.")
+        lines.append(f"Relative paths start in the working directory, {os.getcwd()!r}.")
     return "\n".join(lines)
 
 
 def _is_list(images):
-    """Tell whether images are at hand, and not made by a data set when they are asked for."""
+    """Return whether images are in a list or array, not created by a dataset on access."""
     return isinstance(images, list | tuple | np.ndarray)
 
 
 def _is_row(item):
-    """Tell whether the first item of a data set is a row of numbers, alone or first in a pair."""
+    """Return whether an item of a dataset, or the first element of a pair, is a row of numbers."""
     if isinstance(item, list | tuple) and len(item) and not isinstance(item[0], Number):
         item = item[0]
     if isinstance(item, list | tuple) and len(item):

@@ -1,4 +1,4 @@
-"""Images as X: their layout, size, pixel range and normalization, and how files are read."""
+"""Images as X: layout, size, pixel range, normalization and reading of files."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,66 +16,63 @@ ON_ERROR = "raise", "skip", "warn"
 
 @dataclass(frozen=True)
 class Images(Recipe):
-    """Images in X: how they are stored, resized, read from files, scaled and normalized.
+    """Images in X: layout, resizing, reading of files, pixel range and normalization.
 
-    Give it to an estimator as ``input=Images(...)`` where "auto" is not enough.
+    Passed to an estimator as ``input=Images(...)``, where the default "auto" is not sufficient.
 
     Parameters
     ----------
     size : int or "auto", default="auto"
-        Side in pixels of the squares that images are resized to: the shorter side is resized to
-        it, a random part along the longer one is taken in each epoch of training, and the center
-        in ``transform``. Of panoramas the center is used, twice as long as wide. Arrays of another
-        size are resized as well, if their values are bytes or from 0 to 1. "auto" leaves arrays as
-        they are; for images of files, of a data set or of different sizes it is the median of the
-        shorter sides of 100 of them, rounded down to a multiple of 32, at most 64 on the CPU and
-        224 on a GPU.
+        Size of the images in pixels. The shorter side is resized to it, and the image is cropped
+        to a square: a random crop in each epoch of training, a center crop in ``transform``.
+        Panoramas are center-cropped to an aspect ratio of 2 before. Arrays of another size are
+        resized as well, if they have 1 or 3 channels. "auto" does not resize arrays; for files,
+        datasets and images of different sizes it is the median of the shorter sides of 100
+        images, rounded down to a multiple of 32, at most 64 on the CPU and 224 on a GPU.
 
     shape : tuple of int, default=None
-        For flattened images in a two-dimensional X: their (height, width), (height, width,
-        channels), or (channels, height, width) as in (3, 32, 32) and with ``channels="first"``.
-        Not used for arrays of images.
+        Shape of flattened images in a two-dimensional X: (height, width), (height, width,
+        channels), or (channels, height, width), for shapes such as (3, 32, 32) and with
+        ``channels="first"``. Not used for arrays of images.
 
     channels : {"auto", "first", "last"}, default="auto"
-        Where the channels of an image are: "first" is (channels, height, width), "last" is
-        (height, width, channels). "auto" infers it from the shape, and raises an error where the
-        shape is ambiguous.
+        Layout of the images: "first" is (channels, height, width), "last" is (height, width,
+        channels). "auto" infers it from the shape, and raises an error if that is ambiguous.
 
     value_range : "auto" or tuple of two numbers, default="auto"
-        Values of black and white, (low, high), such as (0, 4095) for images of 12 bits. Values
-        outside are clipped. For channels in different units, ``low`` and ``high`` may be sequences
-        with a value for each channel. "auto" is (0, 255) for unsigned bytes. For other types it is
-        learned in fit, robust to outliers such as hot pixels and nodata values: from 0, or
-        symmetric around 0 where values are negative, up to the largest value; for each channel
-        alone where the ranges of channels differ by a factor of 16 or more.
+        Values of black and white, (low, high), such as (0, 4095) for 12-bit images. Values outside
+        are clipped. For channels in different units, ``low`` and ``high`` may be sequences with one
+        value per channel. "auto" is (0, 255) for uint8. For other dtypes it is learned in fit,
+        robust to outliers such as hot pixels and nodata values: from 0 to the largest value, or
+        symmetric around 0 if there are negative values; separately for each channel if the ranges
+        of channels differ by a factor of 16 or more.
 
     normalization : {"auto", "data", "imagenet"} or tuple of two sequences, default="auto"
         Mean and standard deviation of the channels, for pixels scaled to [0, 1], with which the
-        encoder normalizes its input. "data" takes those of X in fit, "imagenet" the constants of
-        most published weights, (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225); a tuple
-        (mean, std) is used as it is. "auto" is "data", but with ``weights`` the constants that they
-        were trained with: those in the file for an estimator's or an ``encoder_``'s, and
+        encoder normalizes its input. "data" computes them from X in fit; "imagenet" uses the
+        ImageNet constants of most published weights, (0.485, 0.456, 0.406) and (0.229, 0.224,
+        0.225); (mean, std) is used as given. "auto" is "data", but with ``weights`` the constants
+        that they were trained with: those in the file of an estimator or ``encoder_``, and
         torchvision's for its models, unless the file has another stem or number of channels. For
-        other than 3 channels, constants of 3 become their mean. What was taken is in
-        ``encoder_.mean`` and ``encoder_.std``.
+        other numbers of channels than 3, constants of 3 channels are averaged. The values used
+        are stored in ``encoder_.mean`` and ``encoder_.std``.
 
     on_error : {"raise", "skip", "warn"}, default="raise"
-        What to do about images that cannot be read. "raise" reads all and then raises one error
-        that counts them, and names the first ten. "skip" trains without them and gives them rows
-        of NaN in ``transform``, and -1 where numbers are whole; "warn" also warns. It may be
-        changed after fit, for what ``transform`` does.
+        How to handle images that cannot be read. "raise" reads all images and then raises one
+        error that lists the first ten. "skip" trains without them; their output of ``transform``
+        is NaN, and -1 for integer outputs. "warn" also issues a warning. It may be changed after
+        fit, to apply to ``transform``.
 
     cache : str or path, default=None
-        Folder in which decoded and resized images of files are stored, for other calls, estimators
-        and processes, which may share it: a pipeline reads files twice, to train and to embed, and
-        a cross-validation does so for each fold. A file is read again if its size, time of change
-        or inode is another. Nothing is removed from the folder. With None, decoded images are
-        stored during a call: 1 GB in memory, and the rest in a temporary file, in the folder
-        TMPDIR.
+        Folder in which decoded and resized images of files are cached. Calls, estimators and
+        processes may share it: a pipeline reads files twice, to train and to embed, and a
+        cross-validation does so in each fold. A file is decoded again if its size, modification
+        time or inode changed. Cached images are never removed. With None, decoded images are
+        stored during a call only: 1 GB in memory, and the rest in a temporary file in TMPDIR.
 
     n_jobs : int, default=None
-        Number of images that are decoded at once, in threads unless
-        :func:`joblib.parallel_config` says otherwise. None is 1, -1 is as many as there are cores.
+        Number of images decoded in parallel, in threads unless :func:`joblib.parallel_config`
+        sets another backend. None means 1, -1 means all cores.
 
     Examples
     --------
@@ -134,7 +131,7 @@ class Images(Recipe):
 
 
 def images_of(estimator):
-    """Return how images in X are described to an estimator."""
+    """Return the :class:`Images` of an estimator, with defaults if ``input`` is not one."""
     return estimator.input if isinstance(estimator.input, Images) else Images()
 
 
@@ -143,7 +140,7 @@ def _is_auto(value):
 
 
 def _pair(name, value, form):
-    """Return two arrays, of shape () or (n_channels,), that a parameter holds."""
+    """Return the two values of a parameter as arrays of shape () or (n_channels,)."""
     try:
         first, second = (np.asarray(part, np.float64) for part in value)
         np.broadcast_shapes(first.shape, second.shape)
@@ -151,7 +148,7 @@ def _pair(name, value, form):
         first = second = np.zeros((0, 0))
     if first.ndim > 1 or second.ndim > 1:
         raise ValueError(
-            f"{name} must be {form}, numbers or sequences with one for each channel. Got {value!r} "
-            "instead."
+            f"{name} must be {form}, numbers or sequences with one value per channel. Got "
+            f"{value!r} instead."
         )
     return first, second

@@ -1,4 +1,4 @@
-"""What X may be: its checks, and the source of its samples."""
+"""Validation of X, and the source of its samples."""
 
 import math
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from sklearn_ssl.data import Images, Table, images_of
 from sklearn_ssl.data.image_decoding import AmbiguousLayout, channel_axis, is_missing, is_pillow
 from sklearn_ssl.data.image_lists import (
     StoredImages,
+    content_keys,
     listed_images,
     read_images,
-    rows_of,
-    told_apart,
+    stacked_items,
     typical_size,
     value_ranges,
     what_went_wrong,
@@ -34,23 +34,23 @@ from sklearn_ssl.data.sources import ArraySource, ImagesSource
 
 
 def find_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
-    """Check X; return its source, or the images that it lists. ``read()`` of both is the source.
+    """Validate X; return its source, or its listed images, whose ``read()`` is the source.
 
-    With ``reset`` learn what X is like, else compare it with fit's. Sets ``n_features_in_`` on the
-    estimator and, for images, ``image_shape_`` (h, w, c), that of listed ones when they are read.
-    These get at most ``largest_size`` where ``size`` of ``input`` is "auto".
+    With ``reset``, the format of X is learned, else it is compared with that of fit. Sets
+    ``n_features_in_`` on the estimator and, for images, ``image_shape_`` (h, w, c), for listed
+    images when they are read. ``largest_size`` is the limit of a ``size`` of "auto".
     """
     X, described = recognized(X), images_of(estimator)
     channels = described.channels
-    # Whether pixels were and will be read as bytes, in whatever number type they come.
+    # Whether pixels were and will be read as bytes, for every dtype.
     listed = not reset and getattr(estimator, "_listed", False)
     if listed and hasattr(X, "columns"):
         _check_feature_names(estimator, X, reset=False)
     images, n_features = listed_images(X, expected=listed), 1  # a column of images
     if images is not None and isinstance(estimator.input, Table):
         raise ValueError(
-            f"X lists images, but input={estimator.input!r} says that it is tabular data. Give an "
-            "array (n_samples, n_features), or input=Images(...)."
+            f"X lists images, but input={estimator.input!r} is for tabular data. Give an array "
+            "(n_samples, n_features), or input=Images(...)."
         )
     if images is None:
         source = _array_source(estimator, _as_array(X), reset, min_samples)
@@ -81,23 +81,23 @@ def find_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
 
 @dataclass
 class ListedImages:
-    """Images that X lists, which are decoded when they are read."""
+    """Images listed in X, which are decoded by ``read``."""
 
     estimator: object
-    images: object  # by their number
-    size: tuple  # (height, width) that they get
+    images: object  # with __len__ and __getitem__
+    size: tuple  # (height, width) after resizing
     reset: bool
     min_samples: int
     channels: str  # of arrays
 
     def content(self, by_content=False):
-        """Return what tells the images from others; None if they have to be decoded for that.
+        """Return what identifies the images; None if they have to be decoded for that.
 
-        Files are told by path, size and time of change, or else ``by_content``.
+        Files are identified by path, size and modification time, or ``by_content``.
         """
         on_error = images_of(self.estimator).on_error
-        warns = on_error == "warn"  # which only reading can
-        parts = None if warns else told_apart(self.images, by_content)
+        warns = on_error == "warn"  # reading has to find the images to warn of
+        parts = None if warns else content_keys(self.images, by_content)
         return parts if parts is None else [self.size, on_error, parts]
 
     def read(self):
@@ -118,18 +118,18 @@ class ListedImages:
         rows, n_images = np.flatnonzero(places["block"] >= 0), len(self.images)
         if not n_images:
             raise ValueError("X lists no images: it is empty.")
-        needed = self.min_samples if self.min_samples > 1 else 0  # transform can do without any
+        needed = self.min_samples if self.min_samples > 1 else 0  # transform needs no readable ones
         if bad and described.on_error == "raise":
             remedy = (
-                'Fix or remove them, or set input=Images(on_error="skip") to go on without them.'
+                'Fix or remove them, or set input=Images(on_error="skip") to continue without them.'
             )
             raise ValueError(f"{what_went_wrong(self.images, bad)}\n{remedy}")
         if n_images < needed and not bad:
             raise ValueError(
-                f"X lists {n_images} images; at least {needed} are needed to train on."
+                f"X lists {n_images} images; at least {needed} are needed for training."
             )
         if len(rows) < needed:
-            remedy = f"At least {needed} are needed to train on, {len(rows)} are left."
+            remedy = f"At least {needed} are needed for training, {len(rows)} are left."
             raise ValueError(f"{what_went_wrong(self.images, bad)}\n{remedy}")
         if bad and described.on_error == "warn":
             tell(what_went_wrong(self.images, bad))
@@ -148,7 +148,7 @@ class ListedImages:
 
 
 def identified(found, hash_files):
-    """Return what ``find_samples`` found, read if it has to be, and what tells it from others."""
+    """Return the result of ``find_samples``, read if necessary, and what identifies it."""
     content = found.content(hash_files)
     if content is None:
         found = found.read()
@@ -157,13 +157,13 @@ def identified(found, hash_files):
 
 
 def taken(X, indices):
-    """Return the samples of these indices, of whatever X is."""
+    """Return the samples at these indices, for every type of X."""
     X = recognized(X)
     return X[indices] if isinstance(X, torch.Tensor | OnDisk) else _safe_indexing(X, indices)
 
 
 def needs_images(estimator, source):
-    """Return the error that says that an estimator does not take rows."""
+    """Return the error of estimators for images if X is tabular data."""
     return ValueError(
         f"{type(estimator).__name__} needs images, X has shape {source.array.shape}. Pass an "
         "array (n, h, w) or (n, h, w, c), or input=Images(shape=...) for flattened images."
@@ -171,20 +171,20 @@ def needs_images(estimator, source):
 
 
 def needs_color(estimator, source):
-    """Return the error that says that an estimator does not learn from images without colours."""
+    """Return the error of estimators that learn from color images only."""
     n = source.shape[0]
     return ValueError(
-        f"{type(estimator).__name__} learns from images in colour, of 3 channels: red, green and "
-        f"blue. Those of X have {n}. Pass such an array, (n, h, w, 3), or files of colour images; "
-        "gray ones are taken when it is fitted. From gray ones alone other methods learn, such as "
+        f"{type(estimator).__name__} learns from color images of 3 channels (red, green, blue). "
+        f"Those of X have {n}. Pass an array (n, h, w, 3), or files of color images. Gray images "
+        "are accepted after fit only; to train on them, use another method, such as "
         "SimCLRTransformer."
     )
 
 
 def _check_one_image(estimator, X, reset, min_samples):
-    """Raise where an array (a, b, c) is one image, which would be taken for gray ones."""
+    """Raise if an array (a, b, c) is one image, which would be treated as gray images (n, h, w)."""
     shape, seen = tuple(X.shape), None if reset else getattr(estimator, "image_shape_", None)
-    # Three gray images may be shown, but not trained on.
+    # Three gray images may be shown, but are too few for training.
     one = is_shape_of_one(shape) and (shape[0] > 3 or min_samples > 1 or seen is not None)
     if seen is not None:
         if shape[1:] == seen[:2] and (seen[2] == 1 or getattr(estimator, "needs_color", False)):
@@ -192,24 +192,24 @@ def _check_one_image(estimator, X, reset, min_samples):
         one |= shape in (seen, (seen[2], *seen[:2]))
     if one:
         raise ValueError(
-            f"X has shape {shape}, as one image has. Give a list of images, [image], or an array "
-            "(n, height, width, channels), where gray images have one channel."
+            f"X has shape {shape}, the shape of one image. Give a list of images, [image], or an "
+            "array (n, height, width, channels), with one channel for gray images."
         )
 
 
 def _array_source(estimator, X, reset, min_samples):
-    """Check an array, and return the source of its samples."""
+    """Validate an array, and return the source of its samples."""
     ndim, described = len(X.shape), images_of(estimator)
     channels, shape = described.channels, described.shape
     if ndim > 2 and isinstance(estimator.input, Table):
         raise ValueError(
-            f"X has shape {tuple(X.shape)}, but input={estimator.input!r} says that it is tabular "
-            "data, (n_samples, n_features). Give such an array, or input=Images(...)."
+            f"X has shape {tuple(X.shape)}, but input={estimator.input!r} is for tabular data, "
+            "(n_samples, n_features). Give such an array, or input=Images(...)."
         )
     if ndim > 4:
         raise ValueError(
             f"X has {ndim} dimensions, shape {X.shape}. Images have 3 or 4: (n, h, w), "
-            "(n, h, w, c) or (n, c, h, w); rows have 2."
+            "(n, h, w, c) or (n, c, h, w); tabular data has 2."
         )
     if ndim == 1:
         _check_column(X)
@@ -218,9 +218,9 @@ def _array_source(estimator, X, reset, min_samples):
     if ndim > 2:
         X = _checked(estimator, X, min_samples)
         if 0 in X.shape:
-            raise ValueError(f"X has shape {X.shape}: its images hold no pixels.")
+            raise ValueError(f"X has shape {X.shape}: its images have no pixels.")
         if reset:
-            _check_feature_names(estimator, X, reset=True)  # forget those of an earlier fit
+            _check_feature_names(estimator, X, reset=True)  # removes those of an earlier fit
         seen = None if reset else getattr(estimator, "image_shape_", None)
         return ArraySource(X, X.shape[1:], _axis_like(X.shape[1:], channels, seen))
     if not reset and getattr(estimator, "image_shape_", None) and shape is None:
@@ -234,7 +234,7 @@ def _array_source(estimator, X, reset, min_samples):
         raise ValueError(
             f"X is tabular data, of shape {tuple(X.shape)}, but input=Images(...) describes "
             "images. If X is one image, give a list, [image]; if its rows are flattened images, "
-            "set their shape, input=Images(shape=(height, width))."
+            "set input=Images(shape=(height, width))."
         )
     X = _checked_rows(estimator, X, reset, min_samples)
     if shape is not None:
@@ -243,10 +243,10 @@ def _array_source(estimator, X, reset, min_samples):
 
 
 def _checked(estimator, X, min_samples):
-    """Return an array of numbers with so many samples, as scikit-learn checks it."""
+    """Return an array of numbers with enough samples, validated by scikit-learn if in memory."""
     if isinstance(X, OnDisk) or X.dtype.kind in "mM":
         if X.dtype.kind not in "buif":
-            raise ValueError(f"X holds values of type {X.dtype}. Give real numbers.")
+            raise ValueError(f"X has dtype {X.dtype}. Give real numbers.")
         if len(X) < min_samples:
             raise ValueError(
                 f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of "
@@ -258,13 +258,13 @@ def _checked(estimator, X, min_samples):
         allow_nd=True,
         estimator=estimator,
         input_name="X",
-        ensure_all_finite=False,  # done later, with the sample's number
+        ensure_all_finite=False,  # checked later, with the index of the sample in the error
         ensure_min_samples=min_samples,
     )
 
 
 def _checked_rows(estimator, X, reset, min_samples):
-    """Return rows of numbers, checked as scikit-learn does; raise with the name of the column."""
+    """Return tabular data as validated by scikit-learn; errors contain the name of the column."""
     if isinstance(X, OnDisk):
         return validate_data(
             estimator, _checked(estimator, X, min_samples), reset=reset, skip_check_array=True
@@ -273,7 +273,7 @@ def _checked_rows(estimator, X, reset, min_samples):
         if not len(X.columns):
             raise ValueError("X is a data frame without columns.")
         if any(_is_temporal(dtype) for dtype in X.dtypes):
-            raise _column_error(X)  # dates would become numbers beside others
+            raise _column_error(X)  # dates would be converted to numbers together with others
     try:
         rows = validate_data(
             estimator,
@@ -290,9 +290,9 @@ def _checked_rows(estimator, X, reset, min_samples):
 
 
 def _check_column(X):
-    """Raise where an array (n,) holds no samples, or arrays that are to be stacked."""
+    """Raise if an array (n,) has no samples, or contains arrays that have to be stacked."""
     if not len(X):
-        raise ValueError("X is empty: it holds no samples.")
+        raise ValueError("X is empty: it has no samples.")
     if getattr(X.dtype, "names", None):
         raise ValueError("X is a structured array. Give a data frame: pandas.DataFrame(X).")
     first = next((value for value in X if not is_missing(value)), None)
@@ -301,7 +301,7 @@ def _check_column(X):
 
 
 def _axis_like(shape, channels, seen):
-    """Return the axis of the channels in images, which look like those in fit if that tells it."""
+    """Return the channel axis of images, inferred from the shape ``seen`` in fit if given."""
     if channels == "auto" and seen is not None and len(shape) == 3:
         last, first = tuple(shape) == tuple(seen), tuple(shape) == (seen[2], *seen[:2])
         if last != first:
@@ -310,13 +310,13 @@ def _axis_like(shape, channels, seen):
 
 
 def _is_temporal(dtype):
-    """Tell whether a type of pandas or polars is one of dates or times."""
+    """Return whether a dtype of pandas or polars is one of dates or times."""
     is_temporal = getattr(dtype, "is_temporal", None)
     return is_temporal() if is_temporal else getattr(dtype, "kind", None) in ("m", "M")
 
 
 def _column_error(X, error=None):
-    """Return the error that names the column of a table that holds no numbers, or ``error``."""
+    """Return the error that names the first column that is not numeric, or ``error``."""
     if issparse(X) or len(getattr(X, "shape", ())) != 2:
         return error
     names = X.columns if hasattr(X, "columns") else range(X.shape[1])
@@ -334,22 +334,22 @@ def _column_error(X, error=None):
                 missing = missing or (row, name)
             elif not isinstance(value, Real | Decimal):
                 return _value_error(name, row, value)
-    if missing and error is not None:  # as pandas' NA among objects
+    if missing and error is not None:  # such as NA of pandas in an object column
         row, name = missing
         return ValueError(_not_finite("NaN", row, f", in column {name!r}"))
     return error
 
 
 def _value_error(name, row, value):
-    """Return the error that says what a column holds, by a value that is not a number."""
+    """Return the error for a column with a value that is not a number."""
     error, start, end = ValueError, "", ""
     dates = date, time, timedelta, np.datetime64, np.timedelta64
     if isinstance(value, dates) or type(value).__name__ == "Period":
         kind = "dates"
-        remedy = "Encode them as numbers, such as days since the first of them."
+        remedy = "Encode them as numbers, such as days since the first date."
     elif is_path_of_image(value) or is_pillow(value):
         kind = "images" if is_pillow(value) else "paths of images"
-        remedy = "Give them to an estimator of their own: ColumnTransformer([('images', "
+        remedy = "Use a separate estimator for them: ColumnTransformer([('images', "
         end = f"SimCLRTransformer(), [{name!r}]), ('numbers', ..., [...])])."
     elif isinstance(value, str | bytes):
         kind, remedy = "text", "Encode categories as numbers, such as with OneHotEncoder."
@@ -366,7 +366,7 @@ def _value_error(name, row, value):
 
 
 def _to_be_resized(estimator, source, reset, listed):
-    """Tell whether the images of an array are to be read one by one, as those of files are."""
+    """Return whether the images of an array are read one by one, as those of files."""
     size = images_of(estimator).size
     if not source.is_image or (isinstance(size, str) and not listed):
         return False
@@ -377,28 +377,28 @@ def _to_be_resized(estimator, source, reset, listed):
         return False
     if source.shape[0] not in (1, 3) or source.array.dtype.kind not in "buif":
         raise ValueError(
-            "Images of 1 or 3 channels can be resized (input=Images(size=...)). Those of X have "
-            f"{source.shape[0]}, of type {source.array.dtype}. Resize them before."
+            "Only images of 1 or 3 channels can be resized (input=Images(size=...)). Those of X "
+            f"have {source.shape[0]}, of dtype {source.array.dtype}. Resize them before."
         )
     if source.array.dtype.kind == "f" and any(
         np.isnan(source.array[part]).any() for part in source.parts()
     ):
         raise ValueError(
-            "Input X contains NaN. Its images are read one by one, as bytes, which cannot be NaN. "
-            "Put numbers there; inpaint takes a mask."
+            "Input X contains NaN. Its images are resized and converted to bytes, which cannot be "
+            "NaN. Impute missing values; inpaint takes a mask."
         )
     return True
 
 
 def _shape_of_fit(estimator):
-    """Return the shape of the images that an estimator was fitted on, if these were bytes."""
+    """Return the shape of the images in fit; raise if these were not read as bytes."""
     if getattr(estimator, "image_shape_", None) is None:
         raise _fitted_on_rows(estimator)
     scaling = estimator._scaling
     if not scaling.is_bytes:
         low, high = np.min(scaling.offset), np.max(scaling.offset + 1 / scaling.scale)
         raise ValueError(
-            f"The images that X lists are read as bytes, from 0 to 255, but "
+            f"Listed or resized images are read as bytes, from 0 to 255, but "
             f"{type(estimator).__name__} was fitted on values from {low:g} to {high:g}. Fit it on "
             "such images, or on an array of bytes."
         )
@@ -406,15 +406,15 @@ def _shape_of_fit(estimator):
 
 
 def _fitted_on_rows(estimator):
-    """Return the error that says so where images are given."""
+    """Return the error of estimators fitted on tabular data if X contains images."""
     return ValueError(
-        f"X holds images, but {type(estimator).__name__} was fitted on rows of "
+        f"X holds images, but {type(estimator).__name__} was fitted on tabular data with "
         f"{estimator.n_features_in_} features. Fit it on images first."
     )
 
 
 def _flattened_images(X, image_shape, channels):
-    """Return the source of images that lie in rows."""
+    """Return the source of images that are flattened in a two-dimensional X."""
     if len(image_shape) not in (2, 3) or not all(
         isinstance(side, Integral) and side > 0 for side in image_shape
     ):
@@ -426,17 +426,17 @@ def _flattened_images(X, image_shape, channels):
         raise ValueError(
             f"input=Images(shape={image_shape}) needs {math.prod(image_shape)} columns, X has "
             f"{X.shape[1]}."
-            " Give the shape that the images in its rows have."
+            " Set shape to that of the flattened images."
         )
     try:
         axis = channel_axis(image_shape, channels)
     except AmbiguousLayout:
-        axis = 2  # what is said outright is obeyed
+        axis = 2  # the default order of shape
     return ArraySource(X, tuple(int(side) for side in image_shape), axis)
 
 
 def _check_shape(estimator, source, reset):
-    """Learn the shape of the samples, or compare it with the one that fit learned."""
+    """Learn the shape of the samples in fit, else compare it with that in fit."""
     shape = None
     if source.is_image:
         channels, height, width = source.shape
@@ -452,15 +452,15 @@ def _check_shape(estimator, source, reset):
         raise _fitted_on_rows(estimator)
     if seen is not None and shape is None:
         raise ValueError(
-            f"X holds rows, but {name} was fitted on images of (height, width, channels) = {seen}. "
-            "Pass images, or set input=Images(shape=...) for flattened ones."
+            f"X is tabular data, but {name} was fitted on images of (height, width, channels) = "
+            f"{seen}. Pass images, or set input=Images(shape=...) for flattened ones."
         )
     takes_gray = seen != shape and getattr(estimator, "needs_color", False)
     if seen != shape and not (takes_gray and shape == (*seen[:2], 1)):
         stored, channels = source.sample_shape, images_of(estimator).channels
         turned = {"first": seen, "last": (seen[2], *seen[:2])}.get(channels) == stored
         remedy = (
-            f'They are in the other layout than input=Images(channels="{channels}") says.'
+            f'Their layout does not match input=Images(channels="{channels}").'
             if turned
             else "Resize them, or fit again."
         )
@@ -471,7 +471,7 @@ def _check_shape(estimator, source, reset):
 
 
 def _as_array(X):
-    """Turn tensors and lists into arrays; raise where X is ragged or holds text."""
+    """Convert tensors and lists to arrays; raise if X is ragged or contains text."""
     if isinstance(X, torch.Tensor):
         X = X.detach().cpu()
         return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
@@ -480,15 +480,15 @@ def _as_array(X):
     if isinstance(X, OnDisk):
         return X
     if hasattr(X, "__getitem__") and not hasattr(X, "__array__") and not isinstance(X, Sequence):
-        return rows_of(X)  # a data set
+        return stacked_items(X)  # a dataset
     if isinstance(X, list | tuple):
         X = [_as_array(x) if isinstance(x, torch.Tensor) else x for x in X]
         _check_one_scale(X)
     if isinstance(X, np.ma.MaskedArray):
         if np.ma.is_masked(X):
             raise ValueError(
-                f"X is a masked array in which {np.ma.count_masked(X)} values are masked. Give "
-                "values for them, such as X.filled(0), or impute them."
+                f"X is a masked array with {np.ma.count_masked(X)} masked values. Fill them, such "
+                "as with X.filled(0), or impute them."
             )
         X = X.data
     given = X
@@ -499,32 +499,32 @@ def _as_array(X):
         raise ValueError(
             "X is a list of samples of different shapes"
             + (f", such as {' and '.join(shapes[:2])}" if shapes else "")
-            + ". Bring all to one shape, images by resizing or cropping them."
+            + ". Give all samples the same shape, for example by resizing or cropping images."
         ) from error
     if X.dtype.kind in "USTV" and X.ndim == 2 and X.size:
-        raise _column_error(np.array(given, dtype=object))  # NumPy made text of its numbers, too
+        raise _column_error(np.array(given, dtype=object))  # NumPy converted its numbers to text
     if X.size and isinstance(X.flat[0], str | bytes) and X.ndim != 2:
         raise ValueError(
-            f"X holds text, {str(X.flat[0])!r} at first, and not numbers. Encode categories as "
-            "numbers; paths of images go into one column, or a list."
+            f"X holds text, such as {str(X.flat[0])!r}, instead of numbers. Encode categories as "
+            "numbers; give paths of images as a list or one column."
         )
     return X
 
 
 def _check_one_scale(images):
-    """Raise where arrays of a list have number types of different scales, as bytes and floats."""
+    """Raise if arrays of a list have dtypes of different scales, such as bytes and floats."""
     arrays = [image for image in images if isinstance(image, np.ndarray)]
     if any(np.ma.is_masked(array) for array in arrays):
-        raise ValueError("X lists masked arrays. Give values for what is masked: .filled(0).")
+        raise ValueError("X lists masked arrays. Fill masked values, such as with .filled(0).")
     types = {}
     for i, array in enumerate(arrays):
         if array.ndim > 1:
             types.setdefault(array.dtype.name, i)
     if len(types) > 1 and not all(name.startswith("float") for name in types):
-        found = ", ".join(f"{name} (such as number {i})" for name, i in types.items())
+        found = ", ".join(f"{name} (such as image {i})" for name, i in types.items())
         raise ValueError(
-            f"X lists images of different number types: {found}. Their values are on different "
-            "scales. Convert all to one type and scale, such as bytes or floats from 0 to 1."
+            f"X lists images of different dtypes: {found}. Their values are on different scales. "
+            "Convert all to one dtype and scale, such as bytes or floats from 0 to 1."
         )
 
 
@@ -543,7 +543,7 @@ def _check_finite(source, names=None):
 
 
 def _not_finite(kind, row, column):
-    """Return what an error says of the first sample with NaN or infinity."""
+    """Return the message of errors for the first sample with NaN or infinity."""
     return (
         f"Input X contains {kind}: sample {row} is the first of them{column}. "
         "Impute or remove such samples."
@@ -551,17 +551,17 @@ def _not_finite(kind, row, column):
 
 
 def _column_of(names, wrong):
-    """Return in which column of a row the first wrong value is, as text."""
+    """Return the column of the first wrong value of a sample, as text."""
     i = int(wrong.argmax())
     return f", in column {i if names is None else repr(names[i])}"
 
 
 def holds_nan(source):
-    """Tell whether there is NaN in samples, which were not checked; raise where infinity is."""
+    """Return whether samples, which were not checked, contain NaN; raise for infinity."""
     found = False
     for part in source.parts() if source.array.dtype.kind == "f" else ():
         chunk = source.array[part]
         if np.isinf(chunk).any():
-            raise ValueError("Input X contains infinity. Put NaN where a value is missing.")
+            raise ValueError("Input X contains infinity. Use NaN for missing values.")
         found |= bool(np.isnan(chunk).any())
     return found

@@ -1,4 +1,4 @@
-"""Missing labels: one convention for classifiers, splits, metrics and displays."""
+"""Missing labels: a common convention for classifiers, splitters, metrics and displays."""
 
 from numbers import Real
 
@@ -9,25 +9,25 @@ from sklearn.utils import assert_all_finite, check_consistent_length, column_or_
 
 from sklearn_ssl._runtime.warnings import tell
 
-UNLABELED = -1  # scikit-learn's
-UNREADABLE = "are NaN in every feature, as those of unreadable images are"
+UNLABELED = -1  # the convention of scikit-learn
+UNREADABLE = "are NaN in every feature, as for unreadable images"
 
 
 def labels_of(y, unlabeled="auto", classes=None):
-    """Return which samples have a label (n,), and the labels of these.
+    """Return the mask of labeled samples (n,), and their labels.
 
-    ``unlabeled`` is what y holds for the others. "auto" is -1, unless -1 is a class: among
-    ``classes``, or, where these are not known, where y holds -1 and 1 alone. None says that all
-    samples have a label. Missing values, None, NaN and NA, are never one. Numbers and NaN also
-    mean the words that they become in an array of words.
+    ``unlabeled`` is the value in y of unlabeled samples. "auto" is -1, unless -1 is a class: one
+    of ``classes``, or, if these are unknown, if all labels are -1 or 1. None means that all
+    samples are labeled. Missing values, None, NaN and NA, are never labels. Numbers and NaN also
+    match the strings that they become in an array of strings.
     """
     y = column_or_1d(as_labels(y), warn=True)
     missing = _missing(y)
     if unlabeled is None:
         if missing.any():
             raise ValueError(
-                f"Input y contains NaN or None, first at sample {int(missing.argmax())}, but "
-                'unlabeled=None says that all samples have a label. Set unlabeled="auto".'
+                f"Input y contains NaN or None, first at sample {int(missing.argmax())}, but with "
+                'unlabeled=None all samples must have a label. Set unlabeled="auto".'
             )
         return np.ones(len(y), bool), y
     has_label = ~missing
@@ -42,37 +42,37 @@ def labels_of(y, unlabeled="auto", classes=None):
         has_label &= ~marked | is_class
     elif not isinstance(unlabeled, str | np.generic | Real) and not _is_missing(unlabeled):
         raise ValueError(
-            'unlabeled must be one label, a word or a number, None, NaN or "auto". Got '
+            'unlabeled must be a label (a string or number), None, NaN or "auto". Got '
             f"{unlabeled!r} instead."
         )
     elif not _is_missing(unlabeled):
         has_label &= ~_is(y, unlabeled)
     known = y[has_label]
-    if known.dtype == object and len(known):  # words alone, or numbers alone, once again
+    if known.dtype == object and len(known):  # converted to an array of strings or numbers
         words = np.array([isinstance(label, str) for label in known])
         if words.any() and not words.all():
             i, j = (np.flatnonzero(has_label)[kind.argmax()] for kind in (words, ~words))
             raise ValueError(
-                f"y mixes words, such as {str(y[i])!r} (sample {i}), and other labels, such as "
-                f"{y[j]} (sample {j}). Convert all to words, or to numbers."
+                f"y mixes strings, such as {str(y[i])!r} (sample {i}), and other labels, such as "
+                f"{y[j]} (sample {j}). Convert all labels to strings, or to numbers."
             )
         known = np.array(known.tolist())
     return has_label, known
 
 
 def check_some(has_label, unlabeled, name):
-    """Raise where no sample has a label."""
+    """Raise if no sample has a label."""
     if not has_label.any():
         raise ValueError(
-            f"{name} needs samples with a label. All of y is unlabeled, which is "
+            f"{name} needs labeled samples. All of y is unlabeled, which is "
             f"{'-1, None or NaN' if str(unlabeled) == 'auto' else repr(unlabeled)}."
         )
 
 
 def with_unlabeled(labels, wrong, unlabeled, classes):
-    """Return labels with the mark of unlabeled samples for those that are ``wrong`` (n,).
+    """Return labels in which those in the mask ``wrong`` (n,) are marked as unlabeled.
 
-    By default it is -1, or NaN where -1 is one of the classes.
+    The default mark is -1, or NaN if -1 is one of the classes.
     """
     if not wrong.any():
         return labels
@@ -88,20 +88,20 @@ def with_unlabeled(labels, wrong, unlabeled, classes):
 
 
 def readable_rows(X):
-    """Return which rows of an embedding (n,) are not those of unreadable images."""
+    """Return the mask of samples of an embedding (n,) that are not unreadable images."""
     return ~np.isnan(X).all(axis=1)
 
 
 def check_readable(X, name=None, n_needed=0):
-    """Return which rows of an embedding (n,) are not those of unreadable images.
+    """Return the mask of samples of an embedding (n,) that are not unreadable images.
 
-    Other values that are NaN or infinite raise, and so do fewer readable rows than are needed.
+    Raises for other NaN or infinite values, and for fewer than ``n_needed`` readable samples.
     """
     readable = readable_rows(X)
     if readable.sum() < min(n_needed, len(X)):
         raise ValueError(
-            f"{readable.sum()} of the {len(X)} rows of X can be used, {n_needed} or more are "
-            f"needed. Input X contains NaN: the other rows {UNREADABLE}."
+            f"{readable.sum()} of the {len(X)} samples of X can be used, at least {n_needed} are "
+            f"needed. Input X contains NaN: the other samples {UNREADABLE}."
         )
     finite = X if readable.all() else X[readable]
     assert_all_finite(finite, input_name="X", estimator_name=name)
@@ -109,17 +109,17 @@ def check_readable(X, name=None, n_needed=0):
 
 
 def tell_of_unreadable(readable):
-    """Warn of rows that are left out."""
+    """Warn of samples that are ignored."""
     if not readable.all():
         n = int((~readable).sum())
-        tell(f"{n} of the {len(readable)} rows of X {UNREADABLE}. They are left out.")
+        tell(f"{n} of the {len(readable)} samples of X {UNREADABLE}. They are ignored.")
 
 
 class PartlyLabeledClassifier(ClassifierMixin):
-    """A classifier that is scored on the samples that have a label and an embedding."""
+    """Classifier that is scored on labeled and readable samples only."""
 
     def score(self, X, y, sample_weight=None):
-        """Return the accuracy on samples that have a label, and can be read.
+        """Return the accuracy on labeled samples that can be read.
 
         Parameters
         ----------
@@ -127,15 +127,15 @@ class PartlyLabeledClassifier(ClassifierMixin):
             Samples, as in ``predict``.
 
         y : array-like of shape (n_samples,)
-            True classes.
+            True labels.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
+            Sample weights.
 
         Returns
         -------
         score : float
-            Share of the samples whose class is right.
+            Accuracy of ``predict`` on the labeled, readable samples.
         """
         has_label, known = labels_of(y, self.unlabeled, self.classes_)
         check_some(has_label, self.unlabeled, "score")
@@ -145,14 +145,14 @@ class PartlyLabeledClassifier(ClassifierMixin):
         readable = readable_rows(probabilities)
         if not readable.any():
             raise ValueError("None of the images in X could be read: there is nothing to score.")
-        told = self.classes_[probabilities[readable].argmax(axis=1)]
+        predicted = self.classes_[probabilities[readable].argmax(axis=1)]
         if sample_weight is not None:
             sample_weight = np.asarray(sample_weight)[has_label][readable]
-        return float(accuracy_score(known[readable], told, sample_weight=sample_weight))
+        return float(accuracy_score(known[readable], predicted, sample_weight=sample_weight))
 
 
 def as_labels(y):
-    """Return labels as an array, in which words and numbers of a list stay what they are."""
+    """Return labels as an array, without conversion of numbers in a mixed list to strings."""
     if hasattr(y, "to_numpy"):
         kind = getattr(y, "dtype", None)
         return (
@@ -167,7 +167,7 @@ def as_labels(y):
 
 
 def _missing(y):
-    """Return where labels are None, NaN or NA."""
+    """Return the mask of labels that are None, NaN or NA."""
     if y.dtype.kind == "f":
         return np.isnan(y)
     if y.dtype.kind != "O":
@@ -183,7 +183,7 @@ def _is_missing(value):
 
 
 def _is(y, mark):
-    """Return where labels are a mark, or the word that a number becomes in an array of words."""
+    """Return the mask of labels equal to a mark, or to the string of a number in string arrays."""
     found = _equal(y, mark)
     if y.dtype.kind not in "OUT" or isinstance(mark, str):
         return found
@@ -194,7 +194,7 @@ def _is(y, mark):
 
 
 def _equal(y, value):
-    """Return where labels are a value; words are no numbers."""
+    """Return the mask of labels equal to a value; strings never equal numbers."""
     words = y.dtype.kind in "UT"
     if y.dtype.kind == "O":
         return np.array(
@@ -210,7 +210,7 @@ def _equal(y, value):
 
 
 def codes_of(y, unlabeled="auto"):
-    """Return classes, and the number of the class of each sample (n,), -1 without a label."""
+    """Return the classes, and the class index of each sample (n,), -1 if unlabeled."""
     has_label, known = labels_of(y, unlabeled)
     classes, codes = np.unique(known, return_inverse=True)
     found = np.full(len(has_label), UNLABELED)

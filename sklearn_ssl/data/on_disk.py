@@ -1,12 +1,12 @@
-"""Arrays on disk, of which parts are read."""
+"""Arrays on disk that are read in parts."""
 
 import numpy as np
 
 
 class OnDisk:
-    """An array on disk, such as h5py's, zarr's and dask's.
+    """Array on disk, such as those of h5py, zarr and dask.
 
-    Indices reach it in increasing order, each once, as h5py wants it.
+    It is indexed by sorted unique indices, as h5py requires.
     """
 
     def __init__(self, array):
@@ -14,8 +14,8 @@ class OnDisk:
         self.shape, self.dtype, self.ndim = array.shape, np.dtype(array.dtype), len(array.shape)
         if any(side != side for side in self.shape):  # NaN
             raise ValueError(
-                f"X has shape {self.shape}: its number of samples is not known. Of a dask array, "
-                "X.compute_chunk_sizes() finds it."
+                f"X has shape {self.shape}: its number of samples is unknown. For a dask array, "
+                "call X.compute_chunk_sizes() first."
             )
 
     def __len__(self):

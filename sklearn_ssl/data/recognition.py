@@ -1,4 +1,4 @@
-"""What is no collection of samples, or only one sample: how it is recognized, and what to give."""
+"""Detection of single samples and other invalid types of X, and their error messages."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -13,16 +13,16 @@ from sklearn_ssl.data.folders import SUFFIXES
 from sklearn_ssl.data.image_decoding import is_image, is_pillow
 from sklearn_ssl.data.on_disk import OnDisk
 
-# Keys of a dict that hold an image, and those that a column of samples is looked for in.
+# Keys of an image in a dict, and keys of a column of samples.
 IMAGE_KEYS = "image", "img", "bytes", "path"
 COLUMN_KEYS = (*IMAGE_KEYS, "images", "pixel_values", "data", "X", "x")
 
 
 def recognized(X):
-    """Return X, wrapped where it is an array on disk; raise where it is no collection of samples.
+    """Return X, with arrays on disk wrapped; raise if it is not a collection of samples.
 
-    It is an array or tensor, a data frame or a column of one, a list or tuple, a data set with
-    ``__len__`` and ``__getitem__``, or a sparse matrix, which scikit-learn refuses.
+    Collections are arrays, tensors, data frames and their columns, lists, tuples, datasets with
+    ``__len__`` and ``__getitem__``, and sparse matrices, which scikit-learn refuses later.
     """
     if issparse(X) or isinstance(X, OnDisk):
         return X
@@ -42,15 +42,15 @@ def recognized(X):
 
 
 def is_path_of_image(value):
-    """Tell whether something is a path whose name ends as that of an image file."""
+    """Return whether a value is a path with the file extension of an image."""
     return isinstance(value, PathLike) or (
         isinstance(value, str) and value.lower().endswith(SUFFIXES)
     )
 
 
 def is_shape_of_one(shape):
-    """Tell whether a shape (a, b, c) is that of one image, and hardly of gray images (n, h, w)."""
-    last = min(shape[:2]) > 4 >= shape[2]  # or gray images of at most 4 pixels side by side
+    """Return whether a shape (a, b, c) is that of one image, rather than gray images (n, h, w)."""
+    last = min(shape[:2]) > 4 >= shape[2]  # gray images of such a small width are unlikely
     return last or (shape[0] == 3 and min(shape[1:]) > 4)
 
 
@@ -68,7 +68,7 @@ def _is_array(X, n_dims=(1, 2, 3, 4)):
 
 
 def _is_pair(X):
-    """Whether X is (image, label)."""
+    """Return whether X is (image, label)."""
     if not isinstance(X, tuple) or len(X) != 2 or not is_image(X[0]):
         return False
     is_word = isinstance(X[1], str) and not is_path_of_image(X[1])
@@ -80,13 +80,13 @@ def _is_list_of(X, applies):
 
 
 def _is_paths(X):
-    """Whether X lists paths of images, as one of an array or list."""
+    """Return whether X is a list or array of paths of images."""
     listed = isinstance(X, list | tuple | np.ndarray) and getattr(X, "ndim", 1) == 1
     return listed and len(X) > 1 and is_path_of_image(X[0])
 
 
 def _is_with_labels(X):
-    """Whether X is (samples, labels), as image_paths returns them and data loaders give batches."""
+    """Return whether X is (samples, labels), such as the output of image_paths or a batch."""
     if not isinstance(X, list | tuple) or len(X) != 2 or not all(hasattr(x, "__len__") for x in X):
         return False
     samples, labels = X
@@ -96,12 +96,12 @@ def _is_with_labels(X):
 
 
 def _is_nested(X):
-    """Whether X is a list of lists of paths."""
+    """Return whether X is a list of lists of paths."""
     return _is_list_of(X, lambda item: _is_paths(item) and is_path_of_image(item[1]))
 
 
 def _is_label_first(X):
-    """Whether X lists pairs (label, image)."""
+    """Return whether X is a list of pairs (label, image)."""
 
     def applies(item):
         if not isinstance(item, tuple) or len(item) != 2:
@@ -116,7 +116,7 @@ def _is_label_first(X):
 
 
 def _is_lines(X):
-    """Whether X lists the lines of one image, as list(image) does."""
+    """Return whether X is a list of the pixel rows of one image, such as list(image)."""
 
     def applies(item):
         return _is_array(item, (2,)) and is_shape_of_one((len(X), *item.shape)) and len(X) > 3
@@ -126,12 +126,12 @@ def _is_lines(X):
 
 def _is_dict(X):
     array = hasattr(X, "dtypes") or hasattr(X, "columns") or hasattr(X, "shape")
-    group = callable(getattr(X, "keys", None)) and hasattr(X, "__contains__")  # of zarr's
+    group = callable(getattr(X, "keys", None)) and hasattr(X, "__contains__")  # of zarr
     return isinstance(X, Mapping) or (group and not array)
 
 
 def _is_sample(X):
-    """Whether X is a dict with one image, as items of Hugging Face's data sets are."""
+    """Return whether X is a dict with one image, such as an item of a Hugging Face dataset."""
     if not _is_dict(X):
         return False
     images = [X[key] for key in X if key in IMAGE_KEYS or _is_image(X[key])]
@@ -161,7 +161,7 @@ def _is_lazy(X):
 
 
 def _is_closed(X):
-    """Whether X is an array of h5py's whose file was closed."""
+    """Return whether X is an h5py array in a closed file."""
     return type(X).__module__.startswith("h5py") and not X
 
 
@@ -170,7 +170,7 @@ def _is_indexed(X):
 
 
 def _is_readable(X):
-    """Whether X has samples by their number, or becomes an array."""
+    """Return whether X can be indexed or converted to an array."""
     return _is_indexed(X) or any(
         hasattr(X, name) for name in ("__array__", "__array_namespace__", "__dlpack__", "columns")
     )
@@ -180,29 +180,29 @@ def _is_iterator(X):
     return isinstance(X, Iterable) and not _is_readable(X)
 
 
-LIST = "Give a list, an array, a data frame or a data set of samples"
-# What is no collection of samples, and the text that follows "X is". The first that applies counts.
+LIST = "Give a list, an array, a data frame or a dataset of samples"
+# Tests for invalid types of X, and the message that follows "X is". The first match is used.
 NO_SAMPLES = (
     (_is_lazy, "a lazy data frame. Give X.collect() or X.compute()."),
-    (_is_closed, "in a file that was closed. Keep it open while X is used."),
+    (_is_closed, "an array in a closed file. Keep the file open while X is used."),
     (
         lambda X: isinstance(X, str | PathLike),
-        "one path, {value}. Give a list of paths: sklearn_ssl.image_paths lists those in a folder.",
+        "one path, {value}. Give a list of paths: sklearn_ssl.image_paths lists those of a folder.",
     ),
     (_is_image, "one image. Give a list of images: [image]."),
     (_is_scalar, f"{{value}}, of type {{kind}}. {LIST}."),
-    (_is_lines, "a list of the lines of one image. Give a list of images: [image]."),
-    (_is_pair, "one pair of image and label. Give a list of pairs: [(image, label)]."),
+    (_is_lines, "a list of the pixel rows of one image. Give a list of images: [image]."),
+    (_is_pair, "one pair (image, label). Give a list of pairs: [(image, label)]."),
     (_is_with_labels, "a pair of samples and labels. Give them as two arguments: X, y = X."),
     (_is_nested, "a list of lists of paths. Give one list of paths."),
     (_is_label_first, "a list of pairs with the label first. Give (image, label)."),
     (_is_sample, "one sample, a dict. Give a list of samples: [sample]."),
     (_is_columns, "a dict with the keys {keys}. Give the column with the samples: X[{column!r}]."),
     (_is_dict, f"a dict with the keys {{keys}}. {LIST}, such as list(X) or list(X.values())."),
-    (_is_loader, "a DataLoader, which gives batches. Give its data set: X.dataset."),
+    (_is_loader, "a DataLoader, which yields batches. Give its dataset: X.dataset."),
     (
         lambda X: isinstance(X, torch.utils.data.IterableDataset),
-        "an iterable data set. Give one with __len__ and __getitem__, or list(X).",
+        "an iterable dataset. Give one with __len__ and __getitem__, or list(X).",
     ),
     (_is_iterator, "of type {kind}, which cannot be indexed. Give a list: list(X)."),
     (lambda X: not _is_readable(X), f"of type {{kind}}. {LIST}, with __len__ and __getitem__."),

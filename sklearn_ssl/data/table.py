@@ -1,4 +1,4 @@
-"""Tabular data as X, and how its columns are scaled."""
+"""Tabular data as X, and the scaling of its features."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,16 @@ from sklearn_ssl.parameters import Recipe
 
 @dataclass(frozen=True)
 class Table(Recipe):
-    """Tabular data in X: samples in rows, features in columns.
+    """Tabular data in X, of shape (n_samples, n_features).
 
-    Give it to an estimator as ``input=Table(...)``; "auto" takes every X with two dimensions for
-    tabular data.
+    Passed to an estimator as ``input=Table(...)``; the default "auto" treats every two-dimensional
+    X as tabular data.
 
     Parameters
     ----------
     standardize : bool, default=True
-        Whether features are standardized with the mean and standard deviation that they have in
-        fit. With False the network sees the values as they are, for features that were scaled
-        before or have a common unit.
+        Whether to standardize features by their mean and standard deviation in fit. Set it to
+        False for features that are already scaled or share a unit.
 
     Examples
     --------
@@ -33,5 +32,5 @@ class Table(Recipe):
 
 
 def table_of(estimator):
-    """Return how tabular data in X is described to an estimator."""
+    """Return the :class:`Table` of an estimator, with defaults if ``input`` is not one."""
     return estimator.input if isinstance(estimator.input, Table) else Table()

@@ -1,1 +1,1 @@
-"""Fits and estimators in files: caches of fits, saved estimators, fingerprints."""
+"""Persistence: saved estimators, caches of fits, fingerprints."""

@@ -1,4 +1,4 @@
-"""Estimators and values as one file of tensors and text, in which nothing can run code."""
+"""File format of estimators and values: safetensors and JSON, which cannot execute code."""
 
 import contextlib
 import dataclasses
@@ -24,52 +24,52 @@ from sklearn_ssl.parameters import recipes
 
 FORMAT = 1
 SEQUENCES = {"list": list, "tuple": tuple, "set": set}
-# Fitted attributes that are built anew: modules, and what only training needs.
+# Fitted attributes that are not saved: modules, which are rebuilt, and the state of training.
 REBUILT = {"encoder_", "_objective", "_optimizer_state"}
 
 
 class CustomPart(ValueError):  # noqa: N818
-    """Raised for what is code of the user's, or holds it, which no file does."""
+    """Raised for custom code of the user, which is not saved, and values that contain it."""
 
 
 class Saved:
-    """Mixin of the estimators that are saved: ``save`` writes them, ``load`` reads them.
+    """Mixin of estimators that can be saved and loaded.
 
-    What of them is a network is built anew by ``_rebuild``.
+    Networks are rebuilt by ``_rebuild``.
     """
 
     def save(self, path):
-        """Write the fitted estimator to a file, which :func:`sklearn_ssl.load` reads.
+        """Save the fitted estimator to a file, to be loaded with :func:`sklearn_ssl.load`.
 
-        The file holds weights, parameters and fitted attributes, in the format of safetensors:
-        loading it runs no code of the file's. What is the user's own code, as a backbone that
-        is a callable or module, is left out and has to be given again to load it.
+        The file contains weights, parameters and fitted attributes in the safetensors format:
+        unlike a pickle, it cannot execute code when it is loaded. Custom code, such as a backbone
+        that is a callable or module, is not saved and has to be passed to ``load`` again.
 
         Parameters
         ----------
         path : str or path
-            The file, for example "encoder.safetensors". It is replaced at once when all is written.
+            The file, for example "encoder.safetensors". An existing file is replaced atomically.
         """
         check_is_fitted(self)
         write_estimator(self, path)
 
     def _weights(self):
-        """Return the state of the network that ``_rebuild`` builds; None if there is none."""
+        """Return the state of the network for ``_rebuild``; None without a network."""
 
 
 @dataclasses.dataclass
 class Description:
-    """What a file says of an estimator."""
+    """Description of an estimator in a file."""
 
-    about: dict  # the name of its class, parameters, fitted attributes, weights
-    frozen: bool = False  # whether it is in a FrozenEstimator
+    about: dict  # name of the class, parameters, fitted attributes, weights
+    frozen: bool = False  # whether it is wrapped in a FrozenEstimator
 
 
 def write_estimator(estimator, path, names=None, **more):
-    """Write a fitted estimator to a file, and more values beside it.
+    """Write a fitted estimator and additional values to a file.
 
-    ``names`` are the attributes to write, which then all have to be plain but ``backbone_`` and
-    ``views_``; None are all that there are, and of them what can be written.
+    ``names`` are the attributes to write, all of plain values except ``backbone_`` and ``views_``.
+    With None, all attributes that can be written.
     """
     tensors = {}
     about = _described(estimator, tensors, names)
@@ -79,7 +79,7 @@ def write_estimator(estimator, path, names=None, **more):
 
 
 def _described(estimator, tensors, names=None, fitted=True):
-    """Return what is written of an estimator, or of its parameters alone."""
+    """Return the description of an estimator, or of its parameters only if not ``fitted``."""
     custom, parameters = [], estimator.get_params(deep=False)
 
     def encoded(values, strict=False):
@@ -100,7 +100,7 @@ def _described(estimator, tensors, names=None, fitted=True):
         if (name not in parameters if names is None else name in names) and name not in REBUILT
     }
     weights = estimator._weights() if fitted else None
-    # Of an estimator that is a parameter, and not frozen, fit makes a clone.
+    # fit clones an estimator that is a parameter and not frozen.
     unfitted = {
         name: {"estimator": _described(value, tensors, fitted=False)}
         for name, value in parameters.items()
@@ -112,12 +112,12 @@ def _described(estimator, tensors, names=None, fitted=True):
         "parameters": encoded(parameters) | unfitted,
         "fitted": encoded(attributes, names is not None),
         "weights": weights and encoded(weights, strict=True),
-        "custom": custom,  # names of what is left out
+        "custom": custom,  # names of values that are not saved
     }
 
 
 def read_estimator(path):
-    """Return what a file says of an estimator: a dict of its class's name, parameters and state."""
+    """Return the description of the estimator in a file: a dict of class name and state."""
     about, tensors = _read(path)
     with _understood(path):
         more = {name: _decode(value, tensors) for name, value in about["more"].items()}
@@ -125,7 +125,7 @@ def read_estimator(path):
 
 
 def _understandable(about, tensors):
-    """Return what was written of an estimator with its values as they were."""
+    """Return the description of an estimator with decoded values."""
     groups = {
         group: about[group] and {k: _decode(value, tensors) for k, value in about[group].items()}
         for group in ("parameters", "fitted", "weights")
@@ -134,26 +134,26 @@ def _understandable(about, tensors):
 
 
 def write_values(path, values):
-    """Write plain values, arrays and tensors to a file; raise CustomPart where one is no such."""
+    """Write plain values, arrays and tensors to a file; raise CustomPart for other values."""
     tensors = {}
     _write(path, {"values": _encode(values, tensors)}, tensors, durable=False)
 
 
 def read_values(path):
-    """Return the values that were written to a file."""
+    """Return the values in a file written by ``write_values``."""
     about, tensors = _read(path)
     with _understood(path):
         return _decode(about["values"], tensors)
 
 
 def _write(path, about, tensors, durable=True):
-    """Write a file of text and tensors, which appears under its name when it is complete."""
+    """Write a file of text and tensors atomically."""
     text = json.dumps({"format": FORMAT} | about)
     metadata = {"sklearn_ssl": text, "digest": _digest(text, tensors)}
     with replaced(path, durable) as part:
         try:
             save_file(tensors, part, metadata)
-        except SafetensorError as error:  # a full disk is told as text alone
+        except SafetensorError as error:  # a full disk is reported in the message only
             found = re.search(r"os error (\d+)", str(error))
             code = int(found[1]) if found else errno.EIO
             raise OSError(code, os.strerror(code), os.fspath(path)) from error
@@ -161,62 +161,60 @@ def _write(path, about, tensors, durable=True):
 
 @contextlib.contextmanager
 def replaced(path, durable=True):
-    """Give the name of a file that takes the place of another when all is written."""
+    """Context with the path of a temporary file, which replaces ``path`` at the end."""
     part = f"{os.fspath(path)}.{uuid.uuid4().hex}.part"
     try:
         yield part
-        if durable:  # else the name could outlive the content, without power
+        if durable:  # a power failure could otherwise leave an empty file
             with open(part, "rb") as file:
                 os.fsync(file.fileno())
-        os.replace(part, path)  # never half a file under this name
+        os.replace(part, path)
     finally:
         if os.path.exists(part):
             os.unlink(part)
 
 
 def _read(path):
-    """Return text and tensors of a file of ours, as they were written."""
+    """Return the text and tensors of a file; raise if it is invalid."""
     name = repr(os.fspath(path))
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"There is no file {name}.")
+        raise FileNotFoundError(f"{name} does not exist or is not a file.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, OverflowError, RuntimeError) as error:
         if not os.path.exists(path):  # removed while it was read
-            raise FileNotFoundError(f"There is no file {name}.") from error
-        raise ValueError(
-            f"{name} is no file of sklearn_ssl's, or it is broken: {error}."
-        ) from error
+            raise FileNotFoundError(f"{name} does not exist.") from error
+        raise ValueError(f"{name} is not a sklearn_ssl file, or is corrupted: {error}.") from error
     if not {"sklearn_ssl", "digest"} <= set(metadata):
-        raise ValueError(f"{name} holds tensors, but no estimator of sklearn_ssl's.")
+        raise ValueError(f"{name} contains tensors, but not a sklearn_ssl estimator.")
     text = metadata["sklearn_ssl"]
     if metadata["digest"] != _digest(text, tensors):
-        raise ValueError(f"{name} was changed or broken since it was written.")
+        raise ValueError(f"{name} was modified or corrupted after it was written.")
     with _understood(path):
         about = json.loads(text)
         if about["format"] > FORMAT:
             raise ValueError(
                 f"{name} was written by sklearn_ssl {about['versions']['sklearn-ssl']}, in a "
-                "format that this version does not know. Update sklearn_ssl."
+                "format that this version does not support. Update sklearn_ssl."
             )
         return about, tensors
 
 
 @contextlib.contextmanager
 def _understood(path):
-    """Say of which file it is that something in it is missing or of another kind."""
+    """Convert errors for missing or invalid parts of a file to a ValueError with its name."""
     try:
         yield
     except (AttributeError, KeyError, RecursionError, TypeError) as error:
         raise ValueError(
-            f"{os.fspath(path)!r} does not say what estimator it holds, or not how."
+            f"{os.fspath(path)!r} does not contain a valid description of an estimator."
         ) from error
 
 
 def _encode(value, tensors):
-    """Return a value as JSON knows it; arrays and tensors go into a dict, under a number."""
+    """Return a value as JSON types; arrays and tensors are added to the dict ``tensors``."""
     if value is None or type(value) in (bool, int, str):
         return value
     if isinstance(value, float | np.number | np.bool_):
@@ -233,9 +231,9 @@ def _encode(value, tensors):
             if isinstance(value, np.ndarray):
                 value = torch.from_numpy(np.array(value, order="C"))
             tensor = value.detach().cpu()
-            tensor.numpy()  # fails where NumPy has no such numbers, or they are not in a row
+            tensor.numpy()  # fails for dtypes and layouts that NumPy does not support
         except (TypeError, ValueError, RuntimeError) as error:
-            raise CustomPart(f"{value!r} is no plain array") from error
+            raise CustomPart(f"{value!r} is not a plain array") from error
         tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
         return {"array" if issubclass(kind, np.ndarray) else "tensor": name}
     if isinstance(value, os.PathLike | torch.device | torch.dtype):
@@ -252,11 +250,11 @@ def _encode(value, tensors):
     if _classes().get(kind.__name__) is kind:
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {kind.__name__: _encode(fields, tensors)}
-    raise CustomPart(f"{value!r} is no plain value")
+    raise CustomPart(f"{value!r} is not a plain value")
 
 
 def _decode(value, tensors):
-    """Return the value that JSON stands for."""
+    """Return the value of its JSON types, the inverse of ``_encode``."""
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
@@ -282,13 +280,13 @@ def _decode(value, tensors):
 
 
 def _classes():
-    """Return the classes that text may name, by their names: recipes of this package."""
+    """Return the dataclasses allowed in files by name: those of this package."""
     ours = (cls for cls in recipes() if cls.__module__.startswith("sklearn_ssl."))
     return {cls.__name__: cls for cls in (Scaling, *ours)}
 
 
 def _digest(text, tensors):
-    """Return a fingerprint of all that a file holds."""
+    """Return a hash of the content of a file."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         array = tensors[name].numpy()

@@ -1,4 +1,4 @@
-"""What tells one fit from another: a short key for the content of values, data and code."""
+"""Fingerprints: hashes of the content of values, data and code, to identify fits."""
 
 import dis
 import functools
@@ -15,36 +15,36 @@ import numpy as np
 import torch
 from torch import nn
 
-# Of the code of these packages the version counts.
+# Code of these packages is identified by their version.
 OURS = "sklearn_ssl"
 INSTALLED = {"site-packages", "dist-packages"}
-# What Python adds to the attributes of classes, with the table of an abstract class.
+# Types of class attributes added by Python, including the cache of abstract classes.
 ADDED = types.GetSetDescriptorType, types.MemberDescriptorType, type(ABC._abc_impl)
-# Python's operations that look names up outside of a function.
+# Bytecode operations that look up global names.
 LOOKUPS = {"LOAD_GLOBAL", "LOAD_NAME", "IMPORT_NAME"}
 
 
 class NoContent(Exception):  # noqa: N818
-    """Raised for what cannot be told apart by its content, as open files."""
+    """Raised for objects that cannot be identified by their content, such as open files."""
 
 
 def fingerprint(value):
-    """Return 32 hexadecimal digits that are equal for equal content, in every process.
+    """Return a hash of 32 hexadecimal digits, equal for equal content in every process.
 
-    Arrays and tensors count by their values; modules and other objects by their class and
-    attributes; functions, classes and modules of the user by their code and what it refers to,
-    those of installed packages by name and version.
+    Arrays and tensors are identified by their values; torch modules and other objects by class
+    and attributes; functions, classes and modules of the user by their code and the objects it
+    references, those of installed packages by name and version.
     """
     return _Content().digest(value).hex()
 
 
 class _Content:
     def __init__(self):
-        self.known, self.open = {}, {}  # digests of objects by id; those whose digest is being made
-        self.seen = []  # else an id could come to belong to another object
+        self.known, self.open = {}, {}  # digests by id; depths of objects in progress by id
+        self.seen = []  # references, so that ids are not reused
 
     def digest(self, value):
-        """Return 16 bytes for a value."""
+        """Return a digest of 16 bytes of a value."""
         try:
             return self._digest(value)
         except (TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -73,10 +73,10 @@ class _Content:
         return self._of_object(value)
 
     def _of_object(self, value):
-        """Return the digest of what may refer to itself."""
+        """Return the digest of an object that may contain itself."""
         if id(value) in self.known:
             return self.known[id(value)]
-        if id(value) in self.open:  # a circle: how far back it goes
+        if id(value) in self.open:  # circular reference, identified by its depth
             return _joined("circle", repr(len(self.open) - self.open[id(value)]))
         self.open[id(value)] = len(self.open)
         try:
@@ -88,7 +88,7 @@ class _Content:
         return self.known[id(value)]
 
     def _parts(self, value):
-        """Return what the digest of an object is made of."""
+        """Return the parts of an object to digest."""
         if type(value) in (list, tuple):
             return value
         if type(value) is dict:
@@ -116,22 +116,22 @@ class _Content:
         if isinstance(value, functools.cached_property):
             return [value.func]
         if isinstance(value, types.FunctionType):
-            # Not its __module__, which functools.wraps takes from another one.
+            # Not its __module__, which functools.wraps copies from the wrapped function.
             known = _version_of(value.__globals__.get("__name__"))
-            wrapped = getattr(value, "__wrapped__", None)  # which may be the user's
+            wrapped = getattr(value, "__wrapped__", None)  # may be the user's function
             return [value.__qualname__, *known, wrapped] if known else self._function(value)
         if isinstance(value, type):
             known = _version_of(value.__module__)
             return [value.__qualname__, *known] if known else self._class(value)
         if isinstance(value, torch.fx.GraphModule):
             return [value.code, value.state_dict(), dict(value.named_children())]
-        if isinstance(value, nn.Module):  # hooks have numbers that differ from time to time
+        if isinstance(value, nn.Module):  # keys of hooks differ between processes
             return [
                 type(value),
                 {k: list(v.values()) if "_hooks" in k else v for k, v in vars(value).items()},
             ]
         if hasattr(value, "on_epoch_end") and hasattr(value, "get_params"):
-            made_with = inspect.signature(type(value)).parameters  # the rest comes with training
+            made_with = inspect.signature(type(value)).parameters  # others are set in training
             return [type(value), {k: v for k, v in vars(value).items() if k in made_with}]
         try:
             reduced = value.__reduce_ex__(4)
@@ -143,7 +143,7 @@ class _Content:
         return [type(value), *reduced[1:3], *items]
 
     def _class(self, value):
-        """Return the parts of a class of the user's, without what Python adds, also later on."""
+        """Return the parts of a user-defined class, without attributes added by Python."""
         own = {
             name: part
             for name, part in sorted(vars(value).items())
@@ -153,7 +153,7 @@ class _Content:
         return [value.__qualname__, value.__bases__, own]
 
     def _function(self, function):
-        """Return the parts of a function of the user's: its code, and what that refers to."""
+        """Return the parts of a function of the user: its code and the objects it references."""
         names = sorted(_names(function.__code__))
         referred = {
             name: function.__globals__[name] for name in names if name in function.__globals__
@@ -166,7 +166,7 @@ class _Content:
 
 
 def _joined(*parts):
-    """Return one digest of parts, each told from the next by its length."""
+    """Return one digest of parts, each prefixed by its length."""
     joined = hashlib.sha256()
     for part in parts:
         part = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
@@ -176,7 +176,7 @@ def _joined(*parts):
 
 
 def _names(code):
-    """Return the names that code, and the functions in it, look up outside of them."""
+    """Return the global names used by code and its inner functions."""
     inner = (_names(part) for part in code.co_consts if isinstance(part, types.CodeType))
     own = {step.argval for step in dis.get_instructions(code) if step.opname in LOOKUPS}
     return own.union(*inner)
@@ -184,7 +184,7 @@ def _names(code):
 
 @functools.cache
 def _version_of(module):
-    """Return name and version of an installed module, or Python's; None for one of the user's."""
+    """Return name and version of an installed or standard module; None for a user's module."""
     root = (module or "builtins").split(".")[0]
     if root == OURS or (root in sys.stdlib_module_names and root != "__main__"):
         return [module]

@@ -1,4 +1,4 @@
-"""Fits that are cached in a folder: finished ones, those under way, and embeddings."""
+"""Cache of fits in a folder: fitted estimators, checkpoints and embeddings."""
 
 import contextlib
 import json
@@ -25,18 +25,18 @@ from sklearn_ssl.persistence.file_format import (
 )
 from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
 
-# Changes when fits are cached, or trained, in another way.
+# To be incremented when caching or training changes.
 VERSION = 2
-# Of something in a folder that others remove.
+# Retries of file operations in a folder that other processes may remove.
 ATTEMPTS = 50
 PACKAGES = "sklearn-ssl", "torch", "torchvision", "scikit-learn", "skorch", "numpy", "pillow"
 
 
 @dataclass(frozen=True)
 class FitCache(Recipe):
-    """Cache of fits on disk, with how its samples are identified and how often it is written.
+    """Cache of fits and checkpoints on disk.
 
-    Give it to an estimator as ``memory=FitCache(path, ...)``; a path alone has the defaults.
+    Passed to an estimator as ``memory=FitCache(path, ...)``; ``memory=path`` uses the defaults.
 
     Parameters
     ----------
@@ -44,11 +44,11 @@ class FitCache(Recipe):
         The folder.
 
     hash_files : bool, default=False
-        Whether files are identified by their content, which takes reading them, instead of by
-        path, size, time of change and inode, so that copies and moved folders count as the same.
+        Whether to identify image files by their content instead of path, size, modification time
+        and inode. All files are read, but copied and moved files are recognized.
 
     checkpoint_minutes : float, default=10
-        A fit is written after each epoch, and within an epoch after this many minutes.
+        Interval of checkpoints within an epoch, in minutes. One is also written after each epoch.
 
     Examples
     --------
@@ -71,42 +71,45 @@ class FitCache(Recipe):
 
 
 def cache_of(estimator):
-    """Return the :class:`FitCache` that a parameter ``memory`` stands for."""
+    """Return the :class:`FitCache` of the parameter ``memory``."""
     memory = estimator.memory
     return memory if isinstance(memory, FitCache) else FitCache(memory or "")
 
 
 class CachedFit:
-    """What is cached of one fit: a folder, which joblib's Memory counts and removes as its own.
+    """Cache of one fit: a folder that joblib's Memory treats as its own.
 
-    ``reduce_size`` and ``clear`` of a :class:`joblib.Memory` of the same place may remove it at
-    any time; what is missing is made again, if need be twice. Nothing in it is ever unpickled.
+    ``reduce_size`` and ``clear`` of a :class:`joblib.Memory` at the same location may remove it at
+    any time; missing parts are computed again. Nothing in it is ever unpickled.
     """
 
     def __init__(self, root, inputs, verbose=0):
         versions = {"Python": platform.python_version(), "fits": VERSION}
         for name in PACKAGES:
-            with contextlib.suppress(PackageNotFoundError):  # as of a fork by another name
+            with contextlib.suppress(PackageNotFoundError):  # such as a fork with another name
                 versions[name] = version(name)
         self.root, self.inputs, self.versions, self.verbose = root, inputs, versions, verbose
-        # joblib takes folders whose names begin with 32 hexadecimal digits for its own.
+        # joblib treats folders whose names start with 32 hexadecimal digits as its own.
         self.name = f"{inputs}-{fingerprint(versions)[:8]}"
         self.folder, self.given_up = self.root / self.name, set()
 
     @contextlib.contextmanager
     def alone(self, part="fit"):
-        """Context in which no other thread or process works on the same part of it; they wait."""
+        """Context of exclusive access to a part; other threads and processes wait."""
         from sklearn_ssl._runtime.locks import acquired  # filelock takes time to import
 
         path = self.root / "locks" / f"{self.name}-{part}.lock"
         owner = path.with_suffix(".json")
 
         def waiting():
-            return f"The same {part} is under way in {_described(owner)}. Waiting for it."
+            return (
+                f"The same {part} is already running in {_described(owner)}. Waiting for it to "
+                "finish."
+            )
 
         with _reached(self.root):
-            told = waiting if self.verbose else None
-            lock = _patiently(path.parent, lambda: acquired(path, told))
+            notice = waiting if self.verbose else None
+            lock = _retried(path.parent, lambda: acquired(path, notice))
         try:
             with contextlib.suppress(OSError):
                 owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
@@ -119,7 +122,7 @@ class CachedFit:
         return self.folder / f"{part}.safetensors"
 
     def read(self, part):
-        """Return what was cached as a part of the fit; None if there is none, or it is broken."""
+        """Return a cached part of the fit; None if it does not exist or is corrupted."""
         path = self.path(part)
         try:
             cached = (read_estimator if part == "fit" else read_values)(path)
@@ -128,52 +131,52 @@ class CachedFit:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
-            tell(f"{error} It is not used, and will be made anew.")
+            tell(f"{error} It is ignored and will be computed again.")
             return None
         self._used()
         return cached
 
     def _used(self):
-        """Tell joblib, which removes first what was not used for long; it looks at this file."""
+        """Update the time of last use, which joblib reads from this file to remove old entries."""
         with contextlib.suppress(OSError):
             (self.folder / "output.pkl").touch()
 
     def checkpoint(self):
-        """Return the state that an interrupted fit left, None if there is none."""
+        """Return the checkpoint of an interrupted fit, None if there is none."""
         state = self.read("checkpoint")
         if state is None:
             self.report_others()
         return state
 
     def write(self, part, cached):
-        """Keep a part of the fit, and tell whether it is cached.
+        """Cache a part of the fit; return whether that was successful.
 
-        A "fit" is an estimator and the names of its attributes to keep, others are plain values.
-        Where that fails, it is said once, and training goes on without.
+        A "fit" is an estimator and the names of its attributes to cache, others are plain values.
+        On failure, one warning is issued and training continues without this part.
         """
         if part in self.given_up or "all" in self.given_up:
             return False
         try:
-            _patiently(self.folder, lambda: self._write(part, cached))
+            _retried(self.folder, lambda: self._write(part, cached))
             return True
-        except FileNotFoundError:  # others remove it, again and again
+        except FileNotFoundError:  # removed repeatedly by other processes
             return False
         except OSError as error:
             self.given_up.add("all")
             why = error.strerror
         except CustomPart as error:
             self.given_up.add(part)
-            why = f"{error}, as a callback may hold"
+            why = f"{error}, such as an attribute of a callback"
         tell(
-            f"The {part.split('-')[0]} cannot be cached in {str(self.folder)!r}: {why}. What was "
-            "computed is not lost now, but will be computed again next time."
+            f"The {part.split('-')[0]} cannot be cached in {str(self.folder)!r}: {why}. The result "
+            "of this call is not affected, but has to be computed again next time."
         )
         return False
 
     def _write(self, part, cached):
-        """Write a part, and remove what processes left that were killed while they wrote it."""
+        """Write a part, and remove temporary files of processes that were killed."""
         stale = list(self.folder.glob(f"{part}.*.part"))
-        # safetensors has temporary files of its own, which do not say whose they are.
+        # The owner of temporary files of safetensors is unknown, so only old ones are removed.
         hour_ago = time.time() - 3600
         stale += [path for path in self.folder.glob(".tmp*") if path.stat().st_mtime < hour_ago]
         for path in stale:
@@ -188,40 +191,40 @@ class CachedFit:
         self._used()
 
     def remove(self, part):
-        """Remove a part of the fit, if it is there."""
+        """Remove a part of the fit, if it exists."""
         with contextlib.suppress(OSError):
             self.path(part).unlink()
 
     def report_others(self):
-        """Warn if the same fit was begun with other versions, which cannot be gone on with."""
+        """Warn if a checkpoint of the same fit was written with other package versions."""
         for path in self.root.glob(f"{self.inputs}-*/checkpoint.safetensors"):
             with contextlib.suppress(ValueError, FileNotFoundError, KeyError):
                 theirs = read_values(path)["more"]["versions"]
                 pairs = theirs.items() ^ self.versions.items()
                 names = sorted({name for name, _ in pairs})
-                told = ", ".join(f"{n} {theirs.get(n)}, now {self.versions.get(n)}" for n in names)
+                text = ", ".join(f"{n} {theirs.get(n)}, now {self.versions.get(n)}" for n in names)
                 if names:
                     tell(
-                        f"The same fit was begun with other versions ({told}) and cannot go on "
-                        "with these. It begins anew."
+                        f"The same fit was interrupted with other package versions ({text}) and "
+                        "cannot be resumed. It starts again."
                     )
 
 
 @contextlib.contextmanager
 def _reached(folder):
-    """Say what to do where a folder cannot be used."""
+    """Add a remedy to errors of folders that cannot be used."""
     try:
         yield
     except OSError as error:
         raise OSError(
             error.errno,
-            f"Fits cannot be cached in {str(folder)!r} ({error.strerror}). Set memory to a folder "
-            "that can be written to, or to None",
+            f"Fits cannot be cached in {str(folder)!r} ({error.strerror}). Set memory to a "
+            "writable folder, or to None",
         ) from error
 
 
-def _patiently(folder, action):
-    """Do something in a folder, which others may remove at any time, as joblib's clear does."""
+def _retried(folder, action):
+    """Retry an action in a folder that joblib's clear may remove at any time."""
     for left in reversed(range(ATTEMPTS)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +236,7 @@ def _patiently(folder, action):
 
 
 def folder_of(memory):
-    """Return the folder for fits in a value of ``memory``; None if nothing is to be cached."""
+    """Return the cache folder of a value of ``memory``; None without caching."""
     memory = memory.path if isinstance(memory, FitCache) else memory
     memory = os.fspath(memory) if isinstance(memory, PathLike) else memory
     with _reached(memory):
@@ -243,29 +246,29 @@ def folder_of(memory):
     location = getattr(backend, "location", None)
     if not isinstance(location, str | PathLike):
         raise ValueError(
-            f"memory={memory!r} keeps nothing in a folder of this machine, where fits could be "
-            "cached. Give the path of a folder, or a joblib.Memory of one."
+            f"memory={memory!r} does not store its cache in a local folder. Give the path of a "
+            "folder, or a joblib.Memory with a local folder."
         )
     return Path(location) / "sklearn_ssl"
 
 
 def key_of(parts):
-    """Return the key of a fit from all that it depends on, a dict; raise if that cannot be told."""
+    """Return the key of a fit from a dict of everything that it depends on."""
     digests = {}
     for name, value in parts.items():
         try:
             digests[name] = fingerprint(value)
         except NoContent as error:
             raise ValueError(
-                f"memory tells fits apart by their parameters, but {name} holds {error}, which "
-                "cannot be compared with others. Leave it out, or set memory=None."
+                f"memory identifies fits by their parameters and data, but {name} holds {error}, "
+                "which cannot be hashed. Remove it, or set memory=None."
             ) from error
     return fingerprint(digests)
 
 
 def _described(owner):
-    """Say who holds a lock."""
+    """Return a description of the owner of a lock."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        told = json.loads(owner.read_text())
-        return f"process {told['pid']} on {told['host']}"
+        process = json.loads(owner.read_text())
+        return f"process {process['pid']} on {process['host']}"
     return "another process"

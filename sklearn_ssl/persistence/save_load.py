@@ -1,4 +1,4 @@
-"""Estimators from files that others saved."""
+"""Loading of saved estimators."""
 
 import os
 from dataclasses import replace
@@ -11,10 +11,11 @@ from sklearn_ssl.persistence.file_format import Description, Saved, read_estimat
 
 
 def load(path, *, device="auto", backbone=None, views=None):
-    """Load a fitted estimator that its ``save`` method wrote.
+    """Load a fitted estimator from a file written by its ``save`` method.
 
-    Nothing in the file can run code, so that files of strangers can be loaded; pickles can run
-    anything. What was code of its author's is not in the file, and has to be given again.
+    Unlike a pickle, the file cannot execute code, so that files from untrusted sources can be
+    loaded. Custom code, such as a backbone that is a module, is not in the file and has to be
+    passed again.
 
     Parameters
     ----------
@@ -22,31 +23,31 @@ def load(path, *, device="auto", backbone=None, views=None):
         The file.
 
     device : str or torch.device, default="auto"
-        Becomes the estimator's parameter of that name.
+        Value of the estimator's parameter ``device``.
 
     backbone : callable or torch.nn.Module, default=None
-        The backbone that the estimator was fitted with, if it was no name. A module's own weights
-        are replaced by those of the file.
+        The backbone that the estimator was fitted with, if it was not a name. The weights of a
+        module are replaced by those of the file.
 
     views : callable, default=None
-        The views that it was fitted with, if they were a callable of the author's own. Only
+        The views that the estimator was fitted with, if they were a custom callable. Only
         ``score`` and ``partial_fit`` use them.
 
     Returns
     -------
     estimator : object
-        The fitted estimator: ``transform`` gives what it gave before it was saved, to the bit on
-        a machine of the same kind. ``partial_fit`` goes on with a fresh optimizer. ``memory``
-        and ``cache`` of ``input`` are None, since they named folders of another machine.
+        The fitted estimator. On the same hardware, ``transform`` returns bitwise identical
+        results. ``partial_fit`` continues with a new optimizer. ``memory``, and ``cache`` of
+        ``input``, are None, as they are folders of the machine that saved the file.
 
     Raises
     ------
     FileNotFoundError
-        If there is no file.
+        If the file does not exist.
 
     ValueError
-        If the file is of another kind, broken, changed since it was written, or of a newer version;
-        or if it needs a backbone that is not given.
+        If the file is not a saved estimator, is corrupted or modified, was written by a newer
+        version, or needs a backbone that is not given.
 
     Examples
     --------
@@ -67,19 +68,20 @@ def load(path, *, device="auto", backbone=None, views=None):
 
 
 def _made(about, name, given, inner=False):
-    """Return the estimator that a file of this name describes, or one ``inner`` to it."""
+    """Return the estimator described by a file of this name, or one nested in it (``inner``)."""
     cls = vars(sklearn_ssl).get(about["class"])
     if not (isinstance(cls, type) and issubclass(cls, Saved)):
         raise ValueError(
-            f"{name} holds a {about['class']}, which is no method of this version of sklearn_ssl."
+            f"{name} contains a {about['class']}, which is not available in this version of "
+            "sklearn_ssl."
         )
     custom, fitted = about["custom"], about["fitted"]
     if "backbone_" in custom and given["backbone"] is None:
         raise ValueError(
-            f"{name} holds the weights of a backbone of its author's own, and not the code. Give "
-            "it again: load(path, backbone=...)."
+            f"{name} contains the weights of a custom backbone, but not its code. Give it again: "
+            "load(path, backbone=...)."
         )
-    # The author of a file should not decide where on this machine anything is stored.
+    # Files from untrusted sources must not set folders in which data is stored.
     known, parameters = cls._get_param_names(), about["parameters"]
     ours = {"memory": None, "device": given["device"]}
     if isinstance(parameters.get("device"), Recipe):
@@ -109,7 +111,7 @@ def _made(about, name, given, inner=False):
             estimator._rebuild(about["weights"])
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"What {name} says of a {about['class']} does not fit together, or not to the backbone "
-            "that was given."
+            f"The content of {name} for a {about['class']} is inconsistent, or does not match the "
+            "given backbone."
         ) from error
     return estimator

@@ -120,10 +120,10 @@ def test_the_layout_of_fit_tells_that_of_transform():
 
 def test_images_in_another_layout_than_was_said(colors):
     model = EncoderTransformer(input=Images(channels="last")).fit(colors)
-    with pytest.raises(ValueError, match=r"in the other layout than input=Images\(channels=\"last"):
+    with pytest.raises(ValueError, match=r"layout does not match input=Images\(channels=\"last"):
         model.transform(colors.transpose(0, 3, 1, 2))
     model = EncoderTransformer(input=Images(channels="first")).fit(colors.transpose(0, 3, 1, 2))
-    with pytest.raises(ValueError, match=r"in the other layout .*channels=\"first"):
+    with pytest.raises(ValueError, match=r"layout does not match .*channels=\"first"):
         model.transform(colors)
 
 
@@ -271,8 +271,8 @@ def test_data_sets_of_rows_that_cannot_be_read():
     row, longer = torch.rand(7), torch.rand(8)
     for items, message in [
         ((row, row, longer), r"different shapes: \(7,\) of item 0, \(8,\) of item 2"),
-        ((row, None), "Item 1 of X cannot be read: the data set raised an error .*gone"),
-        ((), "empty data set"),
+        ((row, None), "Item 1 of X cannot be read: the dataset raised an error .*gone"),
+        ((), "empty dataset"),
     ]:
         with pytest.raises(ValueError, match=message):
             simclr().fit(Rows(*items))
@@ -309,7 +309,7 @@ NO_LISTS = {
     "paths and labels": (lambda p: (np.array(p), np.array(["a"] * len(p))), "samples and labels"),
     "few columns": (lambda p: {"label": [1, 2], "image": p[:2]}, r"X\['image'\]"),
     "labels by path": (lambda p: dict.fromkeys(p, 1), r"a dict with the keys.*list\(X\)"),
-    "stream": (lambda p: Stream(), r"iterable data set.*list\(X\)"),
+    "stream": (lambda p: Stream(), r"iterable dataset.*list\(X\)"),
     "none": (lambda p: None, "X is None.*Give a list"),
     "number": (lambda p: 3, "X is 3, of type int"),
     "object": (lambda p: object(), "X is of type object.*__len__ and __getitem__"),
@@ -367,11 +367,11 @@ def test_items_that_cannot_be_read_say_what_to_do(paths):
         pass
     for item, message in {
         "~/cat.png": "expanduser",
-        "data:image/png;base64,AA": "an address",
+        "data:image/png;base64,AA": "a URL",
         b"cat.png": "no such file",
         folder: r"a folder; sklearn_ssl.image_paths\(",
-        folder + "/*.png": "a pattern.*glob.glob",
-        "https://example.org/cat.png": "an address.*download",
+        folder + "/*.png": "a glob pattern.*glob.glob",
+        "https://example.org/cat.png": "a URL.*download",
     }.items():
         with pytest.raises(ValueError, match=message):
             simclr().fit([item, item])
@@ -379,14 +379,14 @@ def test_items_that_cannot_be_read_say_what_to_do(paths):
         simclr().fit([folder])
     with (
         open(paths[0], encoding="utf-8") as file,
-        pytest.raises(ValueError, match="opened as text"),
+        pytest.raises(ValueError, match="opened in text mode"),
     ):
         simclr().fit([file, file])
-    with pytest.raises(ValueError, match="a file that was closed"):
+    with pytest.raises(ValueError, match="a closed file"):
         simclr().fit([file, file])
     for item, message in [
         (image, r"closed before its pixels were read.*load\(\)"),
-        (io.StringIO("text"), "opened as text"),
+        (io.StringIO("text"), "opened in text mode"),
     ]:
         with pytest.raises(ValueError, match=message):
             simclr().fit([item, item])
@@ -468,7 +468,7 @@ def test_arrays_that_hold_no_numbers():
     for X, message in [
         (np.array([["a", "1"], ["b", "2"]]), "Column 0 of X holds text, such as 'a'"),
         ([[1, "a"], [2, "b"]], "Column 1 of X holds text, such as 'a'"),
-        (np.zeros((30, 8, 8), "M8[D]"), r"values of type datetime64\[D\]"),
+        (np.zeros((30, 8, 8), "M8[D]"), r"dtype datetime64\[D\]"),
         (np.zeros(30, [("a", "f8"), ("b", "i4")]), "structured array.*DataFrame"),
         (pd.Series(list(rows)), "numpy.stack"),
         (pd.DataFrame(index=range(30)), "without columns"),
@@ -568,8 +568,8 @@ def test_tables_on_disk_are_read_by_parts(kind, monkeypatch):
 def test_arrays_on_disk_are_checked():
     X = np.random.default_rng(0).random((20, 8, 8))
     for stored, message in [
-        (X * 1j, "values of type complex128"),
-        (X[:, 0] * 1j, "values of type complex128"),
+        (X * 1j, "dtype complex128"),
+        (X[:, 0] * 1j, "dtype complex128"),
         (X[:1], r"1 sample\(s\).*minimum of 2"),
         (X[:1, 0], r"1 sample\(s\).*minimum of 2"),
         (np.where(X[:, 0] > 0.9, np.nan, X[:, 0]), "contains NaN: sample .*, in column"),
@@ -589,7 +589,7 @@ def test_arrays_on_disk_in_searches_and_fine_tuning(colors):
         np.testing.assert_array_equal(
             fitted(data).transform(data), fitted(colors).transform(colors)
         )
-    with pytest.raises(ValueError, match="in a file that was closed"):
+    with pytest.raises(ValueError, match="in a closed file"):
         simclr().fit(data)
 
 

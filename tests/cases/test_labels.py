@@ -231,7 +231,7 @@ def test_rows_of_nan_are_left_out_of_probes():
     gaps[[3, 50]] = np.nan
     known = np.isfinite(gaps).all(axis=1)
     for probe in (LinearProbe(C=0.1), KNNProbe()):
-        with pytest.warns(UserWarning, match="2 of the 120 rows of X are NaN in every feature"):
+        with pytest.warns(UserWarning, match="2 of the 120 samples of X are NaN in every feature"):
             fitted = probe.fit(gaps, Y[:120])
         alone = type(probe)(**probe.get_params()).fit(E[known], Y[:120][known])
         np.testing.assert_allclose(fitted.predict_proba(E), alone.predict_proba(E), atol=1e-5)
@@ -250,7 +250,7 @@ def test_rows_of_nan_are_left_out_of_probes():
     assert words[0] in WORDS
 
 
-@pytest.mark.filterwarnings("ignore:.*rows of X are NaN")
+@pytest.mark.filterwarnings("ignore:.*samples of X are NaN")
 def test_skipped_images_break_neither_probes_nor_scorers_nor_displays(broken):
     y = np.arange(40) % 2
     simclr = shrunk(SimCLRTransformer, input=Images(on_error="skip"))
@@ -404,10 +404,10 @@ def test_numbers_among_words_mark_unlabeled_samples(y, unlabeled):
 
 def test_labels_that_are_refused():
     with pytest.raises(
-        ValueError, match=r"mixes words, such as 'n0' \(sample 1\), .* 5 \(sample 0"
+        ValueError, match=r"mixes strings, such as 'n0' \(sample 1\), .* 5 \(sample 0"
     ):
         labels_of([5, "n0", "n1"])
-    with pytest.raises(ValueError, match=r"unlabeled must be one label.* Got \[-1\] instead"):
+    with pytest.raises(ValueError, match=r"unlabeled must be a label.* Got \[-1\] instead"):
         KNNProbe(unlabeled=[-1]).fit(X[:120], FORMS["ints"])
     model = FineTuneClassifier(shrunk(SimCLRTransformer), class_weight={"m0": 2.0})
     with pytest.raises(ValueError, match=r"\['n0'.*\], are not in class_weight"):
@@ -432,7 +432,9 @@ def test_predictions_for_unreadable_images_are_no_class(make):
     np.testing.assert_array_equal(np.delete(told, 3), probe.predict(np.delete(gaps, 3, axis=0)))
     assert make().fit(X[:120], Y[:120]).predict(gaps[[3]]).tolist() == [-1]
     assert np.isnan(make().set_params(unlabeled=np.nan).fit(X[:120], Y[:120]).predict(gaps)[3])
-    with pytest.raises(ValueError, match="0 of the 2 rows of X can be used, 1 or more are needed"):
+    with pytest.raises(
+        ValueError, match="0 of the 2 samples of X can be used, at least 1 are needed"
+    ):
         make().fit(gaps[[3, 3]], [0, 1])
 
 

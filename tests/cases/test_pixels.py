@@ -97,7 +97,7 @@ def test_one_byte_image_as_floats_is_refused_and_a_faint_one_is_warned_of(small)
     model = fitted_on((small * 255).astype("u1"))
     with pytest.raises(ValueError, match=r"X \* 255"):
         model.transform(small[:1])
-    with pytest.warns(UserWarning, match="just that faint"):
+    with pytest.warns(UserWarning, match="really are that faint"):
         model.transform(small[:1] * 9)  # as night photographs are
     for fine in (np.zeros((1, 8, 8)), small * 255, np.full((1, 8, 8), 200.0), small[:2] * 120):
         model.transform(fine)
@@ -422,7 +422,7 @@ def test_a_cache_holds_deep_images(patches, tmp_path):
 def test_lists_that_mix_bytes_and_floats_are_refused(small):
     mixed = [x if i % 2 else (x * 255).astype("u1") for i, x in enumerate(small)]
     for X in (mixed, [torch.from_numpy(x) for x in mixed]):
-        with pytest.raises(ValueError, match=r"different number types: uint8 \(such as number 0\)"):
+        with pytest.raises(ValueError, match=r"different dtypes: uint8 \(such as image 0\)"):
             fitted_on(X)
     fitted_on([x.astype(np.float64) if i % 2 else x for i, x in enumerate(small)])
     one_by_one = [*mixed, np.zeros((9, 9), "u1")]  # read one by one, each on its own scale
@@ -434,7 +434,7 @@ def test_lists_that_mix_bytes_and_floats_are_refused(small):
 
 def test_masked_arrays_are_refused(small):
     hot = with_hot_pixel(small)
-    with pytest.raises(ValueError, match=r"1 values are masked.*filled"):
+    with pytest.raises(ValueError, match=r"1 masked values.*filled"):
         fitted_on(np.ma.masked_greater(hot, 1))
     with pytest.raises(ValueError, match=r"masked"):
         fitted_on(list(np.ma.masked_greater(hot, 1)))

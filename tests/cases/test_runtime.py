@@ -263,7 +263,7 @@ def test_folders_are_bytes_or_begin_at_home(tmp_path, monkeypatch):
         paths, labels = image_paths(folder)
         assert paths.tolist() == expected
         assert labels.tolist() == ["cat"]
-    with pytest.raises(ValueError, match=r"no folder.*none"):
+    with pytest.raises(ValueError, match=r"Folder '.*none.*does not exist"):
         image_paths(b"~/none")
 
 

@@ -213,7 +213,7 @@ def test_waiting_is_told(paths, tmp_path, capsys):
     held.wait()
     assert len(source_of(paths, input=Images(cache=tmp_path), verbose=1)) == N
     thread.join()
-    assert "Another process writes to" in capsys.readouterr().out
+    assert "Another process is writing to" in capsys.readouterr().out
 
 
 def test_blocks_hold_few_files_open(paths, tmp_path, monkeypatch):

@@ -40,7 +40,7 @@ def test_image_paths(folder, tmp_path):
 
 
 def test_folders_without_images(tmp_path):
-    with pytest.raises(ValueError, match=r"There is no folder '.*nothing'"):
+    with pytest.raises(ValueError, match=r"Folder '.*nothing' does not exist"):
         image_paths(tmp_path / "nothing")
-    with pytest.raises(ValueError, match=r"There is no image in .*\.jpg, "):
+    with pytest.raises(ValueError, match=r"No images found in .*\.jpg, "):
         image_paths(tmp_path)

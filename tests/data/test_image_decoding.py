@@ -212,7 +212,7 @@ def test_files_that_are_cut_short(photo, kind):
     data = encoded(photo, kind)
     for length in (4, len(data) // 3, len(data) - 100):
         assert reason(data[:length])
-    assert reason(b"") == "empty, it has 0 bytes"
+    assert reason(b"") == "an empty file of 0 bytes"
 
 
 def test_what_is_no_image_is_explained(tmp_path, photo, monkeypatch):
@@ -227,16 +227,16 @@ def test_what_is_no_image_is_explained(tmp_path, photo, monkeypatch):
     assert reason(tmp_path / "nothing.jpg") == "no such file"
     assert reason(str(tmp_path / "folder")).startswith("a folder; sklearn_ssl.image_paths(")
     assert "symbolic links" in reason(tmp_path / "a")
-    assert reason(tmp_path / "empty.jpg") == "empty, it has 0 bytes"
-    assert reason(tmp_path / "text.jpg") == "not an image, or of a format that is not read"
-    assert reason(tmp_path / "drawing.svg").startswith("an SVG drawing")
-    assert reason(tmp_path / "page.eps") == "not an image, or of a format that is not read"
+    assert reason(tmp_path / "empty.jpg") == "an empty file of 0 bytes"
+    assert reason(tmp_path / "text.jpg") == "not an image, or an unsupported format"
+    assert reason(tmp_path / "drawing.svg").startswith("an SVG file")
+    assert reason(tmp_path / "page.eps") == "not an image, or an unsupported format"
     assert reason(tmp_path / "pipe") == "not a regular file"  # and does not wait for a writer
     assert "null" in reason("zero\0byte")
     assert reason(None) == "a missing value, None of type NoneType"
     assert reason(float("nan")).startswith("a missing value")
     assert reason(17) == "not an image, 17 of type int"
-    assert reason({"label": 3}) == "a dict with no image, its keys are ['label']"
+    assert reason({"label": 3}) == "a dict without an image; its keys are ['label']"
     assert "shape (5, 6, 7)" in reason(np.zeros((5, 6, 7)))
     assert "shape (3,)" in reason(np.zeros(3))
     assert "shape (0, 4)" in reason(np.zeros((0, 4)))
@@ -246,7 +246,7 @@ def test_what_is_no_image_is_explained(tmp_path, photo, monkeypatch):
     assert "shape (8, 8, 4)" in reason(np.zeros((8, 8, 4), np.uint8))  # of what is the fourth?
     assert reason({"image": None, "mask": photo}).startswith("a missing value")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert reason(encoded(photo, "PNG")).startswith("more than 2,000 pixels, Pillow's guard")
+    assert reason(encoded(photo, "PNG")).startswith("more than 2,000 pixels, Pillow's limit")
 
 
 def test_errors_of_the_machine_are_not_of_the_file(tmp_path, photo, monkeypatch):

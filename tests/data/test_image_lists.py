@@ -184,7 +184,9 @@ def test_size_of_the_user(paths, array):
     np.testing.assert_array_equal(flat, from_files)
     model = simclr(input=Images(size=32)).fit(array)  # nothing to do
     assert model.n_features_in_ == 3072
-    with pytest.raises(ValueError, match=r"1 or 3 channels can be resized.* have 4, of type uint8"):
+    with pytest.raises(
+        ValueError, match=r"1 or 3 channels can be resized.* have 4, of dtype uint8"
+    ):
         simclr(input=Images(size=20)).fit(np.zeros((2, 32, 32, 4), "u1"))
 
 
@@ -250,10 +252,10 @@ def test_squares_lie_on_a_gpu_that_has_room(paths, array, monkeypatch, capsys):
     np.testing.assert_array_equal(moved.array.permute(0, 2, 3, 1), array)
     monkeypatch.setattr(ArraySource, "moved", lambda self, device: (len(self), device))
     assert source.near(gpu, verbose=1) == (N, gpu)
-    assert "lies on cuda:0" in capsys.readouterr().out
+    assert "is stored on cuda:0" in capsys.readouterr().out
     long = source_of([x[:20] for x in array], input=Images(size=20))
     assert long.near(gpu, verbose=1) is long
-    assert "its images are not squares" in capsys.readouterr().out
+    assert "its images are not square" in capsys.readouterr().out
     assert long.near(torch.device("cpu")) is long
 
 
@@ -275,8 +277,9 @@ def test_gray_and_color_in_one_list(array):
 
 def test_one_error_names_all_that_is_bad(some_bad, paths, tmp_path):
     message = (
-        r"3 of the 48 images in X could not be read:\n  3, '.*empty.jpg': empty, it has 0 bytes\n"
-        r"  11, '.*short.png': broken or cut short \(.*\)\n  19: a missing value, None .*\n"
+        r"3 of the 48 images in X could not be read:\n"
+        r"  3, '.*empty.jpg': an empty file of 0 bytes\n"
+        r"  11, '.*short.png': corrupted or truncated \(.*\)\n  19: a missing value, None .*\n"
         r'Fix or remove them, or set input=Images\(on_error="skip"\)'
     )
     with pytest.raises(ValueError, match=message):
@@ -356,7 +359,7 @@ def test_too_few_are_left(on_error, paths):
     with pytest.raises(ValueError, match=r"2 of the 3 images in X could not be read"):
         simclr(input=Images(on_error=on_error)).fit([paths[0], "a.jpg", "b.jpg"])
     if on_error != "raise":
-        with pytest.raises(ValueError, match=r"At least 2 are needed to train on, 1 are left"):
+        with pytest.raises(ValueError, match=r"At least 2 are needed for training, 1 are left"):
             simclr(input=Images(on_error=on_error)).fit([paths[0], "a.jpg", "b.jpg"])
     with pytest.raises(ValueError, match="lists 1 images; at least 2 are needed"):
         simclr(input=Images(on_error=on_error)).fit(paths[:1])
@@ -370,7 +373,7 @@ def test_data_sets_that_raise(array):
             return super().__getitem__(index)
 
     with pytest.raises(
-        ValueError, match=r"1 of the 48 .*\n  5: the data set .*KeyError: 'the fifth'"
+        ValueError, match=r"1 of the 48 .*\n  5: the dataset .*KeyError: 'the fifth'"
     ):
         simclr().fit(Broken(array))
 
@@ -434,7 +437,7 @@ def test_what_lists_no_images(paths, folder, array):
         simclr().fit(pd.DataFrame({"a": paths, "b": paths}))
     rows = pd.DataFrame({"number": np.arange(20.0)})
     assert simclr().fit(rows).n_features_in_ == 1
-    with pytest.raises(ValueError, match=r"fitted on rows of 1 features"):
+    with pytest.raises(ValueError, match=r"fitted on tabular data with 1 features"):
         simclr().fit(rows).transform(paths)
     model = simclr().fit(array / 128)
     with pytest.raises(ValueError, match=r"read as bytes.*fitted on values from 0 to 1\.9"):

@@ -65,7 +65,7 @@ def test_one_sample_cannot_be_trained_on(images):
 
 BAD = {
     "empty": (np.empty((0, 8, 8)), r"0 sample\(s\)"),
-    "no pixels": (np.empty((5, 0, 8)), "hold no pixels"),
+    "no pixels": (np.empty((5, 0, 8)), "have no pixels"),
     "one sample": (np.ones((1, 8, 8)), r"1 sample\(s\).*minimum of 2 is required"),
     "5-D": (np.ones((5, 2, 2, 2, 2)), r"5 dimensions.*\(n, h, w, c\)"),
     "1-D": (np.ones(5), "Expected 2D array, got 1D array"),
@@ -77,13 +77,13 @@ BAD = {
     ),
     "no paths": (
         ["a.png", "b.png"],
-        r"2 of the 2 images.*\n  0, 'a.png': no such file.*\n.*\nPaths .*working folder",
+        r"2 of the 2 images.*\n  0, 'a.png': no such file.*\n.*\nRelative .*working directory",
     ),
     "ragged": ([[1, 2], [1]], "samples of different shapes"),
     "complex": (np.ones((5, 8, 8), complex), "[Cc]omplex"),
     "equal pixels": (np.full((5, 8, 8), 7.0), "Every value in X equals 7.0"),
     "equal rows": (np.zeros((5, 4)), "Every value in X equals 0"),
-    "too large": (np.array([[1e308, 1], [-1e308, 2], [1e308, 3]]), "too large to standardise"),
+    "too large": (np.array([[1e308, 1], [-1e308, 2], [1e308, 3]]), "too large to standardize"),
 }
 
 
@@ -135,7 +135,7 @@ def test_wrong_shape_at_transform(images, photos):
         with pytest.raises(ValueError, match=r"X is tabular data.*set input=Images\(shape="):
             method(photos.reshape(len(photos), -1))
     rows = images.reshape(len(images), -1)
-    with pytest.raises(ValueError, match=r"fitted on rows of 64 features"):
+    with pytest.raises(ValueError, match=r"fitted on tabular data with 64 features"):
         simclr().fit(rows).transform(images)
     with pytest.raises(
         ValueError, match=r"X has 63 features, but SimCLRTransformer is expecting 64"

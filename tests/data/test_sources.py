@@ -203,7 +203,7 @@ def test_samples_lie_on_a_gpu_that_has_room(photos, free, fits, monkeypatch, cap
     assert capsys.readouterr().out == ""
     source.near(gpu, verbose=1)
     told = capsys.readouterr().out
-    place = "lies on cuda:0" if fits else "is copied to cuda:0 batch by batch"
+    place = "is stored on cuda:0" if fits else "is copied to cuda:0 batch by batch"
     assert told.startswith(f"X {place}: it takes 0.000393 GB, 0.001")
     wide = source_of(photos[:40].astype(np.uint16))  # becomes float32, too much then
     assert wide.near(gpu) is wide

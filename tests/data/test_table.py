@@ -29,7 +29,7 @@ def test_values_stay_as_they_are_without_standardizing():
 
 
 def test_images_are_no_table():
-    with pytest.raises(ValueError, match=r"shape \(50, 8, 8\).*Table\(.*that it is tabular data"):
+    with pytest.raises(ValueError, match=r"shape \(50, 8, 8\).*Table\(.*for tabular data"):
         EncoderTransformer(input=Table()).fit(digits()[0][:50])
     with pytest.raises(ValueError, match=r"X lists images, but input=Table"):
         EncoderTransformer(input=Table()).fit([image[:8] for image in digits()[0][:50]] + ["a.png"])

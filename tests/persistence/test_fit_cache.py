@@ -403,7 +403,7 @@ def test_what_is_no_folder_is_refused(images):
         def cache(self):
             """As joblib.Memory has."""
 
-    with pytest.raises(ValueError, match="keeps nothing in a folder of this machine"):
+    with pytest.raises(ValueError, match="does not store its cache in a local folder"):
         simclr(memory=Elsewhere()).fit(images[:40])
     with pytest.raises(ValueError, match="'memory' parameter of SimCLRTransformer must be"):
         simclr(memory=3).fit(images[:40])
@@ -611,7 +611,7 @@ def test_callbacks_whose_state_cannot_be_kept(images, tmp_path):
     """There are no checkpoints, and it is said; the finished fit is kept."""
     settings = {"max_epochs": 3, "memory": tmp_path, "callbacks": [Secretive()]}
     with pytest.warns(
-        UserWarning, match="The checkpoint cannot be cached .* as a callback may"
+        UserWarning, match="The checkpoint cannot be cached .* such as an attribute of a callback"
     ) as warned:
         first = simclr(**settings).fit(images)
     assert len(warned) == 1
@@ -639,7 +639,7 @@ BROKEN = {
 def test_a_broken_checkpoint_is_told_and_not_used(name, images, tmp_path):
     path, model = begun(images, tmp_path)
     path.write_bytes(BROKEN[name](path.read_bytes()))
-    with pytest.warns(UserWarning, match=r"checkpoint.safetensors.*will be made anew"):
+    with pytest.warns(UserWarning, match=r"checkpoint.safetensors.*will be computed again"):
         model.fit(images)
     assert STEPS.n == 15
     assert_same_end(model, simclr(max_epochs=3, batch_size=40).fit(images), images)
@@ -651,7 +651,7 @@ def test_a_broken_fit_is_told_and_repeated(name, images, tmp_path, trainings):
     first = simclr(**settings).fit(images)
     (path,) = tmp_path.rglob("fit.safetensors")
     path.write_bytes(BROKEN[name](path.read_bytes()))
-    with pytest.warns(UserWarning, match=r"fit.safetensors.*will be made anew"):
+    with pytest.warns(UserWarning, match=r"fit.safetensors.*will be computed again"):
         model = simclr(**settings).fit(images)
     assert counted(trainings)[0] == 2
     assert_same_end(model, first, images)
@@ -679,7 +679,7 @@ def test_a_checkpoint_of_another_version_is_told(images, tmp_path, monkeypatch):
             lambda name: "1.0" if name == "torch" else real(name),
         )
         _, model = begun(images, tmp_path)
-    with pytest.warns(UserWarning, match=r"\(torch 1.0, now 2[^,]*\) and cannot go on"):
+    with pytest.warns(UserWarning, match=r"\(torch 1.0, now 2[^,]*\) and cannot be resumed"):
         model.fit(images)
     assert STEPS.n == 15
 
@@ -1051,7 +1051,9 @@ def test_a_folder_that_is_gone_stops_no_transform(images, tmp_path):
     (tmp_path / "kept").write_text("in the way")
     with pytest.warns(UserWarning, match="The embedding is not cached: .*Fits cannot be cached in"):
         np.testing.assert_array_equal(model.transform(images), embedding)
-    with pytest.raises(OSError, match=r"Fits cannot be cached in .*Set memory to a folder"):
+    with pytest.raises(
+        OSError, match=r"Fits cannot be cached in .*Set memory to a writable folder"
+    ):
         clone(model).fit(images[:40])
 
 

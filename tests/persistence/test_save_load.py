@@ -119,13 +119,13 @@ def test_backbones_of_the_user_are_given_again(images, path, as_module):
     backbone = small_net((1, 8, 8)) if as_module else small_net
     model = shrunk(SimCLRTransformer, backbone=backbone, views=lambda x: [x, x + 0.1]).fit(images)
     model.save(path)
-    with pytest.raises(ValueError, match=r"backbone of its author's own.* load\(path, backbone="):
+    with pytest.raises(ValueError, match=r"custom backbone.* load\(path, backbone="):
         sklearn_ssl.load(path)
     loaded = sklearn_ssl.load(path, backbone=small_net)
     np.testing.assert_array_equal(loaded.transform(images), model.transform(images))
     loaded = sklearn_ssl.load(path, backbone=small_net, views=lambda x: [x, x + 0.1])
     assert loaded.score(images) == model.score(images)
-    with pytest.raises(ValueError, match="does not fit together"):
+    with pytest.raises(ValueError, match="is inconsistent"):
         sklearn_ssl.load(path, backbone=lambda shape: nn.Conv2d(1, 9, 3))
 
 
@@ -160,17 +160,17 @@ def rewritten(path, change):
 
 
 CHANGES = {
-    r"'NoSuchTransformer'|NoSuchTransformer, which is no method": lambda about, tensors: (
+    r"'NoSuchTransformer'|NoSuchTransformer, which is not available": lambda about, tensors: (
         about.update({"class": "NoSuchTransformer"})
     ),
-    "format that this version does not know": lambda about, tensors: about.update({"format": 9}),
-    "does not say what estimator": lambda about, tensors: about.pop("fitted"),
-    "does not say what estimator it": lambda about, tensors: about["fitted"].update(
+    "format that this version does not support": lambda about, tensors: about.update({"format": 9}),
+    "does not contain a valid": lambda about, tensors: about.pop("fitted"),
+    "does not contain a valid description": lambda about, tensors: about["fitted"].update(
         {"lr_": {"eval": "1"}}
     ),
-    "does not fit together": lambda about, tensors: about["weights"].pop("encoder.mean"),
-    "does not fit together, or": lambda about, tensors: about["parameters"].update({"epochs": 3}),
-    "does not fit": lambda about, tensors: about["parameters"].update({"projection_dim": 10**15}),
+    "is inconsistent": lambda about, tensors: about["weights"].pop("encoder.mean"),
+    "is inconsistent, or": lambda about, tensors: about["parameters"].update({"epochs": 3}),
+    "inconsistent": lambda about, tensors: about["parameters"].update({"projection_dim": 10**15}),
 }
 
 
@@ -183,24 +183,24 @@ def test_files_that_say_something_else(message, images, path):
 
 
 def test_what_is_no_file_of_ours(images, path, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"There is no file '.*nothing'"):
+    with pytest.raises(FileNotFoundError, match=r"'.*nothing' does not exist"):
         sklearn_ssl.load(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError):
         sklearn_ssl.load(tmp_path)
     model = shrunk(SimCLRTransformer).fit(images)
     other = tmp_path / "other"
     save_file({"a": torch.zeros(3)}, other)
-    with pytest.raises(ValueError, match="holds tensors, but no estimator"):
+    with pytest.raises(ValueError, match="contains tensors, but not a sklearn_ssl estimator"):
         sklearn_ssl.load(other)
     for content in (b"", b"words", struct.pack("<Q", 2**62) + b"{}", b"\x80\x04cos\nsystem\n."):
         other.write_bytes(content)
-        with pytest.raises(ValueError, match="is no file of sklearn_ssl's, or it is broken"):
+        with pytest.raises(ValueError, match="is not a sklearn_ssl file, or is corrupted"):
             sklearn_ssl.load(other)
     model.save(other)
     content = bytearray(other.read_bytes())
     content[-5] ^= 1  # of a weight
     other.write_bytes(content)
-    with pytest.raises(ValueError, match="was changed or broken since it was written"):
+    with pytest.raises(ValueError, match="was modified or corrupted after it was written"):
         sklearn_ssl.load(other)
     with pytest.raises(NotFittedError, match="not fitted"):
         SimCLRTransformer().save(other)

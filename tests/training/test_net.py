@@ -430,7 +430,7 @@ def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
     ("parameters", "message"),
     [
         ({"device": "tpu"}, r"device='tpu' is unknown. Give \"auto\", \"cpu\""),
-        ({"device": "cuda:99"}, r'device="cuda:99" is not there: torch sees \d+ GPUs'),
+        ({"device": "cuda:99"}, r'device="cuda:99" is not available: torch finds \d+ GPUs'),
         ({"max_epochs": 0}, r"'max_epochs' .* in the range \[1, inf\). Got 0"),
         ({"batch_size": 1}, r"'batch_size' .* in the range \[2, inf\). Got 1"),
         ({"lr": 0}, "'lr' .* Got 0"),

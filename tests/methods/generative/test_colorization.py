@@ -216,7 +216,7 @@ def test_a_low_temperature_takes_one_colour(flowers):
 def test_gray_images_are_refused_where_colours_are_needed(coloring, flowers):
     gray = gray_of(flowers[0])
     for X in (gray, gray[..., None], gray[:, None]):
-        with pytest.raises(ValueError, match=r"images in colour, of 3 channels.*Those of X have 1"):
+        with pytest.raises(ValueError, match=r"color images of 3 channels.*Those of X have 1"):
             ColorizationTransformer().fit(X)
         for judge, what in (
             (coloring.score, "The images of X, or what views make of them, are gray"),
@@ -231,7 +231,7 @@ def test_gray_images_are_refused_where_colours_are_needed(coloring, flowers):
             judge(np.repeat(gray[..., None], 3, axis=3))
     with pytest.raises(ValueError, match="what views make of them, are gray"):
         fresh(views=lambda images: [images[:, :1]]).fit(flowers[0])
-    with pytest.raises(ValueError, match=r"Those of X have 2.*other methods learn"):
+    with pytest.raises(ValueError, match=r"Those of X have 2.*use another method"):
         ColorizationTransformer().fit(flowers[0][..., :2])
     with pytest.raises(ValueError, match=r"X holds images of .* = \(16, 12, 1\), but"):
         coloring.transform(gray[:, :, :12])

@@ -208,7 +208,7 @@ def test_nan_outside_of_the_mask(inpainting):
 def test_infinity_is_refused(inpainting):
     images = digits()[0][400:410]
     images[4, 2, 2], images[3, 1, 1] = np.inf, np.nan
-    with pytest.raises(ValueError, match=r"contains infinity. Put NaN where a value is missing"):
+    with pytest.raises(ValueError, match=r"contains infinity. Use NaN for missing values"):
         inpainting.inpaint(images)
 
 

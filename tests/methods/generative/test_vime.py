@@ -135,9 +135,11 @@ def test_images_and_wrong_views_are_refused(table):
     message = "needs tabular data.* Use SimMIMTransformer or MAETransformer"
     with pytest.raises(ValueError, match=message):
         shrunk(VIMETransformer).fit(digits()[0][:20])
-    with pytest.raises(ValueError, match="X holds images, but VIMETransformer was fitted on rows"):
+    with pytest.raises(
+        ValueError, match="X holds images, but VIMETransformer was fitted on tabular data"
+    ):
         tabular.impute(digits()[0][:5])
-    with pytest.raises(ValueError, match="Put NaN where a value is missing"):
+    with pytest.raises(ValueError, match="Use NaN for missing values"):
         tabular.impute(np.where(np.isnan(missing), np.inf, missing))
     with pytest.raises(ValueError, match="contains NaN"):
         tabular.transform(missing)
