@@ -387,7 +387,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, of the same shape.
+            Samples of the same shape as in fit.
 
         Returns
         -------
@@ -405,7 +405,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, of the same shape.
+            Samples of the same shape as in fit.
 
         Returns
         -------
@@ -420,7 +420,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, of the same shape.
+            Samples of the same shape as in fit.
 
         Returns
         -------

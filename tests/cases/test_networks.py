@@ -541,11 +541,11 @@ NO_VIEWS = {
     "sparse": (two(lambda b: b.to_sparse()), "View 0 is nested or sparse"),
     "torchvision": (
         v2.Compose([v2.RandomHorizontalFlip()]),
-        r"views=Compose of torchvision is a transform .*PerSampleViews\(Compose\(...\)\)",
+        r"views=Compose of torchvision transforms .*PerSampleViews\(Compose\(...\)\)",
     ),
     "torchvision, old": (transforms.RandomHorizontalFlip(), r"PerSampleViews\(RandomHorizontalFl"),
     "a function": (v2.functional.horizontal_flip, r"PerSampleViews\(horizontal_flip\)"),
-    "a class": (ImageViews, r"views=ImageViews is a class. Give an object: views=ImageViews\("),
+    "a class": (ImageViews, r"views=ImageViews is a class. Pass an instance: views=ImageViews\("),
     "another class": (TableViews, "views=TableViews is a class"),
     "to tensor": (
         PerSampleViews(transforms.ToTensor()),

@@ -117,7 +117,7 @@ class EncoderTransformer(Embedder, BaseEstimator):
             Samples, at least two, as :meth:`SimCLRTransformer.fit` takes them.
 
         y : Ignored
-            Not used, here for scikit-learn's conventions.
+            Not used, present for API consistency by convention.
 
         Returns
         -------

@@ -150,7 +150,7 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
             files or of a data set.
 
         y : Ignored
-            Not used, here for scikit-learn's conventions.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
