@@ -296,7 +296,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     _recipes = Embedder._recipes | {"memory": (FitCache,)}
     # Default views for each supported kind of input, "image" and "table".
     default_views = {}
-    # Whether they have the full size of images on the CPU as well, with the network for it.
+    # Whether default views have the full image size on the CPU as well.
     whole_views = False
     # Whether fit requires color images; transform also accepts gray ones.
     needs_color = False
@@ -323,7 +323,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         """Return the default views for the samples of a source."""
         views = self.default_views[source.kind]
         whole = source.is_image and getattr(views, "size", None) == 1.0
-        if self.whole_views or not whole or not is_auto(self.backbone):  # it may need the size
+        if self.whole_views or not whole or not is_auto(self.backbone):  # which may need the size
             return views
         return replace(views, size=default_for(source, resolve_device(self.device)).view_size)
 
@@ -694,7 +694,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         encoder = make_encoder(self.backbone_, shape, *constants, published=published)
         n_features = count_features(encoder, shape)
         objective = self._make_objective(encoder, n_features, training).float()
-        return objective.to(memory_format=torch.channels_last)  # as training leaves it
+        return objective.to(memory_format=torch.channels_last)  # as after training
 
     def _new_encoder(self, published):
         """Return the encoder of fit, before training."""

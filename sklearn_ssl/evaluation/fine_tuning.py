@@ -76,9 +76,8 @@ class ClassesObjective(Objective):
         with torch.no_grad():
             self.classify.weight.copy_(torch.from_numpy(coef))
             self.classify.bias.copy_(torch.from_numpy(intercept))
-        self.register_buffer(
-            "scale", torch.from_numpy(scale).float()
-        )  # standard deviation of the features before
+        # Standard deviation of features before fine-tuning.
+        self.register_buffer("scale", torch.from_numpy(scale).float())
         self.register_buffer("weights", torch.from_numpy(weights).float())  # mean 1 over samples
         self.penalty = penalty
         self.codes = codes
