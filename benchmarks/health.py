@@ -38,8 +38,8 @@ from sklearn_ssl.training.objective import Objective
 # How each warning begins.
 CAUSES = {
     "collapse": "The embedding collapsed",
-    "dimensions": "The embedding lost its dimensions",
-    "chance": "Nothing was learned",
+    "dimensions": "Dimensional collapse",
+    "chance": "The loss is near chance level",
     "skipped": r"\d+ of the \d+ steps",
     "not finite": "The loss became",
     "uniform": "DINO collapsed to uniform",

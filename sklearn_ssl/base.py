@@ -1,4 +1,4 @@
-"""What all estimators share that train: parameters, fit and score."""
+"""Base class of self-supervised methods: shared parameters, fit and score."""
 
 import contextlib
 import copy
@@ -56,12 +56,12 @@ from sklearn_ssl.training.run import Fit
 from sklearn_ssl.training.schedule import Training
 
 MAX_EPOCHS = 60
-# Parameters that change nothing in the result of a fit, or that its key has in another form.
+# Parameters that do not affect the result of a fit, or are in its key in another form.
 NEUTRAL = {"memory", "input", "device", "random_state", "warm_start", "flip_tta", "verbose"}
 
 
 def all_or_nothing(fit):
-    """Let a fit that raises, also by Ctrl-C, leave the estimator as it was before."""
+    """Restore the estimator if fit raises, including KeyboardInterrupt."""
 
     @functools.wraps(fit)
     def wrapped(self, *args, **kwargs):
@@ -78,188 +78,204 @@ def all_or_nothing(fit):
 
 @parameters
 class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
-    """Base of all methods: trains an encoder without labels in fit, embeds samples in transform.
+    """Base class of all methods: learn an encoder without labels, and embed samples with it.
 
     A method declares its own parameters as annotated class attributes, its ``default_views`` for
-    each kind of input it takes, and ``_make_objective``. Where they depend on its parameters, it
+    each kind of input it supports, and ``_make_objective``. If these depend on its parameters, it
     extends ``_default_views``, ``_resolve_training`` or ``_fitted``.
 
     Parameters
     ----------
     backbone : str, callable or torch.nn.Module, default="auto"
-        The network that is trained and gives the features. "auto" is "mlp" for rows, "resnet18" for
-        images on a GPU, and on the CPU "small_convnet" for images below 24 pixels and, for larger
-        ones, "small_multiscale_fine", or "small_multiscale" where ``views`` are given or the
-        method fills in or colours images. Other names: "small_resnet", "small_resnet18",
-        "small_vit", and every classification model of torchvision, as "resnet50" or "vit_b_16";
-        with images up to 64 pixels their stems keep the resolution; torchvision's functions, as
-        ``torchvision.models.resnet50``, stand for their names. Any other callable gets the shape of
-        a sample, (channels, height, width) or (n_features,), and returns a module. A module is
-        copied. It returns a vector, a map (n, d, height, width) or tokens (n, tokens, d) for each
-        sample; the latter two are averaged to one vector. Of a tuple or list the first entry is
-        taken; of a dict, dataclass or ModelOutput ``last_hidden_state``, else ``features``, else
+        Network to train, whose output is the embedding:
+
+        - "auto": "mlp" for tabular data, "resnet18" for images on a GPU. On the CPU,
+          "small_convnet" for images below 24 pixels; for larger ones "small_multiscale_fine", or
+          "small_multiscale" if ``views`` are given or the method fills in or colorizes images.
+        - Other names: "small_resnet", "small_resnet18", "small_vit", and every classification model
+          of torchvision, such as "resnet50" or "vit_b_16". The functions of torchvision, such as
+          ``torchvision.models.resnet50``, are the same as their names. For images up to 64 pixels,
+          the stem of these models does not reduce the resolution.
+        - Any other callable: called with the shape of a sample, (channels, height, width) or
+          (n_features,), it returns a module.
+        - A module, which is copied.
+
+        A module returns a vector, a map (n, d, height, width) or tokens (n, tokens, d) per sample;
+        maps and tokens are averaged to one vector. From a tuple or list the first entry is used;
+        from a dict, dataclass or ModelOutput ``last_hidden_state``, else ``features``, else
         ``pooler_output``, else its only tensor.
 
     weights : str or path, default=None
-        Where training starts: a file of the backbone's weights, or the name of torchvision's
-        pretrained weights, such as "DEFAULT", which torchvision downloads at first use. None starts
-        from random weights. A file is of ``torch.save``, of safetensors, or of ``save``; it may
-        hold the ``state_dict`` in a dict, next to other entries, and under a prefix, as
-        "module.encoder_q." of MoCo, the names of timm's vision transformers, and another classifier
-        or none. Of several networks that fit, a teacher or averaged weights come before the others.
-        Of a file of ``save`` it takes the backbone's weights; :func:`sklearn_ssl.load` gives the
-        estimator itself. Weights of a torchvision model keep the published stem, for small images
-        too, and images are normalized with the constants of torchvision's weights; see
-        ``normalization`` of :class:`~sklearn_ssl.Images`.
+        Initial weights of the backbone: a file, or the name of pretrained weights of torchvision,
+        such as "DEFAULT", which are downloaded at first use. None is random initialization.
+
+        The file is from ``torch.save``, safetensors or ``save``. Nested state dicts, prefixes such
+        as "module.encoder_q." of MoCo, the names of timm's vision transformers, and a missing or
+        different classifier are supported. If several networks in it fit, a teacher or averaged
+        weights are preferred. From a file of ``save`` only the backbone's weights are used;
+        :func:`sklearn_ssl.load` loads the estimator itself.
+
+        With weights of torchvision models, the stem is the published one, also for small images,
+        and images are normalized with their constants; see ``normalization`` of
+        :class:`~sklearn_ssl.Images`.
+
+    views : callable or "auto", default="auto"
+        Random augmentations of the samples: :class:`~sklearn_ssl.views.ImageViews`,
+        :class:`~sklearn_ssl.views.TableViews`, :class:`~sklearn_ssl.views.CombinedViews`,
+        transforms of torchvision in a :class:`~sklearn_ssl.views.PerSampleViews`, or any callable
+        that returns a list of views of a batch. The batch is a float tensor: images (n, c, h, w)
+        with values in [0, 1], or standardized tabular data (n, n_features). Views of images have
+        values in [0, 1] or are bytes; the encoder normalizes them, so Normalize is left out. Draw
+        from torch's default generator for reproducible results.
+
+        "auto" is ``default_views`` of the method, with Gaussian blur only for images above 32
+        pixels and color augmentations only for color images. On the CPU with ``backbone="auto"``,
+        default views of images from 24 pixels on have half the side length, which is several times
+        faster, unless the method reconstructs images or cuts them into tiles.
+
+    max_epochs : int or "auto", default="auto"
+        Maximum number of epochs. "auto" is 60, or unlimited if ``max_time`` is given.
+
+    max_time : float or str, default=None
+        Time limit of fit, in seconds or as "90s", "10min" or "1.5h", including reading files,
+        clustering and compilation. The learning rate and other schedules follow the elapsed share
+        of it, so that short fits are annealed as well. The last epoch is cut off or extended to end
+        in time; at least one step is taken. Waiting for other fits does not count, and a fit
+        resumed from ``memory`` has the remaining time. The number of epochs depends on the machine,
+        so results are not reproducible with ``random_state``. In ``partial_fit`` it is the limit of
+        each call.
+
+    batch_size : int or "auto", default="auto"
+        Maximum number of samples per batch, at least 2. All batches have the same size; a remainder
+        of fewer samples than there are batches is left out of an epoch. "auto" is the power of two
+        below n_samples / 64, at least 64 and at most 256.
+
+    optimizer : {"auto", "adamw", "sgd", "lars"}, default="auto"
+        Optimizer. "auto" is "adamw". "sgd" and "lars" have a momentum of 0.9.
+
+    lr : float or "auto", default="auto"
+        Maximum learning rate, after a linear warm-up and before cosine decay to 0, unless the
+        method says otherwise. "auto" is 0.002 for "adamw", 0.12 * batch_size / 256 for "sgd" and
+        0.3 * batch_size / 256 for "lars".
+
+    weight_decay : float or "auto", default="auto"
+        Weight decay, not applied to biases and normalization layers. "auto" is 0.0001, or 0.0005
+        for "sgd".
+
+    warmup_epochs : float or "auto", default="auto"
+        Number of epochs of linear learning rate warm-up from 0. "auto" is a tenth of the planned
+        epochs, at most 10.
 
     layer : str, default=None
-        Name of the backbone's layer whose output is the embedding, such as "stage2" of
-        "small_convnet" or "layer3" of "resnet18". The whole backbone is trained; what follows the
-        layer is left out of ``encoder_``. None is the last one before the classifier; for methods
-        that make images of the network's last map, or tokens, it is their mean if layers with
-        weights follow, which would not be trained, or if one token alone is read.
+        Name of the layer of the backbone whose output is the embedding, such as "stage2" of
+        "small_convnet" or "layer3" of "resnet18". The whole backbone is trained; later layers are
+        left out of ``encoder_``. None is the last layer before the classifier. Methods that decode
+        the last map or tokens use their mean instead, if layers that would not be trained follow
+        or if only one token is read.
 
     flip_tta : bool, default=False
         Whether ``transform`` uses horizontal-flip test-time augmentation: the embedding of an
-        image is the mean of the features of the image and of its mirror image, for which it takes
-        twice as long. Not used for tabular data. It may be changed after fit.
-
-    views : callable or "auto", default="auto"
-        The random changes that the features learn not to notice:
-        :class:`~sklearn_ssl.views.ImageViews`, :class:`~sklearn_ssl.views.TableViews`,
-        :class:`~sklearn_ssl.views.CombinedViews`, torchvision's transforms in a
-        :class:`~sklearn_ssl.views.PerSampleViews`, or any callable that turns a float batch,
-        (n, c, h, w) with values in [0, 1] or standardised rows (n, n_features), into a list of
-        batches. It is reproducible if it draws from torch's default generator. Views of images have
-        values in [0, 1] too, or are bytes: without Normalize, as the encoder normalizes. "auto" is
-        the method's own recipe, ``default_views``, with blur for images above 32 pixels alone and
-        changes of colour for colour images alone. On the CPU, where ``backbone`` is "auto" too,
-        views of images from 24 pixels on have half their sides, which gives several times as many
-        steps in the same time, unless the method makes images or cuts them into tiles.
+        image is the mean of the features of the image and of its mirror image, which takes twice
+        as long. Ignored for tabular data. It may be changed after fit.
 
     input : Images, Table or "auto", default="auto"
-        What X holds, and what is to be known about it: layout, size and pixel range of images,
-        their normalization, how files are read and decoded (:class:`~sklearn_ssl.Images`), or how
-        tabular data is scaled (:class:`~sklearn_ssl.Table`). "auto" takes arrays with two
-        dimensions for tabular data and all else for images, with the defaults of these classes.
-
-    memory : str, path, FitCache or joblib.Memory, default=None
-        Folder in which fits are cached, for this and other processes. A fit of equal samples, by
-        equal parameters and versions, is read back instead of repeated, to the bit; others that
-        want the same one at the same time wait for it. A fit that was interrupted, even killed,
-        resumes from its last checkpoint, and embeddings of a cached fit are cached as well. Samples
-        are identified by their values, files by path, size, time of change and inode, modules by
-        their weights and code, code by itself and what it refers to; torch's global settings, as
-        its number of threads, do not count. With ``random_state=None`` the fit that comes first
-        stays. Callbacks of a fit that is read back are not called. :class:`~sklearn_ssl.FitCache`
-        sets how files are identified and how often checkpoints are written. ``clear()`` and
-        ``reduce_size(bytes_limit=...)`` of a :class:`joblib.Memory` of the same folder remove
-        what is cached.
-
-    max_epochs : int or "auto", default="auto"
-        Largest number of passes over X. "auto" is 60, and no limit where ``max_time`` is one.
-
-    max_time : float or str, default=None
-        Time that fit may take, in seconds or as "90s", "10min" or "1.5h", with all that it does:
-        reading files, clustering, compiling. Learning rate and what else changes in training
-        follow the share of it that is gone, so that a short fit ends as a long one does. The last
-        epoch stops where time does, and goes on until then where another one would mostly be
-        clustered for. At least one step is taken. Waiting for another thread's fit, or for an equal
-        one that ``memory`` keeps, does not count; a fit that ``memory`` goes on with has the rest
-        of its time. How far a fit comes is up to the machine, so ``random_state`` does not make it
-        reproducible. In ``partial_fit`` it is the most that a call may take.
-
-    batch_size : int or "auto", default="auto"
-        Largest number of samples in a step, at least 2. The batches of an epoch have one size;
-        samples that do not fill up a batch, fewer than there are batches, wait for the next
-        epoch. "auto" is the power of two below n_samples / 64, at least 64 and at most 256.
-
-    optimizer : {"auto", "adamw", "sgd", "lars"}, default="auto"
-        "auto" is "adamw". "sgd" and "lars" have a momentum of 0.9.
-
-    lr : float or "auto", default="auto"
-        Highest learning rate, reached after the warm-up and followed by half a cosine to 0, if
-        the method does not say otherwise. "auto" is 0.002 for "adamw"; for "sgd" 0.12 and for
-        "lars" 0.3, times batch_size / 256.
-
-    weight_decay : float or "auto", default="auto"
-        Weight decay of all weights but biases and norms. "auto" is 0.0001, and 0.0005 for "sgd".
-
-    warmup_epochs : float or "auto", default="auto"
-        Epochs in which the learning rate rises from 0. "auto" is a tenth of max_epochs, or of those
-        that ``max_time`` is expected to give, at most 10.
+        How X is interpreted: layout, size, pixel range, normalization and decoding of images
+        (:class:`~sklearn_ssl.Images`), or scaling of tabular data (:class:`~sklearn_ssl.Table`).
+        "auto" treats two-dimensional arrays as tabular data and all other X as images, with the
+        defaults of these classes.
 
     device : str, torch.device or Device, default="auto"
-        Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one.
+        Device to compute on: "cpu", "cuda" or "cuda:1". "auto" is the GPU if one is available.
         :class:`~sklearn_ssl.Device` also sets precision, compilation and the size of micro-batches.
 
+    memory : str, path, FitCache or joblib.Memory, default=None
+        Folder in which fits are cached. A fit with the same samples, parameters and package
+        versions is loaded instead of repeated, with identical results; concurrent equal fits wait
+        for each other. An interrupted fit, even a killed one, resumes from its last checkpoint, and
+        embeddings of cached fits are cached as well.
+
+        Samples are identified by their values, files by path, size, modification time and inode,
+        modules by their weights and code, functions by their code and what it refers to. Global
+        settings of torch, such as the number of threads, are ignored. With ``random_state=None``
+        the first fit is reused. Callbacks are not called when a fit is loaded.
+        :class:`~sklearn_ssl.FitCache` sets how files are identified and how often checkpoints are
+        written. ``clear()`` and ``reduce_size(bytes_limit=...)`` of a :class:`joblib.Memory` of
+        the same folder remove cached fits.
+
     callbacks : list of skorch callbacks, default=None
-        Called in training, for example ``skorch.callbacks.EarlyStopping(monitor="train_loss")``.
-        The learning rate follows the schedule of ``lr``, whatever a callback sets. scikit-learn's
-        own callbacks are set with ``set_callbacks``.
+        Callbacks of the training loop, such as
+        ``skorch.callbacks.EarlyStopping(monitor="train_loss")``. They cannot change the learning
+        rate, which follows the schedule of ``lr``. Callbacks of scikit-learn are set with
+        ``set_callbacks``.
 
     warm_start : bool, default=False
-        Whether fit starts from the weights of the fit before, and adds to its history. Backbone
-        and the scale of X stay those of the first fit.
+        Whether to continue from the weights of the previous fit, and append to its history. The
+        backbone and the scaling of X remain those of the first fit.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of weights, order of samples and views. An int makes fit reproducible on the CPU, and
-        on a GPU as far as torch's own operations are.
+        Seed of weight initialization, sample order and views. Pass an int for reproducible results
+        on the CPU; on a GPU, operations of torch may be nondeterministic.
 
     verbose : int, default=0
-        1 shows a progress bar with loss, samples a second and time left, and says whether X lies
-        on the GPU in training, as it does where it takes at most a quarter of its free memory.
+        1 shows a progress bar with loss, samples per second and remaining time, and reports whether
+        X is stored on the GPU during training, as it is if it takes at most a quarter of the free
+        memory.
 
     Attributes
     ----------
     encoder_ : torch.nn.Module
-        The trained encoder, on the CPU and in evaluation mode: float images (n, c, h, w) in
-        [0, 1], or standardised rows, to features. Its ``mean`` and ``std`` are the constants that
-        it normalizes images with. ``flip_tta`` says what ``transform`` adds.
+        The trained encoder, on the CPU and in evaluation mode. It maps float images (n, c, h, w)
+        with values in [0, 1], or standardized tabular data, to features. Its ``mean`` and ``std``
+        are the constants used to normalize images. ``flip_tta`` is not applied.
 
     loss_curve_ : list of float
-        Mean loss of each epoch.
+        Mean training loss of each epoch.
 
     history_ : list of dict
-        What was recorded in each epoch: loss, learning rate, seconds.
+        Record of each epoch: loss, learning rate, duration in seconds and others.
 
     health_ : dict of ndarray of shape (n_iter_,)
-        Figures of each epoch that tell whether training goes well: ``embedding_std``, the
-        standard deviation of the vectors that the loss compares, or else of the features, brought
-        to length one, from 0 where all samples are the same to 1; ``effective_rank``, the number
-        of dimensions that they differ in, of ``embedding_dim``; ``train_loss`` and
-        ``chance_loss``, that of one who guesses; ``epoch`` and ``n_steps``, the number of steps in
-        it; and what the method adds. Where one of them says that something is wrong, fit
-        gives a :class:`~sklearn.exceptions.ConvergenceWarning` that says what to change.
+        Training diagnostics of each epoch:
+
+        - "embedding_std": standard deviation of the L2-normalized embedding, between 0 (all samples
+          are equal) and 1. The embedding is that of the loss, or else the features.
+        - "effective_rank": effective number of dimensions of the embedding, which has
+          "embedding_dim".
+        - "train_loss" and "chance_loss": training loss, and loss at chance level.
+        - "epoch" and "n_steps": number of the epoch, and of its steps.
+        - Diagnostics of the method, if any.
+
+        If they indicate a problem, such as collapse, fit issues a
+        :class:`~sklearn.exceptions.ConvergenceWarning` that names the parameters to change.
 
     n_iter_ : int
         Number of epochs trained.
 
     image_shape_ : tuple of int
-        Height, width and channels of the images. Only for images.
+        Height, width and channels of the images. Only defined for images.
 
     n_features_in_ : int
-        Number of features in X; for an array of images the number of values in one, and 1 for a
-        list or column of them.
+        Number of features in X; for an array of images, the number of values per image, and 1 for a
+        list or column of images.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X is a DataFrame whose column names are all strings.
+        Names of features seen during fit. Defined only if X is a DataFrame whose column names are
+        all strings.
 
-    backbone_, views_, max_epochs_, batch_size_, optimizer_, lr_, weight_decay_ : object
-        What the parameter of that name came to be, with "auto" resolved. ``max_epochs_`` is what
-        was planned, where ``max_time`` decides.
+    backbone_, views_ : object
+        Backbone and views, with "auto" resolved.
 
-    warmup_epochs_, device_, precision_ : object
-        Likewise.
+    max_epochs_, batch_size_, optimizer_, lr_, weight_decay_, warmup_epochs_ : object
+        Settings of training, with "auto" resolved. With ``max_time``, ``max_epochs_`` is the
+        planned number.
+
+    device_, precision_ : str
+        Device and precision of training.
     """
 
     backbone: str | Callable = "auto"
     weights: FilePath | None = None
-    layer: str | None = None
-    flip_tta: bool = False
     views: Auto | Callable = "auto"
-    input: Auto | Images | Table = "auto"
-    memory: FilePath | FitCache | Annotated[object, HasMethods(["cache"])] | None = None
     max_epochs: Auto | Count = "auto"
     max_time: Positive | str | None = None
     batch_size: Auto | at_least(2) = "auto"
@@ -267,22 +283,26 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     lr: Auto | Positive = "auto"
     weight_decay: Auto | NonNegative = "auto"
     warmup_epochs: Auto | NonNegative = "auto"
+    layer: str | None = None
+    flip_tta: bool = False
+    input: Auto | Images | Table = "auto"
     device: str | torch.device | Device = "auto"
+    memory: FilePath | FitCache | Annotated[object, HasMethods(["cache"])] | None = None
     callbacks: list | tuple | None = None
     warm_start: bool = False
     random_state: RandomState = None
     verbose: Verbose = 0
 
     _recipes = Embedder._recipes | {"memory": (FitCache,)}
-    # The recipe of views for each kind of input that the method takes, "image" and "table".
+    # Default views for each supported kind of input, "image" and "table".
     default_views = {}
-    # Whether these keep the size of images also on the CPU, with the network for whole images.
+    # Whether default views have the full image size on the CPU as well.
     whole_views = False
-    # Whether fit needs images in colour, of which transform takes gray ones too.
+    # Whether fit requires color images; transform also accepts gray ones.
     needs_color = False
 
     def __init_subclass__(cls, **kwargs):
-        """Declare the parameters of the class, and add the shared parts to its docstring."""
+        """Declare the parameters of the class, and insert shared parts into its docstring."""
         super().__init_subclass__(**kwargs)
         parameters(cls)
         if "{shared_parameters}" in (cls.__doc__ or ""):
@@ -296,11 +316,11 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             )
 
     def _make_objective(self, encoder, n_features, training):
-        """Return the method's objective on an encoder with this number of features."""
+        """Return the objective for an encoder with ``n_features`` outputs."""
         raise NotImplementedError
 
     def _default_views(self, source):
-        """Return the method's view recipe for the samples of a source."""
+        """Return the default views for the samples of a source."""
         views = self.default_views[source.kind]
         whole = source.is_image and getattr(views, "size", None) == 1.0
         if self.whole_views or not whole or not is_auto(self.backbone):  # which may need the size
@@ -308,11 +328,11 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         return replace(views, size=default_for(source, resolve_device(self.device)).view_size)
 
     def _fitted(self, objective, source):
-        """Return the fitted attributes that only this method has."""
+        """Return fitted attributes specific to the method."""
         return {}
 
     def _pictures(self, images):
-        """Return what the objective sees of images, and what it makes of it."""
+        """Return the input of the objective for images, and its output."""
         return self._objective.pictures(images)
 
     @all_or_nothing
@@ -323,27 +343,30 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         Parameters
         ----------
         X : array-like, tensor, DataFrame or data set
-            Images of shape (n_samples, height, width), (n_samples, height, width, channels) or
-            (n_samples, channels, height, width), which the shape tells or ``input`` says; or rows
-            (n_samples, n_features), flattened images with ``input=Images(shape=...)``. Any number
-            type and scale: unsigned bytes run from 0 to 255, the range of others is learned from X.
-            X is not copied; arrays on disk, as h5py and zarr have them, are read by parts.
+            Training samples:
 
-            Or a list, array, Series or DataFrame of one column that holds, for each image, the
-            path of its file, the file's bytes, an image of Pillow's, or an array, all of any
-            size; or a data set, with ``__len__`` and ``__getitem__``, of such images, of pairs
-            (image, label) or of dicts with an entry "image", "img", "bytes" or "path". They are
-            turned upright by their EXIF data, put on white where they are transparent, and
-            resized to ``size`` of ``input``. If one of them has colours, gray ones get three equal
-            channels.
+            - Array of images, (n_samples, height, width), (n_samples, height, width, channels) or
+              (n_samples, channels, height, width), inferred from the shape or set in ``input``.
+              Unsigned bytes range from 0 to 255; the range of other data types is learned from X.
+            - Tabular data, (n_samples, n_features), or flattened images with
+              ``input=Images(shape=...)``.
+            - List, array, Series or DataFrame of one column with paths of image files, their
+              content as bytes, Pillow images or arrays, of any size.
+            - Data set with ``__len__`` and ``__getitem__`` of such images, of pairs (image, label)
+              or of dicts with an entry "image", "img", "bytes" or "path".
+
+            Arrays are not copied; arrays on disk, such as those of h5py and zarr, are read in
+            parts. Images of lists and data sets are rotated by their EXIF orientation, put on
+            a white background if they are transparent, and resized to ``size`` of ``input``; gray
+            ones get three equal channels if others are in color.
 
         y : Ignored
-            Not used, here for scikit-learn's conventions.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
         self : object
-            The fitted estimator. If fit raises, it is left as it was.
+            Fitted estimator. If fit raises, it is unchanged.
         """
         n_epochs = self.max_epochs
         if is_auto(n_epochs):
@@ -353,29 +376,29 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
-        """Train one more epoch, on X.
+        """Train one more epoch on X.
 
-        The optimizer goes on from where it was. As nobody knows how many calls will follow, the
-        learning rate stays where the warm-up took it.
+        The state of the optimizer is preserved. The learning rate is constant after the warm-up, as
+        the number of calls is unknown.
 
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, of the shape of those before.
+            Samples of the same shape as in previous calls.
 
         y : Ignored
-            Not used, here for scikit-learn's conventions.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
         self : object
-            The fitted estimator. If partial_fit raises, it is left as it was.
+            Fitted estimator. If partial_fit raises, it is unchanged.
         """
         return self._fit(X, y, 1, resume=True, anneal=False)
 
     def _fit(self, X, y, n_epochs, **how):
         device = resolve_device(self.device)
-        with gpu_freed(device):  # around a call, whose variables are gone by then
+        with gpu_freed(device):  # around a call, whose variables are deleted by then
             self._fit_on(device, X, y, n_epochs, **how)
         return self
 
@@ -403,7 +426,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             finished = None if cached is None else cached.read("fit")
             if finished is not None:
                 self._take_over(finished, resume)
-                cached.remove("checkpoint")  # which a kill could leave
+                cached.remove("checkpoint")  # left if the process was killed
             else:
                 how = {"resume": resume, "anneal": anneal, "cached": cached}
                 how["checkpoint_minutes"] = cache_of(self).checkpoint_minutes
@@ -419,7 +442,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
 
     def _fit_key(self, content, device, seed, resume):
-        """Return the key of a fit: of all that its result depends on."""
+        """Return the cache key of a fit, computed from everything that its result depends on."""
         given = {k: v for k, v in self.get_params(deep=False).items() if k not in NEUTRAL}
         parts = {f"parameter {name}": value for name, value in given.items()} | {
             "X": content,
@@ -440,19 +463,19 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         return key_of(parts)
 
     def _write_to_cache(self, cached, names, changed):
-        """Keep the fit, with the attributes of these names, if it can be read back as it is."""
+        """Cache the fit, with the attributes ``names``, if it can be restored exactly."""
         if changed:
-            tell("The fit is not cached, as views or callbacks were changed by it.")
+            tell("The fit is not cached because it changed its views or callbacks.")
         elif not self._is_rebuilt():
-            tell("The fit is not cached, as its backbone does not come from its state_dict alone.")
+            tell("The fit is not cached because its backbone cannot be restored from a state_dict.")
         elif cached.write("fit", (self, names)):
             cached.remove("checkpoint")
 
     def _take_over(self, cached, resume):
-        """Become what was cached of a fit like this one."""
+        """Restore the fitted attributes of a cached fit."""
         backbone = self.backbone_ if resume else self.backbone
         vars(self).update(cached["fitted"])
-        # What no file holds, as it is code, was given again.
+        # Code is not stored, but was passed again as a parameter.
         if "backbone_" in cached["custom"]:
             self.backbone_ = backbone
         if "views_" in cached["custom"]:
@@ -467,7 +490,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         warn(symptoms(self.history_, self._objective))
 
     def _is_rebuilt(self):
-        """Tell whether a network with the same state embeds to the bit as the fitted one does."""
+        """Return whether a network rebuilt from its state gives identical embeddings."""
         copied = copy.copy(self)
         try:
             copied._rebuild(self._objective.state_dict())
@@ -479,20 +502,20 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             return torch.equal(copied.encoder_(samples), self.encoder_(samples))
 
     def _fitted_backbone(self, *_):
-        """Return the backbone of the fit before; raise where another one is asked for now."""
+        """Return the backbone of the previous fit; raise if the parameter was changed."""
         fitted = self.backbone_
         same = self.backbone is fitted or (
             isinstance(fitted, str) and named(self.backbone) == fitted
         )
         if not same and not is_auto(self.backbone):
             raise ValueError(
-                f"Training goes on with backbone={fitted!r} of the fit before, and not with "
+                f"Training continues with backbone={fitted!r} of the previous fit, but backbone is "
                 f"{self.backbone!r}. Set it back, or fit a clone."
             )
         return fitted
 
     def _resolve_views(self, source):
-        """Return the view recipe, with all filled in that the samples decide."""
+        """Return the views, with settings that depend on the samples filled in."""
         if source.kind not in self.default_views:
             raise needs_images(self, source)
         if self.needs_color and source.is_image and source.shape[0] != 3:
@@ -502,9 +525,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         )
 
     def _resolve_training(self, n_samples, device, seed, first_epoch, anneal, planned=None):
-        """Return the settings of training, with every "auto" resolved.
+        """Return the settings of training, with "auto" resolved.
 
-        ``planned`` is the number of epochs where time decides it.
+        ``planned`` is the number of epochs estimated for ``max_time``.
         """
 
         def resolve(name, value):
@@ -535,15 +558,15 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         )
 
     def _embedding_of(self, found, device):
-        """Return the embedding of samples that were found, which ``memory`` may hold."""
+        """Return the embedding of checked samples, from the cache if possible."""
         if self.memory is None or getattr(self, "_cache_inputs", None) is None:
             return self._embedding(found.read(), device)
         found, content = identified(found, cache_of(self).hash_files)
         precision = self._resolve_precision(device)
-        told = [content, self._network(), self._scaling, device.type, precision]
+        inputs = [content, self._network(), self._scaling, device.type, precision]
         with contextlib.ExitStack() as stack:
             try:
-                part = f"embedding-{fingerprint(told)}"
+                part = f"embedding-{fingerprint(inputs)}"
                 cached = CachedFit(folder_of(self.memory), self._cache_inputs, self.verbose)
                 stack.enter_context(cached.alone(part))
             except (NoContent, OSError) as error:
@@ -557,23 +580,23 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         return embedding
 
     def score(self, X, y=None):
-        """Return minus the objective on X, so that larger is better.
+        """Return the negative loss on X; larger is better.
 
-        The same views are drawn at every call, and nothing is trained. Scores of different
-        methods, temperatures or batch sizes cannot be compared with each other.
+        The views are the same at every call. Scores of different methods, temperatures or batch
+        sizes are not comparable.
 
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, of the same shape.
+            Samples of the same shape as in fit.
 
         y : Ignored
-            Not used, here for scikit-learn's conventions.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
         score : float
-            Minus the mean loss over batches of about ``batch_size_`` samples.
+            Negative mean loss over batches of about ``batch_size_`` samples.
         """
         source, device = self._read_again(X)
         check_any(len(source))
@@ -581,7 +604,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         batches = np.array_split(order, max(1, round(len(order) / self.batch_size_)))
         total = 0.0
         with isolated(device), torch.no_grad():
-            # A copy of the shell: what an objective notes of these samples goes with it.
+            # A shallow copy: attributes that the objective sets for these samples are discarded.
             objective = moved(copy.copy(self._objective), device)
             scale = self._scaling.on(device)
             make_views = functools.partial(views_of, self.views_, scale)
@@ -596,17 +619,17 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         return -total / len(order)
 
     def _of_read(self, X, function):
-        """Return what a function of objective and samples gives for those of X that can be read."""
+        """Return the results of ``function(objective, samples)`` for the readable samples of X."""
         return self._results(X, "_objective", function)[1]
 
     def has_seen(self, X):
-        """Report which samples fit has learned from.
+        """Return which samples were seen during training.
 
-        An encoder that is used frozen is judged too well on samples that it learned from:
+        Evaluating a frozen encoder on samples that it was trained on is optimistic (data leakage);
         :func:`~sklearn_ssl.compare` reports them.
 
-        Samples match if their values are equal as float32, whatever their layout, number type and
-        byte order are. Images of files match by their decoded and resized pixels.
+        Samples match if their values are equal as float32, regardless of layout, data type and
+        byte order. Images of files match if their decoded and resized pixels are equal.
 
         Parameters
         ----------
@@ -616,27 +639,28 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         Returns
         -------
         seen : ndarray of shape (n_samples,), bool
-            Whether each was in fit or ``partial_fit``; False for images that cannot be read.
+            Whether each sample was in fit or ``partial_fit``; False for unreadable images.
         """
         source, _ = self._read_again(X)
         return source.aligned(np.isin(source.digests(), self._seen).astype(np.int8)) == 1
 
     def to_onnx(self, path):
-        """Write the encoder, with the scaling of X, to an ONNX file, which needs no torch to run.
+        """Export the encoder, including the scaling of X, to ONNX, for inference without torch.
 
-        The file gives what ``transform`` gives on the CPU, but for rounding. It is not for
-        :func:`sklearn_ssl.load`, which reads the files of ``save``.
+        The model computes the same as ``transform`` on the CPU, up to rounding error. Files of
+        ``save``, not of ``to_onnx``, are loaded by :func:`sklearn_ssl.load`.
 
-        Its input "X" is float32, with the values that X has in fit, so that bytes run from 0 to
-        255: images (n, height, width, channels), as ``image_shape_`` says, or rows (n,
-        n_features). Images of files have to be decoded and resized before. Its output "embedding"
-        is float32, (n, n_features_out). Both are of any number n of samples. Where rows are large
-        beside their spread, float32 has lost digits that ``transform`` sees in float64.
+        The input "X" is float32 with the same range as X in fit, for example 0 to 255 for bytes:
+        images (n, height, width, channels), with the shape ``image_shape_``, or tabular data (n,
+        n_features). Images of files have to be decoded and resized first. The output "embedding"
+        is float32, (n, n_features_out). The number n of samples is arbitrary. Features whose
+        standard deviation is small compared with their mean lose precision, as ``transform``
+        scales them in float64.
 
         Parameters
         ----------
         path : str or path
-            The file, for example "encoder.onnx". It is replaced at once when all is written.
+            The file, for example "encoder.onnx". An existing file is replaced atomically.
 
         Raises
         ------
@@ -644,24 +668,24 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             If onnx or onnxscript is missing: ``pip install "sklearn-ssl[onnx]"``.
 
         ValueError
-            If the backbone cannot be written as ONNX, as one whose forward decides by values, or
-            if its weights take more than 2 GB.
+            If the backbone cannot be exported, for example because its forward depends on values
+            of the input, or if its weights take more than 2 GB.
         """
         check_is_fitted(self)
         write_onnx(self, path)
 
     def _weights(self):
-        """Return the state of the objective, which holds the encoder."""
+        """Return the state of the objective, including the encoder."""
         return self._objective.state_dict() if hasattr(self, "_objective") else None
 
     def _rebuild(self, weights):
-        """Build the networks anew and give them weights; all else of a fit is there."""
+        """Rebuild the networks of a restored fit, with these weights."""
         self._objective = rebuilt(self._new_objective, weights, self)
         self._optimizer_state = None
         self.encoder_ = encoder_at(self._objective.encoder, self.layer).eval()
 
     def _new_objective(self, published):
-        """Return an objective as that of fit, before training."""
+        """Return the objective of fit, before training."""
         shape = self._sample_shape()
         training = self._resolve_training(
             self._n_samples, torch.device("cpu"), self._seed, self.n_iter_, True, self.max_epochs_
@@ -670,16 +694,16 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         encoder = make_encoder(self.backbone_, shape, *constants, published=published)
         n_features = count_features(encoder, shape)
         objective = self._make_objective(encoder, n_features, training).float()
-        return objective.to(memory_format=torch.channels_last)  # as training leaves it
+        return objective.to(memory_format=torch.channels_last)  # as after training
 
     def _new_encoder(self, published):
-        """Return an encoder as that of fit, before training."""
+        """Return the encoder of fit, before training."""
         return encoder_at(self._new_objective(published).encoder, self.layer)
 
 
 def rebuilt(make, weights, estimator):
-    """Return a module that a function makes, with weights; pretrained networks keep their stems."""
-    known = getattr(estimator, "_published", None)  # files of old versions do not say it
+    """Return ``make(published)`` with weights loaded; pretrained networks have their own stem."""
+    known = getattr(estimator, "_published", None)  # missing in files of old versions
     stems = (False, True) if known is None else (known,)
     with isolated(torch.device("cpu")):
         for published in stems:
@@ -694,42 +718,42 @@ def rebuilt(make, weights, estimator):
 
 
 def check_any(n_samples):
-    """Raise where no image could be read that a score could be of."""
+    """Raise if no image could be read."""
     if not n_samples:
         raise ValueError("None of the images in X could be read: there is nothing to score.")
 
 
 def mean_of(values):
-    """Return the mean of values, (n,), of images that could be read."""
+    """Return the mean of values, (n,), of readable images."""
     check_any(len(values))
     return float(np.mean(values, dtype=np.float64))
 
 
 def decibels(errors):
     """Return the peak signal-to-noise ratio of mean squared errors, (n,)."""
-    with np.errstate(divide="ignore"):  # infinite where nothing is wrong
+    with np.errstate(divide="ignore"):  # infinite for perfect reconstructions
         return float(-10 * np.log10(mean_of(errors)))
 
 
-def share_right(told):
-    """Return the share of labels (n, k) that are the number of their column; -1 is unreadable."""
-    told = told[told[:, 0] >= 0]
-    check_any(len(told))
-    return float(np.mean(told == np.arange(told.shape[1])))
+def share_right(predicted):
+    """Return the accuracy of labels (n, k); the true label is the column, -1 is unreadable."""
+    predicted = predicted[predicted[:, 0] >= 0]
+    check_any(len(predicted))
+    return float(np.mean(predicted == np.arange(predicted.shape[1])))
 
 
 def for_samples(views, source):
-    """Return a view recipe, checked, with all filled in that the samples decide."""
+    """Check views, and fill in settings that depend on the samples."""
     if isinstance(views, type):
         raise ValueError(
-            f"views={views.__name__} is a class. Give an object: views={views.__name__}(...)."
+            f"views={views.__name__} is a class. Pass an instance: views={views.__name__}(...)."
         )
     origins = [views, *type(views).__mro__]
     if any(str(getattr(o, "__module__", "")).startswith("torchvision.") for o in origins):
         name = getattr(views, "__name__", type(views).__name__)
         raise ValueError(
-            f"views={name} of torchvision is a transform of single images. Give it to "
-            "sklearn_ssl.views.PerSampleViews, which calls it for each image: "
+            f"views={name} of torchvision transforms single images. Wrap it in "
+            "sklearn_ssl.views.PerSampleViews, which applies it to each image: "
             f"views=PerSampleViews({name}{'' if name != type(views).__name__ else '(...)'})."
         )
     kind = source.kind

@@ -1,4 +1,4 @@
-"""Parameters of estimators: declared with their types and bounds, nested, and suggested.
+"""Parameters of estimators: declaration, constraints, nesting, and suggestions for typos.
 
 An estimator declares its parameters as annotated class attributes under ``@parameters``::
 
@@ -30,12 +30,12 @@ from sklearn_ssl._runtime.sklearn_private import Interval, Options, StrOptions
 
 
 def between(low, high, closed):
-    """Return the type of floats from ``low`` to ``high``, which ``closed`` ends may have."""
+    """Return the type of floats between ``low`` and ``high``; ``closed`` as in Interval."""
     return Annotated[float, Interval(Real, low, high, closed=closed)]
 
 
 def at_least(low):
-    """Return the type of ints that are ``low`` or more."""
+    """Return the type of ints of at least ``low``."""
     return Annotated[int, Interval(Integral, low, None, closed="left")]
 
 
@@ -48,7 +48,7 @@ RandomState = Annotated[object, "random_state"]
 Verbose = Annotated[int, "verbose"]
 
 
-# Names that are usual elsewhere.
+# Names used by other libraries.
 USUAL = {
     **dict.fromkeys(("epochs", "n_epochs", "num_epochs", "max_iter", "n_iter"), "max_epochs"),
     **dict.fromkeys(("learning_rate", "learning_rate_init", "base_lr"), "lr"),
@@ -85,7 +85,7 @@ def parameters(cls):
 
 
 def constraints_of(hint):
-    """Return scikit-learn's constraints for what a type hint allows."""
+    """Return scikit-learn's parameter constraints for a type hint."""
     if get_origin(hint) in (Union, UnionType):
         return [part for choice in get_args(hint) for part in constraints_of(choice)]
     if get_origin(hint) is Annotated:
@@ -99,24 +99,24 @@ def constraints_of(hint):
 
 
 class Recipe:
-    """Base of frozen dataclasses that estimators take as a parameter.
+    """Base of immutable dataclasses that are parameters of estimators.
 
-    Several estimators, and classes as their default, may hold the same recipe: ``set_params`` of an
-    estimator replaces it by another one and never changes it.
+    An instance may be shared by several estimators, or be a class default: ``set_params`` of an
+    estimator replaces it by a copy.
     """
 
     def get_params(self, deep=True):
-        """Return the parameters, as those of estimators are.
+        """Get the parameters.
 
         Parameters
         ----------
         deep : bool, default=True
-            Whether to return the parameters of recipes among them as well.
+            If True, also return the parameters of nested objects, such as ``views__hflip``.
 
         Returns
         -------
         params : dict
-            Names and values.
+            Parameter names mapped to their values.
         """
         params = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
         for name, value in list(params.items()) if deep else ():
@@ -125,28 +125,28 @@ class Recipe:
         return params
 
     def __sklearn_clone__(self):
-        return deepcopy(self)  # what a recipe holds may change: a transform, a network
+        return deepcopy(self)  # it may contain mutable objects: a transform, a network
 
 
 class TakesRecipes:
-    """Mixin of the estimators that take recipes: ``set_params`` knows their parameters."""
+    """Mixin of estimators with recipes: ``set_params`` sets their parameters as well."""
 
-    # For a parameter whose plain values, as "auto" or a path, stand for a recipe: its classes.
+    # Recipe classes of parameters for which "auto" or a plain value, such as a path, is allowed.
     _recipes = {}
 
     def set_params(self, **params):
-        """Set parameters of the estimator, of recipes and of estimators in it.
+        """Set the parameters of this estimator and of nested objects.
 
         Parameters
         ----------
         **params : dict
-            Names and values. ``views__hflip`` is the parameter ``flip`` of ``views``, which is
-            replaced by a copy with the new value.
+            Parameter names and values. ``views__hflip=0.0`` replaces ``views`` by a copy with
+            ``hflip=0.0``.
 
         Returns
         -------
-        self : object
-            The estimator.
+        self : estimator instance
+            Estimator instance.
         """
         names = self.get_params(deep=False)
         nested = defaultdict(dict)
@@ -164,7 +164,7 @@ class TakesRecipes:
         return super().set_params(**params | replaced)
 
     def _recipe(self, name, value, changes):
-        """Return the recipe that a plain value stands for, if one has the parameters to change."""
+        """Return the recipe for a plain value, if one has the parameters to change."""
         if not isinstance(value, Recipe):
             for cls in self._recipes.get(name, ()):
                 if value is not None and _names(cls) >= _firsts(changes):
@@ -173,12 +173,12 @@ class TakesRecipes:
 
 
 def _replaced(name, value, changes):
-    """Return a recipe, the value of the parameter of this name, with other parameters."""
+    """Return a copy of the recipe ``value`` of parameter ``name`` with changed parameters."""
     if not isinstance(value, Recipe):
         known = [cls.__name__ for cls in recipes() if _names(cls) >= _firsts(changes)]
         remedy = f"Set {name}={' or '.join(f'{cls}(...)' for cls in known)} first" if known else ""
         raise ValueError(
-            f"{name}={value!r} has no parameter {min(changes)!r} that could be set as "
+            f"{name}={value!r} has no parameter {min(changes)!r} to set as "
             f"{name}__{min(changes)}. {remedy or 'Set it to an object that has one first'}."
         )
     wrong = _firsts(changes) - _names(value)
@@ -209,12 +209,12 @@ def _names(recipe):
 
 
 def recipes(cls=Recipe):
-    """Return the recipes that there are."""
+    """Return all subclasses of a recipe class."""
     return [part for sub in cls.__subclasses__() for part in (sub, *recipes(sub))]
 
 
 def suggesting(cls):
-    """Name similar parameters where a class is constructed with one that it does not have."""
+    """Suggest similar names if a class is constructed with an unknown parameter."""
     init = cls.__init__
 
     @functools.wraps(init)
@@ -238,7 +238,7 @@ def suggesting(cls):
 
 
 def _instead(name, names):
-    """Return which of these names was probably meant, as text."""
+    """Return a hint at the name that was probably meant."""
     usual = USUAL.get(name, "")
     if usual.partition("=")[0] in names:
         return f"Did you mean {usual!r}?" if usual in names else f"Set {usual}."

@@ -185,7 +185,7 @@ def test_warm_start_goes_on_from_the_weights(images):
     )
     with pytest.raises(ValueError, match=r"fitted on \(8, 8, 1\)"):
         warm.fit(images[:, :6, :6])
-    with pytest.raises(ValueError, match="with backbone='small_convnet' of the fit before"):
+    with pytest.raises(ValueError, match="with backbone='small_convnet' of the previous fit"):
         warm.set_params(backbone="small_resnet").fit(images)
     warm.set_params(backbone="small_convnet").fit(images)
     with pytest.raises(ValueError, match="Set it back, or fit a clone"):

@@ -1,1 +1,1 @@
-"""What an embedding is good for: probes, fine-tuning, comparisons, splits."""
+"""Evaluation of embeddings: probes, fine-tuning, comparison with baselines, splits."""

@@ -1,4 +1,4 @@
-"""Did it help? Estimators beside raw values, principal components and encoders as they are."""
+"""Comparison of self-supervised methods with baselines."""
 
 import functools
 import itertools
@@ -26,12 +26,12 @@ from sklearn_ssl.evaluation.probes import LinearProbe
 from sklearn_ssl.inference.batches import transformed
 from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
 
-N_COMPONENTS = 256  # of PCA, or as many as there can be
-NOISE = 1e-7  # share of the largest component's variance
-DRAWS = 5  # of some labels per class, in each fold
-NOISE_ERRORS = 2  # standard errors up to which a difference is within noise
-COLORS = ["C" + number for number in "012345689"]  # C7 is gray, as baselines are
-NOISE_NOTE = "within noise of the best baseline"
+N_COMPONENTS = 256  # maximum for PCA
+NOISE = 1e-7  # variance of a component, as a share of the largest
+DRAWS = 5  # of n_labels labels per class in each fold
+NOISE_ERRORS = 2  # a difference of at most this many standard errors is within noise
+COLORS = ["C" + number for number in "012345689"]  # without C7, gray like baselines
+NOISE_NOTE = "within noise of best baseline"
 HOLLOW = {"facecolor": "white", "s": 25, "zorder": 3}
 READING = "input", "device"
 
@@ -50,71 +50,69 @@ def compare(
     random_state=None,
     verbose=0,
 ):
-    """Tell whether learning without labels helped, beside what needs no training.
+    """Compare methods with baselines by cross-validation of a probe on their embeddings.
 
-    In each fold every estimator learns from the training part, without labels; then the same probe
-    learns the classes from its embedding, and is judged on the test part. Beside them stand, in
-    the same folds and with the same probe, the values of the samples as they are, their principal
-    components, and the encoder of each estimator before training: with random weights, or with
-    those that its ``weights`` name. For a method in a :class:`~sklearn.pipeline.Pipeline` the
-    baselines take the output of the steps before it.
+    In each fold, every estimator is fitted on the training samples without labels, and a probe is
+    trained on the embedding of the labeled ones and scored on the test set. Baselines, with the
+    same folds and probe, are the raw values of the samples, PCA, and the encoder of each estimator
+    before training: untrained, or pretrained if it has ``weights``. For a method in a
+    :class:`~sklearn.pipeline.Pipeline`, the input of the baselines is the output of the previous
+    steps.
 
     Parameters
     ----------
     estimators : transformer, list of transformers, or dict of them by name
-        What is compared; each is cloned. Where one has the name of a baseline, "(baseline)" is
-        added to that of the baseline. One that is frozen
-        (:class:`~sklearn.frozen.FrozenEstimator`) is used as it is; where it learned from samples
-        of the test part, the table says of how many.
+        Estimators to compare; they are cloned. If one has the name of a baseline, the name of the
+        baseline ends with "(baseline)". A :class:`~sklearn.frozen.FrozenEstimator` is not fitted;
+        the table reports how many test samples it was trained on (data leakage).
 
     X : array-like, list or DataFrame
-        Samples, as the estimators take them.
+        Samples, as in fit of the estimators.
 
     y : array-like of shape (n_samples,)
-        Classes, and -1, or what ``unlabeled`` is, for samples without a label: all estimators learn
-        from them, and nothing is judged on them.
+        Class labels, and -1, or the value of ``unlabeled``, for unlabeled samples, which are only
+        used to fit the estimators.
 
     cv : int, cross-validation generator or iterable, default=5
-        The folds. An int is the number of stratified folds.
+        Splitting strategy. An int is the number of stratified folds.
 
     probe : classifier, default=None
-        What judges an embedding. None is :class:`~sklearn_ssl.LinearProbe`.
+        Classifier to evaluate embeddings. None is :class:`~sklearn_ssl.LinearProbe`.
 
     scoring : str or callable, default=None
-        How the probe is judged, as in :func:`~sklearn.model_selection.cross_val_score`. None is
-        the probe's own score: accuracy, if the probe is not a search with another ``scoring``.
+        Metric, as in :func:`~sklearn.model_selection.cross_val_score`. None is the ``score`` of the
+        probe: accuracy, unless the probe is a search with another ``scoring``.
 
     n_labels : int or sequence of int, default=None
-        Numbers of labels per class that the probe learns from, such as (1, 10, None), each drawn
-        five times in each fold, the same for all; None is all that there are, also among them. Of
-        a class with fewer labels all are used, and the table says so.
+        Number of labels per class that the probe is trained with, or several, such as
+        (1, 10, None). Labels are drawn five times in each fold, the same for all estimators. None
+        is all labels. If a class has fewer labels, all of them are used, which the table reports.
 
     transductive : bool, default=False
-        Whether estimators learn from the test part as well, without labels. The table says so.
+        Whether estimators are also fitted on the test samples, without labels.
 
     unlabeled : object, default="auto"
-        What y has for samples without a label. "auto" is -1, scikit-learn's convention, unless -1
-        and 1 are all that y holds, which are two classes then. Missing values, None, NaN and NA,
-        count as unlabeled as well. None says that all samples have a label.
+        Value of y for unlabeled samples. "auto" is -1, scikit-learn's convention, unless y contains
+        only -1 and 1, which are then two classes. Missing values (None, NaN and NA) are unlabeled
+        as well. None means that all samples are labeled.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the labels that are drawn, of the probe and of random encoders; that of an estimator
-        is its own parameter.
+        Seed of the drawn labels, the probe and untrained encoders. Estimators have their own.
 
     verbose : int, default=0
-        1 prints each row of a fold when it is done.
+        1 prints the score of each estimator in each fold.
 
     Returns
     -------
     comparison : Comparison
-        The table, which can be printed and plotted.
+        Table of results, to print or plot.
 
     Notes
     -----
-    A difference to the best baseline is within noise if it is at most two standard errors. Those
-    are corrected for the overlap of the training parts (Nadeau & Bengio); the standard deviation
-    over the folds is taken to be at least one sample, for accuracy. With two or three folds they
-    are rough estimates themselves.
+    A difference to the best baseline is within noise if it is at most two standard errors, which
+    are corrected for the overlap of training sets (Nadeau & Bengio). For accuracy, the standard
+    deviation over folds is at least that of one sample. With two or three folds, standard errors
+    are rough estimates.
 
     References
     ----------
@@ -132,18 +130,18 @@ def compare(
     ['patches', 'raw values', 'PCA']
     """
     estimators = _named(estimators)
-    recognized(X)  # raises where it is no collection of samples
+    recognized(X)  # raises if it is not a collection of samples
     has_label, known = labels_of(y, unlabeled)
     if not len(known):
         raise ValueError("compare needs samples with a label. All of y is unlabeled.")
-    y = np.full(len(has_label), known[0])  # of samples without a label it is not used
+    y = np.full(len(has_label), known[0])  # not used for unlabeled samples
     y[has_label] = known
     rng = check_random_state(random_state)
     seed = rng.randint(np.iinfo(np.int32).max)
     probe = LinearProbe(random_state=seed) if probe is None else probe
     if not is_classifier(probe):
         raise ValueError(f"probe must be a classifier. Got {probe!r} instead.")
-    # It gets samples with labels only, -1 among them where that is a class.
+    # The probe only gets labeled samples, among which -1 may be a class.
     names = [name for name in probe.get_params() if name.split("__")[-1] == "unlabeled"]
     probe = clone(probe).set_params(**dict.fromkeys(names))
     metric = _metric_name(probe, scoring)
@@ -161,20 +159,20 @@ def compare(
         labeled = train[has_label[train]]
         learned = np.arange(len(y)) if transductive else train
         parts = learned, labeled, test
-        to_learn, to_probe, to_judge = (taken(X, part) for part in parts)
+        to_fit, to_probe, to_test = (taken(X, part) for part in parts)
         draws = {n: _drawn(y[labeled], n, rng) for n in numbers}
         smallest = int(np.unique(y[labeled], return_counts=True)[1].min())
-        for name, model, minutes, is_baseline in _fitted(estimators, to_learn, seed):
-            embedded, judged = transformed(model, to_probe), transformed(model, to_judge)
-            if (len(embedded), len(judged)) != (len(labeled), len(test)):
+        for name, model, minutes, is_baseline in _fitted(estimators, to_fit, seed):
+            embedded, tested = transformed(model, to_probe), transformed(model, to_test)
+            if (len(embedded), len(tested)) != (len(labeled), len(test)):
                 raise ValueError(
-                    f"{name!r} must give a row for each sample. Got {len(embedded)} and "
-                    f"{len(judged)} for {len(labeled)} and {len(test)} samples."
+                    f"{name!r} must return a row for each sample. Got {len(embedded)} and "
+                    f"{len(tested)} for {len(labeled)} and {len(test)} samples."
                 )
-            n_seen = _count_seen(model, to_judge)
+            n_seen = _count_seen(model, to_test)
             for n, draw in draws.items():
                 scores = [
-                    _score(probe, scoring, embedded[some], y[labeled][some], judged, y[test])
+                    _score(probe, scoring, embedded[some], y[labeled][some], tested, y[test])
                     for some in draw
                 ]
                 row = rows.setdefault((n, name), {"is_baseline": is_baseline, "folds": []})
@@ -206,38 +204,44 @@ def compare(
 
 
 class Comparison:
-    """A table of estimators and baselines, judged by the same probe in the same folds.
+    """Results of :func:`compare`: scores of estimators and baselines in the same folds.
 
-    :func:`compare` makes it; ``print(comparison)`` shows it.
+    Use ``print(comparison)`` for a table, ``plot`` for a figure and ``to_pandas`` for a DataFrame.
 
     Parameters
     ----------
     rows : list of dict
-        One for each number of labels, and each estimator and baseline: "name"; "is_baseline";
-        "labels", their number per class, or None for all; "labels_used", the smallest number of
-        labels of a class that the probe learned from; "scores", of each fold; "mean" and "std" of
-        these; "difference" and "difference_std", mean and standard deviation over the folds of the
-        difference to the best baseline with as many labels; "within_noise", whether that is at
-        most two standard errors (see :func:`compare`); "minutes" of fit, the mean over the folds;
-        and "note".
-        With one fold standard deviations are NaN, and "within_noise" is None.
+        A row for each number of labels and each estimator and baseline:
+
+        - "name" and "is_baseline".
+        - "labels": number of labels per class, or None for all.
+        - "labels_used": number of labels of the smallest class that the probe was trained with.
+        - "scores", "mean" and "std": scores of the folds, their mean and standard deviation.
+        - "difference" and "difference_std": mean and standard deviation over folds of the
+          difference to the best baseline with the same number of labels.
+        - "within_noise": whether the difference is at most two standard errors; see
+          :func:`compare`.
+        - "minutes": duration of fit, averaged over folds.
+        - "note": remarks.
+
+        With one fold, standard deviations are NaN and "within_noise" is None.
 
     transductive : bool
-        Whether estimators learned from the test parts as well, without labels.
+        Whether estimators were also fitted on test samples, without labels.
 
     metric : str, default="accuracy"
-        Name of the scores.
+        Name of the metric.
 
     chance_level : float, default=None
-        Accuracy of always predicting the most frequent class; None for other metrics.
+        Chance level of accuracy: always predicting the most frequent class. None for other metrics.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What ``plot`` drew on.
+        Axes of the plot.
 
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the plot.
     """
 
     def __init__(self, rows, *, transductive, metric="accuracy", chance_level=None):
@@ -247,8 +251,8 @@ class Comparison:
         self.chance_level = chance_level
 
     def __str__(self):
-        """Return the table, and what it says, as text."""
-        head = ["", "labels per class", self.metric, "difference to the best baseline", "fit", ""]
+        """Return the table as text."""
+        head = ["", "labels per class", self.metric, "difference to best baseline", "fit time", ""]
         cells = [
             [
                 row["name"],
@@ -268,40 +272,42 @@ class Comparison:
         if any(map(_mark, self.rows)):
             lines.append(f"~ {NOISE_NOTE}: at most {NOISE_ERRORS} corrected standard errors.")
         if any(np.isnan(row["std"]) for row in self.rows):
-            lines.append("One fold: the spread of scores and differences is unknown.")
+            lines.append("One fold: standard deviations of scores and differences are unknown.")
         if any(_is_short(row) for row in self.rows):
-            lines.append("Available: labels of the smallest class in a training part.")
+            lines.append("Available: number of labels of the smallest class in a training set.")
         if self.transductive:
-            lines.append("Transductive: all learned from the test parts as well, without labels.")
+            lines.append(
+                "Transductive: estimators were also fitted on test samples, without labels."
+            )
         return "\n".join(lines)
 
     def __repr__(self):
-        return f"<Comparison of {len({row['name'] for row in self.rows})} ways>\n{self}"
+        return f"<Comparison of {len({row['name'] for row in self.rows})} embeddings>\n{self}"
 
     def to_pandas(self):
-        """Return the table as a data frame of pandas.
+        """Return the table as a pandas DataFrame.
 
         Returns
         -------
         frame : pandas.DataFrame
-            A row for each of ``rows``.
+            DataFrame of ``rows``.
         """
         import pandas as pd
 
         return pd.DataFrame(self.rows)
 
     def plot(self, ax=None):
-        """Draw the scores: bars, or curves over the number of labels where there are several.
+        """Plot the scores: bars, or curves over the number of labels per class.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to plot on. None creates a new figure.
 
         Returns
         -------
         self : Comparison
-            The comparison, with the drawn parts as attributes.
+            The comparison, with attributes of the plot.
         """
         import matplotlib.pyplot as plt
 
@@ -352,41 +358,41 @@ class Comparison:
 
 
 def _named(estimators):
-    """Return a dict of estimators by name."""
+    """Return a dict of named estimators."""
     if isinstance(estimators, Mapping):
         named = dict(estimators)
     else:
         several = isinstance(estimators, list | tuple)
         named = {}
         for estimator in estimators if several else [estimators]:
-            inner = getattr(estimator, "estimator", estimator)  # of a frozen one
+            inner = getattr(estimator, "estimator", estimator)  # of a FrozenEstimator
             named[_unused(type(inner).__name__, named)] = estimator
     for name, estimator in named.items():
         if not isinstance(name, str):
             raise TypeError(f"Names of estimators must be strings. Got {name!r} instead.")
         if not hasattr(estimator, "transform"):
             raise ValueError(
-                f"compare needs transformers, which give an embedding. {name!r} is {estimator!r}."
+                f"compare needs transformers, which return an embedding. {name!r} is {estimator!r}."
             )
         frozen = isinstance(estimator, FrozenEstimator)
         if not frozen and get_tags(estimator).target_tags.required:
             raise ValueError(
-                f"compare fits estimators without labels, but {name!r} needs them: {estimator!r}. "
-                "Fit it before, and pass it in a FrozenEstimator."
+                f"compare fits estimators without labels, but {name!r} requires y: {estimator!r}. "
+                "Fit it first, and pass it in a FrozenEstimator."
             )
     if not named:
-        raise ValueError("compare needs one estimator or more. Got none.")
+        raise ValueError("compare needs at least one estimator. Got none.")
     return named
 
 
 def _unused(name, names):
-    """Return a name, with a number where it is taken."""
+    """Return a name, with a number appended if it is in use."""
     numbered = (f"{name} {i}" for i in itertools.count(2))
     return next(n for n in itertools.chain([name], numbered) if n not in names)
 
 
 def _checked_numbers(n_labels):
-    """Return numbers of labels, each whole and positive, or None for all."""
+    """Check numbers of labels: positive integers, or None for all."""
     numbers = [n_labels] if np.ndim(n_labels) == 0 else list(n_labels)
     if not numbers or not all(
         n is None or (isinstance(n, Integral) and not isinstance(n, bool) and n > 0)
@@ -394,14 +400,14 @@ def _checked_numbers(n_labels):
     ):
         raise ValueError(
             "n_labels must be numbers of labels per class: an int of at least 1, a sequence of "
-            f"them, or None for all. Got {n_labels!r} instead. Fractions are not supported: for a "
-            "tenth of the labels give a tenth of the labels per class, such as 10 of 100."
+            f"them, or None for all. Got {n_labels!r} instead. Fractions are not supported: "
+            "pass 10 for a tenth of 100 labels per class."
         )
     return list(dict.fromkeys(numbers))
 
 
 def _drawn(y, n, rng):
-    """Return draws of n samples a class, or all samples once, as indices."""
+    """Return indices of draws of n samples per class, or of all samples once."""
     if n is None:
         return [np.arange(len(y))]
     of_classes = [np.flatnonzero(y == c) for c in np.unique(y)]
@@ -412,10 +418,10 @@ def _drawn(y, n, rng):
 
 
 def _metric_name(probe, scoring):
-    """Return the name of the score of a probe; raise if it is not one."""
+    """Return the name of the metric; raise if ``scoring`` is not one."""
     if scoring is None:
         last = probe[-1] if isinstance(probe, Pipeline) else probe
-        own = getattr(last, "scoring", None)  # of a search
+        own = getattr(last, "scoring", None)  # of a hyperparameter search
         return "accuracy" if own is None else _metric_name(probe, own)
     if isinstance(scoring, str):
         return scoring
@@ -433,7 +439,7 @@ def _metric_name(probe, scoring):
 
 
 def _check_scoring(scoring, y):
-    """Raise where a metric is not one for these classes, before anything is trained."""
+    """Raise if a metric does not apply to these classes, before training."""
     if not isinstance(scoring, str):
         return
     X = np.zeros((len(y), 1))
@@ -446,7 +452,7 @@ def _check_scoring(scoring, y):
 
 
 def _fitted(estimators, X, seed):
-    """Give name, fitted model, minutes, and whether it is a baseline, of all there are."""
+    """Yield name, fitted model, minutes and is_baseline of all estimators and baselines."""
     encoders, reading, before_reading, names = {}, {}, [], list(estimators)
 
     def baseline(name):
@@ -481,7 +487,7 @@ def _fitted(estimators, X, seed):
 
 
 def _method_of(model):
-    """Return the steps before a fitted model's method of this package, it, and if it is frozen."""
+    """Return the steps before the method of this package in a model, it, and if it is frozen."""
     steps = _steps(model)
     for i, (step, frozen) in enumerate(steps):
         if isinstance(step, SSLTransformer | EncoderTransformer):
@@ -490,7 +496,7 @@ def _method_of(model):
 
 
 def _steps(model, frozen=False):
-    """Return the steps of a pipeline of pipelines, and whether each is frozen."""
+    """Return the steps of nested pipelines, and whether each is frozen."""
     if isinstance(model, FrozenEstimator):
         return _steps(model.estimator, frozen=True)
     if isinstance(model, Pipeline):
@@ -499,35 +505,35 @@ def _steps(model, frozen=False):
 
 
 def _behind(before, transformer):
-    """Return a transformer behind steps that are fitted."""
+    """Return a pipeline of fitted steps and a transformer."""
     return make_pipeline(*map(FrozenEstimator, before), transformer) if before else transformer
 
 
 class Components:
-    """Principal components of what a fitted transformer gives; none where it gives NaN."""
+    """PCA of the output of a fitted transformer; NaN if its output is NaN."""
 
     def __init__(self, transformer, seed):
         self.transformer = transformer
         self.seed = seed
 
     def fit(self, X):
-        """Find the components of samples."""
+        """Fit PCA."""
         values = transformed(self.transformer, X)
         values = values[np.isfinite(values).all(axis=1)]
         pca = fit_pca(values, min(N_COMPONENTS, *values.shape), self.seed)
-        # What holds rounding alone is left out.
+        # Leave out components that are rounding error.
         n_real = int((pca.explained_variance_ > NOISE * pca.explained_variance_[0]).sum())
         if n_real < pca.n_components_:
             pca = fit_pca(values, n_real, self.seed)
         self.pca = pca
-        # A probe that standardises features would make the last component as large as the first.
-        # Turned at random all are about as large, and a linear model is the same.
+        # A random rotation gives all features about the same variance, so that a probe that
+        # standardizes features does not amplify the last components.
         random = np.random.default_rng(self.seed).normal(size=(n_real, n_real))
         self.turn = np.linalg.qr(random).Q
         return self
 
     def transform(self, X):
-        """Return the components of samples."""
+        """Return the principal components of samples."""
         values = transformed(self.transformer, X)
         known = np.isfinite(values).all(axis=1)
         components = np.full((len(values), self.pca.n_components_), np.nan, np.float32)
@@ -536,7 +542,7 @@ class Components:
 
 
 def _as_it_is(method, seed):
-    """Return the encoder of a fitted method as it is before training, read as the method is."""
+    """Return the encoder of a fitted method before training, with the same input settings."""
     shared = {key: getattr(method, key) for key in (*READING, "weights", "flip_tta")}
     encoder = method.encoder_
     return EncoderTransformer(
@@ -548,7 +554,7 @@ def _as_it_is(method, seed):
 
 
 def _count_seen(model, X):
-    """Return how many of the samples a frozen model has learned from."""
+    """Return the number of samples that a frozen model was trained on."""
     before, method, frozen = _method_of(model)
     if not frozen or not hasattr(method, "has_seen"):
         return 0
@@ -557,21 +563,21 @@ def _count_seen(model, X):
     return int(method.has_seen(X).sum())
 
 
-def _score(probe, scoring, embedded, y, judged, y_judged):
-    """Return the score of a probe that learns from one part and is judged on the other.
+def _score(probe, scoring, embedded, y, tested, y_test):
+    """Train a probe on one embedding and score it on another.
 
-    Images that could not be read have no embedding; they teach and count nothing.
+    Unreadable images, with an embedding of NaN, are ignored.
     """
-    known, readable = (np.isfinite(part).all(axis=1) for part in (embedded, judged))
+    known, readable = (np.isfinite(part).all(axis=1) for part in (embedded, tested))
     fitted = clone(probe).fit(embedded[known], y[known])
-    score = check_scoring(fitted, scoring)(fitted, judged[readable], y_judged[readable])
+    score = check_scoring(fitted, scoring)(fitted, tested[readable], y_test[readable])
     if not isinstance(score, Real):
         raise ValueError(f"scoring must return one number. {scoring!r} returned {score!r}.")
     return score
 
 
 def _compared(rows, n, transductive, metric):
-    """Return the rows of the table with this number of labels, beside the best baseline."""
+    """Return the rows of the table for n labels per class, with differences to best baseline."""
     rows = {name: row for (number, name), row in rows.items() if number == n}
     of_folds = {
         name: {key: np.array([fold[key] for fold in row["folds"]]) for key in row["folds"][0]}
@@ -586,8 +592,8 @@ def _compared(rows, n, transductive, metric):
         difference = scores - best
         one_fold = len(scores) == 1
         notes = {
-            f"learned from {n_seen:.0f} of the test samples": n_seen > 0,
-            "also learned from test samples": transductive and not row["is_baseline"],
+            f"trained on {n_seen:.0f} of the test samples": n_seen > 0,
+            "also trained on test samples": transductive and not row["is_baseline"],
         }
         table.append(
             {
@@ -613,9 +619,9 @@ def _compared(rows, n, transductive, metric):
 
 
 def _within_noise(difference, ratio, least_std):
-    """Return whether the mean of differences over folds is within noise; None for one fold.
+    """Return whether the mean difference over folds is within noise; None for one fold.
 
-    ``ratio`` is the size of a test part as a share of the training part.
+    ``ratio`` is the size of the test set divided by that of the training set.
     """
     n = len(difference)
     if n == 1:
@@ -625,18 +631,18 @@ def _within_noise(difference, ratio, least_std):
 
 
 def _mark(row):
-    """Return the mark of a difference within noise; the best baseline has none."""
+    """Return the mark of a difference within noise, except for the best baseline."""
     is_best = row["is_baseline"] and row["difference"] == row["difference_std"] == 0
     return " ~" if row.get("within_noise") and not is_best else ""
 
 
 def _with_std(text, std):
-    """Return a number as text with its standard deviation, where that is known."""
+    """Append the standard deviation to a number as text, if known."""
     return text if np.isnan(std) else f"{text} ± {std:.3f}"
 
 
 def _is_short(row):
-    """Return whether a class has fewer labels than asked for."""
+    """Return whether a class has fewer labels than requested."""
     return row["labels"] is not None and row.get("labels_used", np.inf) < row["labels"]
 
 

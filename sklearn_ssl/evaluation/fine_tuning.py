@@ -1,4 +1,4 @@
-"""Fine-tuning: train a pretrained network further with the few labels there are."""
+"""Fine-tuning: continue training a pretrained network with labels."""
 
 import contextlib
 import copy
@@ -51,8 +51,8 @@ from sklearn_ssl.views import ImageViews, TableViews
 from sklearn_ssl.views.combined import all_flip
 
 N_STEPS, FEWEST_EPOCHS = 300, 5  # of max_epochs="auto"
-# Mirrored, and else as they are: of crops the linear model knew nothing, and in so few steps it did
-# not learn them (benchmarks/README.md).
+# Only horizontal flips: the initial linear classifier is not trained on crops, and so few steps do
+# not adapt it to them (benchmarks/README.md).
 FLIPS = ImageViews(
     scale=(1.0, 1.0),
     ratio=(1.0, 1.0),
@@ -61,13 +61,13 @@ FLIPS = ImageViews(
     gaussian_blur=0.0,
     n_views=1,
 )
-# What networks are built anew from, beside numbers.
+# Attributes, except for numbers, that networks are rebuilt from.
 NEEDED = {"backbone_", "image_shape_", "_pretrained", "_scaling"}
-VIEWS = {"image": FLIPS, "table": TableViews(n_views=1)}  # of rows the first view is the row itself
+VIEWS = {"image": FLIPS, "table": TableViews(n_views=1)}  # the first view is the sample itself
 
 
 class ClassesObjective(Objective):
-    """Cross entropy of a linear classifier on an encoder, and the penalty of LinearProbe."""
+    """Cross-entropy of a linear classifier on an encoder, with the L2 penalty of LinearProbe."""
 
     def __init__(self, encoder, coef, intercept, scale, penalty, codes, weights):
         super().__init__(encoder)
@@ -76,13 +76,14 @@ class ClassesObjective(Objective):
         with torch.no_grad():
             self.classify.weight.copy_(torch.from_numpy(coef))
             self.classify.bias.copy_(torch.from_numpy(intercept))
-        self.register_buffer("scale", torch.from_numpy(scale).float())  # of the features before
+        # Standard deviation of features before fine-tuning.
+        self.register_buffer("scale", torch.from_numpy(scale).float())
         self.register_buffer("weights", torch.from_numpy(weights).float())  # mean 1 over samples
         self.penalty = penalty
         self.codes = codes
 
     def train(self, mode=True):
-        """Train all but the statistics of batch norms, which a few samples would spoil."""
+        """Set training mode, except for batch norms, as statistics of few samples are noisy."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -90,7 +91,7 @@ class ClassesObjective(Objective):
         return self
 
     def before_epoch(self, embed, rng):
-        """Give each sample its class."""
+        """Return the class labels as targets."""
         return Epoch(targets=self.codes)
 
     def forward(self, views, codes):
@@ -106,60 +107,57 @@ class ClassesObjective(Objective):
 
 @suggesting
 class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstimator):
-    """Classify with a network that learned without labels first, and then from the few there are.
+    """Semi-supervised classifier: pretrain on all samples, fine-tune on the labeled ones.
 
-    Use it where a linear model on a frozen embedding (:class:`~sklearn_ssl.LinearProbe`) is not
-    enough: here the labels change the whole network, which takes longer. It begins with the linear
-    model of that probe, so that the first steps do not spoil what the network has learned. With few
-    labels it may do harm all the same: of images of CIFAR-10 it was .01 better than the probe with
-    100 labels a class, and worse by up to .03 with ten (``benchmarks/README.md``).
+    Use it if a linear model on a frozen embedding (:class:`~sklearn_ssl.LinearProbe`) is not
+    enough: labels train the whole network, which takes longer. The classifier is initialized with
+    that linear model, which avoids distortion of the pretrained features. With about ten labels per
+    class it can be less accurate than the probe (``benchmarks/README.md``).
 
     Parameters
     ----------
     estimator : transformer
-        A method of this package, which learns from all samples, labeled or not, in fit; or one
-        that was fitted before, in :class:`~sklearn.frozen.FrozenEstimator`; or an
-        :class:`~sklearn_ssl.EncoderTransformer`. Its device and precision are used here too. With
-        its ``memory``, searches over the parameters here train it once a fold.
+        Method of this package, which is fitted on all samples, labeled or not; or a fitted one in
+        :class:`~sklearn.frozen.FrozenEstimator`; or an :class:`~sklearn_ssl.EncoderTransformer`.
+        Its device and precision are also used for fine-tuning. With its ``memory``, a
+        hyperparameter search of fine-tuning trains it once per fold.
 
     max_epochs : int or "auto", default="auto"
-        Largest number of passes over the samples with labels. "auto" is as many as make 300 steps,
-        and at least 5; and no limit where ``max_time`` is one.
+        Maximum number of epochs over the labeled samples. "auto" is the number for 300 steps, at
+        least 5, or unlimited if ``max_time`` is given.
 
     max_time : float or str, default=None
-        Time that fine-tuning may take, in seconds or as "90s", "10min" or "1.5h"; pretraining has
-        the ``max_time`` of the estimator. The learning rate follows the share of it that has
-        passed, so that a short fit is annealed as a long one is. At least one step is taken. How
-        many there are depends on the machine, so ``random_state`` does not make fit reproducible.
+        Time limit of fine-tuning, in seconds or as "90s", "10min" or "1.5h"; pretraining has the
+        ``max_time`` of the estimator. The learning rate follows the elapsed share of it, so that
+        short fits are annealed as well. At least one step is taken. The number of steps depends on
+        the machine, so results are not reproducible with ``random_state``.
 
     batch_size : int, default=64
-        Largest number of samples in a step, at least 2.
+        Maximum number of samples per batch, at least 2.
 
     lr : float, default=0.0005
-        Highest learning rate, of AdamW: reached in the first tenth, and followed by half a cosine
-        to 0.
+        Maximum learning rate of AdamW, after a linear warm-up in the first tenth of training and
+        before cosine decay to 0.
 
     weight_decay : float, default=0.0001
-        Weight decay of all weights but biases and norms.
+        Weight decay, not applied to biases and normalization layers.
 
     views : callable or "auto", default="auto"
-        Random changes of samples that do not change their class, as the methods take them. "auto"
-        flips images if the estimator's views or ``flip_tta`` do, and leaves
-        others, and rows, as they are.
+        Random augmentations that preserve the class, as for the methods. "auto" is random
+        horizontal flips for images if the views of the estimator have them, or if it has
+        ``flip_tta``; otherwise there is no augmentation.
 
     unlabeled : object, default="auto"
-        What y has for samples without a label, which serve pretraining alone, and are left out in
-        ``score``. "auto" is -1, scikit-learn's convention, unless y holds -1 and 1 alone, which are
-        two classes then. Missing values, None, NaN and NA, count as unlabeled as well. None says
-        that all samples have a label.
+        Value of y for unlabeled samples, which are only used for pretraining, and ignored in
+        ``score``. "auto" is -1, scikit-learn's convention, unless y contains only -1 and 1, which
+        are then two classes. Missing values (None, NaN and NA) are unlabeled as well. None means
+        that all samples are labeled.
 
     class_weight : dict or "balanced", default=None
-        Weights of the classes in the loss, as in LogisticRegression: "balanced" gives all classes
-        the same total weight.
+        Weights of the classes in the loss. "balanced" gives all classes the same total weight.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the order of samples and of views. An int makes fit reproducible if the estimator
-        is.
+        Seed of sample order and views. Pass an int for reproducible results, also to the estimator.
 
     verbose : int, default=0
         1 shows a progress bar.
@@ -167,37 +165,37 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The classes.
+        Class labels.
 
     transformer_ : EncoderTransformer
-        Gives the embedding of the fine-tuned network.
+        Transformer with the fine-tuned encoder.
 
     coef_ : ndarray of shape (n_classes, n_features_out)
-        Weights of the embedding's features in the scores of the classes.
+        Coefficients of the features of the embedding.
 
     intercept_ : ndarray of shape (n_classes,)
-        What is added.
+        Intercept.
 
     loss_curve_ : list of float
-        Mean loss of each epoch of fine-tuning.
+        Mean training loss of each epoch of fine-tuning.
 
     history_ : list of dict
-        What was recorded in each epoch of fine-tuning: loss, learning rate, seconds.
+        Record of each epoch of fine-tuning: loss, learning rate, duration in seconds and others.
 
     max_epochs_ : int
         Number of epochs of fine-tuning.
 
     n_features_in_ : int
-        Number of features in X, as the estimator counts them.
+        Number of features in X, as in the estimator.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X is a DataFrame whose column names are all strings.
+        Names of features seen during fit. Defined only if X is a DataFrame whose column names are
+        all strings.
 
     Notes
     -----
-    The linear model comes first, and then the whole network with it, as in the paper. Batch norms
-    keep the means and variances of pretraining, and the loss keeps the probe's penalty on the
-    weights of the classes.
+    As in the paper, the linear classifier is trained first, and then all layers (LP-FT). Batch
+    norms use the statistics of pretraining, and the loss includes the L2 penalty of the probe.
 
     References
     ----------
@@ -209,7 +207,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
     >>> from sklearn.datasets import load_digits
     >>> from sklearn_ssl import FineTuneClassifier, SimCLRTransformer
     >>> X, y = load_digits().images[:300], load_digits().target[:300].copy()
-    >>> y[100:200] = -1  # nobody knows
+    >>> y[100:200] = -1  # unlabeled
     >>> simclr = SimCLRTransformer(max_epochs=1, random_state=0)
     >>> classifier = FineTuneClassifier(simclr, max_epochs=10, random_state=0)
     >>> classifier.fit(X[:200], y[:200]).score(X[200:], y[200:]) > 0.7
@@ -260,34 +258,34 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y):
-        """Pretrain on all samples, then train with those that have a label.
+        """Pretrain on all samples, then fine-tune on the labeled ones.
 
         Parameters
         ----------
         X : array-like, tensor, DataFrame or data set
-            Samples, as the estimator takes them.
+            Samples, as in fit of the estimator.
 
         y : array-like of shape (n_samples,)
-            Classes, and -1, or what ``unlabeled`` is, where nobody knows.
+            Class labels, and -1, or the value of ``unlabeled``, for unlabeled samples.
 
         Returns
         -------
         self : object
-            The fitted classifier. If fit raises, it is left as it was.
+            Fitted classifier. If fit raises, it is unchanged.
         """
         frozen = isinstance(self.estimator, FrozenEstimator)
         pretrained = self.estimator.estimator if frozen else self.estimator
         if not isinstance(pretrained, Embedder):
             raise TypeError(
-                "FineTuneClassifier trains a network, so its estimator has to be one of "
-                f"sklearn_ssl that has one, or that in a FrozenEstimator. Got {pretrained!r}."
+                "FineTuneClassifier trains a network, so estimator must be a method of "
+                f"sklearn_ssl, EncoderTransformer, or a FrozenEstimator of one. Got {pretrained!r}."
             )
         has_label, y = labels_of(y, self.unlabeled)
         check_consistent_length(recognized(X), has_label)
         check_some(has_label, self.unlabeled, "FineTuneClassifier")
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
-        _check_classes(np.unique(y))  # before minutes of pretraining
+        _check_classes(np.unique(y))  # before pretraining
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         clock = Clock(math.inf if self.max_time is None else seconds_of(self.max_time))
         if not frozen:
@@ -314,7 +312,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         return self
 
     def _trained(self, pretrained, source, device, readable, codes, weights, seed, clock):
-        """Return the objective after training, and the records of its epochs."""
+        """Fine-tune; return the objective and the records of epochs."""
         embedding = pretrained._embedding(source, device)[readable]
         start = LinearProbe(
             random_state=seed,
@@ -324,7 +322,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         ).fit(embedding, codes)
         total = weights[codes].sum()
         coef, intercept, penalty = start.coef_, start.intercept_, 1 / (start.C_ * total)
-        if len(coef) == 1:  # the scores of the second class, of two, whose squares are twice these
+        if len(coef) == 1:  # two classes: split the weights between both outputs
             coef, intercept = (np.concatenate([-w, w]) / 2 for w in (coef, intercept))
             penalty *= 2
         views = self.views
@@ -363,7 +361,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
             weights = weights * len(codes) / total
             objective = ClassesObjective(encoder, *linear, torch.from_numpy(codes), weights)
             samples = source.near(device, self.verbose)
-            parts = samples, make_views, None  # it asks for no embedding
+            parts = samples, make_views, None  # before_epoch needs no embedding
             how = {"n_epochs": n_epochs, "verbose": self.verbose}
             if timed:
                 planned = planned_epochs(clock, copy.deepcopy(objective), *parts, training, **how)
@@ -382,18 +380,17 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
             return objective.cpu().eval(), rows
 
     def decision_function(self, X):
-        """Return the scores of the classes.
+        """Return the logits of the classes.
 
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, of the same shape.
+            Samples of the same shape as in fit.
 
         Returns
         -------
-        scores : ndarray of shape (n_samples, n_classes), or (n_samples,) of two classes
-            Logits; of two classes the logarithm of the odds of the second. Those of an image that
-            could not be read are NaN.
+        scores : ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            Logits; for two classes the log-odds of the second one. NaN for unreadable images.
         """
         check_is_fitted(self)
         scores = transformed(self.transformer_, X) @ self.coef_.T + self.intercept_
@@ -405,12 +402,12 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, of the same shape.
+            Samples of the same shape as in fit.
 
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``; NaN for an image that could not be read.
+            Class probabilities, in the order of ``classes_``; NaN for unreadable images.
         """
         return probabilities(self.decision_function(X))
 
@@ -420,37 +417,37 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, of the same shape.
+            Samples of the same shape as in fit.
 
         Returns
         -------
         y : ndarray of shape (n_samples,)
-            Classes; -1, or what ``unlabeled`` is, for an image that could not be read, where
-            ``on_error`` of the estimator lets such pass; NaN where -1 is a class.
+            Predicted classes. Unreadable images, if ``on_error`` of the estimator skips them, get
+            the value for unlabeled samples, or NaN if -1 is a class.
         """
         scores = self.decision_function(X)
-        told = self.classes_[scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(int)]
+        index = scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(int)
         unreadable = np.isnan(scores.reshape(len(scores), -1)[:, 0])
-        return with_unlabeled(told, unreadable, self.unlabeled, self.classes_)
+        return with_unlabeled(self.classes_[index], unreadable, self.unlabeled, self.classes_)
 
     def __sklearn_tags__(self):
-        """Return scikit-learn's tags: samples as the estimator takes them."""
+        """Return scikit-learn's tags, with the input tags of the estimator."""
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
 
 
 def _check_classes(classes):
-    """Raise where there are no two classes to tell apart."""
+    """Raise if there are fewer than two classes."""
     if len(classes) < 2:
         raise ValueError(
-            "FineTuneClassifier needs labels of two classes or more to tell apart. y has "
+            "FineTuneClassifier needs labeled samples of at least two classes. y has "
             f"{len(classes)} class{'' if len(classes) == 1 else 'es'}: {classes.tolist()}."
         )
 
 
 def _like(pretrained, encoder):
-    """Return a transformer that reads samples as another does, and embeds them with an encoder."""
+    """Return an EncoderTransformer with the input settings of ``pretrained`` and an encoder."""
     names = EncoderTransformer().get_params()
     given = {n: getattr(pretrained, n) for n in names if hasattr(pretrained, n)}
     transformer = EncoderTransformer(**given)
@@ -463,7 +460,7 @@ def _like(pretrained, encoder):
         }
     )
     transformer.encoder_ = encoder
-    # What a file needs to build such an encoder: the method, and what decides about its network.
+    # For save and load: the method, and the attributes that determine its network.
     transformer._pretrained = copy.copy(pretrained)
     for name in vars(pretrained).keys() - pretrained.get_params().keys() - NEEDED:
         if not isinstance(getattr(pretrained, name), Real):

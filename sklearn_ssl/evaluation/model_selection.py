@@ -1,4 +1,4 @@
-"""Splits of samples of which few have labels."""
+"""Cross-validation with few labels."""
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator, check_cv
@@ -8,24 +8,23 @@ from sklearn_ssl.data.labels import check_some, labels_of
 
 
 class SemiSupervisedSplit(BaseCrossValidator):
-    """Split samples with labels, and train on those without in every fold.
+    """Cross-validator for semi-supervised learning: unlabeled samples are in every training set.
 
     Use it as ``cv`` of :func:`~sklearn.model_selection.cross_val_score` or
-    :class:`~sklearn.model_selection.GridSearchCV` where most samples have no label: what learns
-    without labels sees them all, but for the labeled ones of the fold's test part, on which scores
-    are computed. The classifier that follows has to leave unlabeled samples out, as
-    ``FineTuneClassifier``, ``LinearProbe``, ``KNNProbe`` and scikit-learn's SelfTrainingClassifier
-    do.
+    :class:`~sklearn.model_selection.GridSearchCV` if most samples are unlabeled. Labeled samples
+    are split into training and test sets; unlabeled ones are only used for training. The final
+    classifier has to ignore unlabeled samples, like ``FineTuneClassifier``, ``LinearProbe``,
+    ``KNNProbe`` and scikit-learn's SelfTrainingClassifier.
 
     Parameters
     ----------
     cv : int, cross-validation generator or iterable, default=5
-        How the samples with labels are split; an int is the number of stratified folds.
+        Splitting strategy of the labeled samples. An int is the number of stratified folds.
 
     unlabeled : object, default="auto"
-        What y has for samples without a label. "auto" is -1, scikit-learn's convention, unless -1
-        and 1 are all that y holds, which are two classes then. Missing values, None, NaN and NA,
-        count as unlabeled as well. None says that all samples have a label.
+        Value of y for unlabeled samples. "auto" is -1, scikit-learn's convention, unless y contains
+        only -1 and 1, which are then two classes. Missing values (None, NaN and NA) are unlabeled
+        as well. None means that all samples are labeled.
 
     Examples
     --------
@@ -43,26 +42,26 @@ class SemiSupervisedSplit(BaseCrossValidator):
         self.unlabeled = unlabeled
 
     def split(self, X, y, groups=None):
-        """Give the indices of training and test samples of each fold.
+        """Generate indices to split data into training and test set.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
-            Samples. Only their number counts.
+            Samples. Only their number is used.
 
         y : array-like of shape (n_samples,)
-            Classes, and -1, or what ``unlabeled`` is, for samples without a label.
+            Class labels, and -1, or the value of ``unlabeled``, for unlabeled samples.
 
         groups : array-like of shape (n_samples,), default=None
-            What ``cv`` shall keep together.
+            Group labels of the samples, for ``cv``.
 
         Yields
         ------
         train : ndarray
-            Indices of the samples without a label, and of those with one in the training part.
+            Indices of all unlabeled samples, and of the labeled samples in the training set.
 
         test : ndarray
-            Indices of the samples with a label in the test part.
+            Indices of the labeled samples in the test set.
         """
         has_label, known = labels_of(y, self.unlabeled)
         check_some(has_label, self.unlabeled, "SemiSupervisedSplit")
@@ -78,18 +77,18 @@ class SemiSupervisedSplit(BaseCrossValidator):
         Parameters
         ----------
         X : object
-            Passed on to ``cv``.
+            Passed to ``cv``.
 
         y : array-like of shape (n_samples,)
-            Classes, as in ``split``; needed by some splitters alone.
+            Class labels, as in ``split``. Only needed by some splitters.
 
         groups : array-like of shape (n_samples,), default=None
-            Passed on to ``cv``.
+            Passed to ``cv``.
 
         Returns
         -------
         n_splits : int
-            The number of folds.
+            Number of splits.
         """
         if y is not None:
             has_label, y = labels_of(y, self.unlabeled)

@@ -1,4 +1,4 @@
-"""Classifiers that judge an embedding: a linear model, and votes of the nearest neighbours."""
+"""Probes, which evaluate an embedding: a linear classifier and k-nearest neighbors."""
 
 import math
 from numbers import Integral, Real
@@ -33,76 +33,76 @@ from sklearn_ssl.data.labels import (
 from sklearn_ssl.metrics.nearest import nearest, votes
 from sklearn_ssl.parameters import suggesting
 
-GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # what C="auto" tries
-FALLBACK = 1e-2  # where a class has a single sample, so that none can be held out
-FOLDS, HELD_OUT, MANY = 5, 0.2, 5000  # from so many samples on one part is held out once
+GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # for C="auto"
+FALLBACK = 1e-2  # C="auto" if a class has a single sample, so that cross-validation is impossible
+FOLDS, HELD_OUT, MANY = 5, 0.2, 5000  # a single split from MANY samples on
 
 
 @suggesting
 class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
-    """Judge an embedding by a linear model: logistic regression on standardised features.
+    """Linear probe: evaluate an embedding by logistic regression on standardized features.
 
-    Use it to see what an embedding holds, beside scikit-learn's LogisticRegression, whose loss it
-    minimises: it standardises the features, chooses C by itself, among the training samples alone,
-    and computes on a GPU where there is one.
+    Use it to measure how well classes are linearly separable in an embedding. Compared with
+    scikit-learn's LogisticRegression, which has the same loss, it standardizes the features,
+    selects C by cross-validation on the training samples, and runs on a GPU if one is available.
 
     Parameters
     ----------
     C : float or "auto", default="auto"
-        Inverse strength of the penalty on the squared weights, above 0, as in LogisticRegression.
-        "auto" is the one of .0001, .001, .01, .1, 1 and 10 with the best accuracy on training
-        samples that are held out: in five folds, or, from 5,000 samples on, a fifth of them once.
-        Samples with equal features are held out together. Where a class has fewer than five
-        samples there are as few folds, and with one it is .01.
+        Inverse of the L2 regularization strength, above 0, as in LogisticRegression. "auto" selects
+        the value of 0.0001, 0.001, 0.01, 0.1, 1 and 10 with the best validation accuracy, in 5-fold
+        cross-validation or, from 5000 samples on, on a held-out fifth of the training samples.
+        Duplicates are in the same fold. If a class has fewer than five samples, there are as many
+        folds; with a single sample C is 0.01.
 
     max_iter : int, default=500
-        Largest number of steps of L-BFGS for a value of C.
+        Maximum number of iterations of L-BFGS for each value of C.
 
     tol : float, default=0.0001
-        It stops where no derivative of the mean loss is larger, along directions in which the
-        features are uncorrelated and the loss is about equally curved.
+        Tolerance for stopping: the largest absolute gradient of the mean loss, with respect to
+        the weights of decorrelated and rescaled features.
 
     unlabeled : object, default="auto"
-        What y has for samples without a label, which are left out in fit and in ``score``. "auto"
-        is -1, scikit-learn's convention, unless y holds -1 and 1 alone, which are two classes then.
-        Missing values, None, NaN and NA, count as unlabeled as well. None says that all samples
-        have a label.
+        Value of y for unlabeled samples, which are ignored in ``fit`` and ``score``. "auto" is -1,
+        scikit-learn's convention, unless y contains only -1 and 1, which are then two classes.
+        Missing values (None, NaN and NA) are unlabeled as well. None means that all samples are
+        labeled.
 
     class_weight : dict or "balanced", default=None
-        Weights of the classes in the loss, as in LogisticRegression: "balanced" gives all classes
-        the same total weight.
+        Weights of the classes in the loss. "balanced" gives all classes the same total weight.
 
     device : str or torch.device, default="auto"
-        Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one.
+        Device to compute on: "cpu", "cuda" or "cuda:1". "auto" is the GPU if one is available.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the choice of the samples that are held out. An int makes fit reproducible.
+        Seed of the validation split. Pass an int for reproducible results.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The classes.
+        Class labels.
 
-    coef_ : ndarray of shape (n_classes, n_features), or (1, n_features) of two classes
-        Weights of the features as they are in X, not standardised.
+    coef_ : ndarray of shape (n_classes, n_features), or (1, n_features) for two classes
+        Coefficients of the features of X, without standardization.
 
-    intercept_ : ndarray of shape (n_classes,) or (1,)
-        What is added.
+    intercept_ : ndarray of shape (n_classes,), or (1,) for two classes
+        Intercept.
 
     C_ : float
-        The value of C that was used.
+        Value of C that was used.
 
     scores_ : dict of float to float
-        Accuracy on held-out samples of each value of C that was tried.
+        Validation accuracy of each value of C; empty if none was selected.
 
     n_iter_ : int
-        Steps that the last minimisation took.
+        Number of iterations of L-BFGS for ``C_``.
 
     n_features_in_ : int
-        Number of features in X.
+        Number of features seen during fit.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X is a DataFrame whose column names are all strings.
+        Names of features seen during fit. Defined only if X is a DataFrame whose column names are
+        all strings.
 
     Examples
     --------
@@ -151,38 +151,35 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Embedding. Rows that are NaN in every feature, those of unreadable images, are left out.
+            Embedding. Rows that are NaN in every feature (unreadable images) are ignored.
 
         y : array-like of shape (n_samples,)
-            Classes, two or more.
+            Class labels of at least two classes.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss, and in the mean and deviation of the features. None
-            is 1 for each.
+            Sample weights in the loss and in the standardization of features. None is uniform.
 
         Returns
         -------
         self : object
-            The fitted probe.
+            Fitted probe.
         """
         device = resolve_device(self.device)
         X, y, weights = _labeled(self, X, y, sample_weight, dtype=[np.float32, np.float64])
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"LinearProbe needs two classes or more to tell apart. y has one class: "
-                f"{classes[0]}."
+                f"LinearProbe needs samples of at least two classes. y has one class: {classes[0]}."
             )
         total = weights.sum()
         mean = weights @ X.astype(np.float64) / total
         scale = np.sqrt(weights @ np.square(X - mean) / total)
-        # Of what is all the same, but for rounding, nothing is told.
+        # Constant features, up to rounding error, are ignored.
         scale[scale <= 10 * np.finfo(X.dtype).eps * np.abs(mean)] = np.inf
         of_classes = compute_class_weight(
             self.class_weight, classes=classes, y=y, sample_weight=weights
         )
-        # Between two steps of torch's threads those of BLAS would wait for the cores, and they for
-        # them: 27 times the seconds, on two cores.
+        # Threads of BLAS and of torch would compete for the cores, which is many times slower.
         threads = threadpool_limits(1, user_api="blas")
         with isolated(device), full_precision(device), threads:
             Z = torch.from_numpy(((X - mean) / scale).astype(X.dtype)).to(device)
@@ -196,8 +193,8 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
         found = np.concatenate([full, found[:, -1:]], axis=1)
         if n_iter >= self.max_iter:
             tell(
-                f"LinearProbe stopped at max_iter={self.max_iter}, before its weights had settled. "
-                "Raise max_iter or tol, or lower C.",
+                f"LinearProbe reached max_iter={self.max_iter} without convergence. Increase "
+                "max_iter or tol, or decrease C.",
                 ConvergenceWarning,
             )
         self.classes_, self.C_, self.scores_, self.n_iter_ = classes, C, scores, n_iter
@@ -206,13 +203,13 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
         return self
 
     def _chosen(self, Z, codes, n_classes, shares, groups, weights):
-        """Return C, and the accuracy of each value that was tried.
+        """Return C, and the validation accuracy of each value.
 
-        ``shares`` are the weights of samples in the loss, and ``weights`` those in the accuracy.
+        ``shares`` are sample weights in the loss, ``weights`` those in the accuracy.
         """
         if self.C != "auto":
             return float(self.C), {}
-        first, group = groups  # of equal samples, which are held out together
+        first, group = groups  # of duplicates, which are in the same fold
         labels = codes.cpu().numpy()[first]
         smallest = np.bincount(labels, minlength=n_classes).min()
         rng = check_random_state(self.random_state)
@@ -222,23 +219,23 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
             splitter = StratifiedShuffleSplit(1, test_size=HELD_OUT, random_state=rng)
         else:
             splitter = StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=rng)
-        right, n_judged = dict.fromkeys(GRID, 0), 0
+        right, n_held_out = dict.fromkeys(GRID, 0), 0
         weights = torch.from_numpy(weights).to(Z.device)
         for train, held_out in splitter.split(labels, labels):
             train, held_out = (
                 torch.from_numpy(np.flatnonzero(np.isin(group, some))).to(Z.device)
                 for some in (train, held_out)
             )
-            found, n_judged = None, n_judged + weights[held_out].sum().item()
-            for C in GRID:  # each starts where the one before ended
+            found, n_held_out = None, n_held_out + weights[held_out].sum().item()
+            for C in GRID:  # warm start from the previous one
                 found, _ = self._minimised(
                     Z[train], codes[train], n_classes, C, shares[train], found
                 )
                 scores = _scores(Z[held_out], torch.from_numpy(found).to(Z))
-                told = scores.argmax(dim=1) if n_classes > 2 else scores[:, 0] > 0
-                right[C] += weights[held_out][told == codes[held_out]].sum().item()
-        accuracies = {C: count / n_judged for C, count in right.items()}
-        return max(accuracies, key=accuracies.get), accuracies  # of equal ones the smallest
+                predicted = scores.argmax(dim=1) if n_classes > 2 else scores[:, 0] > 0
+                right[C] += weights[held_out][predicted == codes[held_out]].sum().item()
+        accuracies = {C: count / n_held_out for C, count in right.items()}
+        return max(accuracies, key=accuracies.get), accuracies  # the smallest of equal ones
 
     def _minimised(self, Z, codes, n_classes, C, shares, start=None):
         """Return weights and intercepts, (n_outputs, n_features + 1), and the number of steps."""
@@ -247,8 +244,7 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
         shares = shares / total
         shape = n_outputs, Z.shape[1] + 1
         targets = codes if n_outputs > 1 else codes.to(Z)
-        # Steps along features that are about as steep as each other: by the second derivatives of
-        # the loss at equal probabilities, whatever the features' spread.
+        # Diagonal preconditioner: second derivatives of the loss at equal probabilities.
         curvature = (n_classes - 1) / n_classes**2 * (shares @ Z.square()) + penalty
         steps = np.append(curvature.double().cpu().numpy() ** -0.5, 1.0)
 
@@ -281,7 +277,7 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
 
     @np.errstate(under="ignore")
     def decision_function(self, X):
-        """Return the scores of the classes: the logarithms of their odds, or their logits.
+        """Return the logits of the classes.
 
         Parameters
         ----------
@@ -290,8 +286,8 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
 
         Returns
         -------
-        scores : ndarray of shape (n_samples, n_classes), or (n_samples,) of two classes
-            Those of the second class, of two.
+        scores : ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            Logits; for two classes the log-odds of the second one.
         """
         check_is_fitted(self)
         X = _checked(self, X, reset=False, dtype=[np.float32, np.float64])
@@ -309,7 +305,7 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            Class probabilities, in the order of ``classes_``.
         """
         return probabilities(self.decision_function(X))
 
@@ -324,50 +320,52 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,)
-            Classes, and what marks samples without a label for rows that are NaN in every feature;
-            NaN where -1 is a class.
+            Predicted classes. Rows that are NaN in every feature get the value for unlabeled
+            samples, or NaN if -1 is a class.
         """
         scores = self.decision_function(X)
-        told = self.classes_[scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(int)]
+        index = scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(int)
         wrong = np.isnan(scores.reshape(len(scores), -1)[:, 0])
-        return with_unlabeled(told, wrong, self.unlabeled, self.classes_)
+        return with_unlabeled(self.classes_[index], wrong, self.unlabeled, self.classes_)
 
 
 @suggesting
 class KNNProbe(PartlyLabeledClassifier, BaseEstimator):
-    """Judge an embedding by votes of the most similar training samples.
+    """k-nearest neighbors probe: evaluate an embedding by weighted k-NN with cosine similarity.
 
-    Use it to see what an embedding holds without training anything: it has nothing to tune, and
-    shows whether similar samples are of one class. Similarity is the cosine, a vote weighs
-    exp(similarity / temperature), as is usual for self-supervised learning.
+    Use it to measure whether samples of the same class are similar in an embedding, without
+    training or tuning. Neighbors are weighted by exp(similarity / temperature), as is usual in
+    self-supervised learning.
 
     Parameters
     ----------
     n_neighbors : int, default=20
-        Number of samples that vote; all training samples, where they are fewer.
+        Number of neighbors, at most the number of training samples.
 
     temperature : float, default=0.07
-        Divides the similarities, above 0. Lower values make the most similar count more.
+        Temperature of the weights, above 0. Lower values put more weight on the most similar
+        neighbors.
 
     unlabeled : object, default="auto"
-        What y has for samples without a label, which are left out in fit and in ``score``. "auto"
-        is -1, scikit-learn's convention, unless y holds -1 and 1 alone, which are two classes then.
-        Missing values, None, NaN and NA, count as unlabeled as well. None says that all samples
-        have a label.
+        Value of y for unlabeled samples, which are ignored in ``fit`` and ``score``. "auto" is -1,
+        scikit-learn's convention, unless y contains only -1 and 1, which are then two classes.
+        Missing values (None, NaN and NA) are unlabeled as well. None means that all samples are
+        labeled.
 
     device : str or torch.device, default="auto"
-        Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one.
+        Device to compute on: "cpu", "cuda" or "cuda:1". "auto" is the GPU if one is available.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The classes.
+        Class labels.
 
     n_features_in_ : int
-        Number of features in X.
+        Number of features seen during fit.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X is a DataFrame whose column names are all strings.
+        Names of features seen during fit. Defined only if X is a DataFrame whose column names are
+        all strings.
 
     References
     ----------
@@ -399,7 +397,7 @@ class KNNProbe(PartlyLabeledClassifier, BaseEstimator):
     @_fit_context(prefer_skip_nested_validation=True)
     @np.errstate(under="ignore")
     def fit(self, X, y):
-        """Remember the training samples.
+        """Store the training samples.
 
         Parameters
         ----------
@@ -407,12 +405,12 @@ class KNNProbe(PartlyLabeledClassifier, BaseEstimator):
             Embedding.
 
         y : array-like of shape (n_samples,)
-            Classes.
+            Class labels.
 
         Returns
         -------
         self : object
-            The fitted probe.
+            Fitted probe.
         """
         resolve_device(self.device)
         X, y, _ = _labeled(self, X, y, None, dtype=np.float32)
@@ -422,7 +420,7 @@ class KNNProbe(PartlyLabeledClassifier, BaseEstimator):
 
     @np.errstate(under="ignore")
     def predict_proba(self, X):
-        """Return the share of the votes for each class.
+        """Return the share of the neighbors' weights for each class.
 
         Parameters
         ----------
@@ -432,7 +430,7 @@ class KNNProbe(PartlyLabeledClassifier, BaseEstimator):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            Class probabilities, in the order of ``classes_``.
         """
         check_is_fitted(self)
         X = _checked(self, X, reset=False, dtype=np.float32)
@@ -447,7 +445,7 @@ class KNNProbe(PartlyLabeledClassifier, BaseEstimator):
         return shares
 
     def predict(self, X):
-        """Return the class with most votes for each sample.
+        """Return the class with the largest weight for each sample.
 
         Parameters
         ----------
@@ -457,18 +455,18 @@ class KNNProbe(PartlyLabeledClassifier, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,)
-            Classes, and what marks samples without a label for rows that are NaN in every feature;
-            NaN where -1 is a class.
+            Predicted classes. Rows that are NaN in every feature get the value for unlabeled
+            samples, or NaN if -1 is a class.
         """
         shares = self.predict_proba(X)
-        told = self.classes_[shares.argmax(axis=1)]
-        return with_unlabeled(told, np.isnan(shares[:, 0]), self.unlabeled, self.classes_)
+        predicted = self.classes_[shares.argmax(axis=1)]
+        return with_unlabeled(predicted, np.isnan(shares[:, 0]), self.unlabeled, self.classes_)
 
 
 def _uncorrelated(Z, weights):
-    """Return features turned so that they are uncorrelated, and the axes, (r, n_features), for it.
+    """Return features rotated to be uncorrelated, and the axes, (r, n_features).
 
-    A turn changes nothing of what is minimised. Of few samples r is their number.
+    Rotations do not change the minimum. If there are fewer samples than features, r is their rank.
     """
     exact = Z.double() * weights.double().sqrt()[:, None]
     if len(Z) >= Z.shape[1]:
@@ -484,8 +482,8 @@ def _uncorrelated(Z, weights):
 def _equal_rows(X, weights):
     """Return the first row of each group of equal rows, and the group of each row, as indices.
 
-    Groups are in the order of X, so that folds do not depend on the values in it; but where the
-    weights of groups differ they are ordered by content, the same for weights as for copies.
+    Groups are in the order of X, so that folds do not depend on values. With unequal weights they
+    are ordered by content, so that sample weights are equivalent to duplicates.
     """
     rows = np.ascontiguousarray(X + 0.0)  # -0 and 0 are equal
     rows = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))[:, 0]
@@ -498,7 +496,7 @@ def _equal_rows(X, weights):
 
 
 def probabilities(scores):
-    """Return the probabilities of the classes, (n, n_classes), by scores of a decision function."""
+    """Return class probabilities, (n, n_classes), from the logits of a decision function."""
     scores = torch.from_numpy(scores).double()
     if scores.ndim == 1:
         return torch.stack([-scores, scores], dim=1).sigmoid().numpy()
@@ -506,19 +504,19 @@ def probabilities(scores):
 
 
 def _scores(Z, weights):
-    """Return the scores of standardised features, by weights whose last column is added."""
+    """Return the logits of standardized features; the last column of weights is the bias."""
     return torch.addmm(weights[:, -1], Z, weights[:, :-1].T)
 
 
 def _checked(probe, X, *, reset, dtype):
-    """Return an embedding, in which rows of unreadable images may be NaN in every feature."""
+    """Check an embedding; rows that are NaN in every feature (unreadable images) are allowed."""
     X = validate_data(probe, X, dtype=dtype, reset=reset, ensure_all_finite=False)
     check_readable(X, type(probe).__name__, n_needed=int(reset))
     return X
 
 
 def _labeled(probe, X, y, sample_weight, dtype):
-    """Return samples, classes and weights, checked, of those that have a label and an embedding."""
+    """Return checked samples, labels and weights, without unlabeled and unreadable samples."""
     name = type(probe).__name__
     if y is None:
         raise ValueError(
@@ -536,7 +534,7 @@ def _labeled(probe, X, y, sample_weight, dtype):
     used = has_label & readable & (weights > 0)
     if not used.any():
         raise ValueError(
-            f"{name} has no samples to learn from: those with a label have a weight of 0, or are "
-            "images that could not be read."
+            f"{name} has no training samples: all labeled samples have a weight of 0 or are "
+            "unreadable images."
         )
     return X[used], known[used[has_label]], weights[used]

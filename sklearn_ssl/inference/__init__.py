@@ -1,1 +1,1 @@
-"""What a network gives for all samples: embeddings in batches, and ONNX files."""
+"""Inference: devices, batches, embeddings and ONNX export."""

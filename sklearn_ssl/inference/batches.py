@@ -1,4 +1,4 @@
-"""What a network gives for all samples of a source, batch by batch."""
+"""Inference in batches, and checks of views."""
 
 import copy
 import math
@@ -14,20 +14,20 @@ from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl._runtime.malloc import untrimmed_heap
 from sklearn_ssl.data.sources import one_behind
 
-# Views are tried with so many samples before training. Of those of images a small share of values
-# may be outside of [0, 1], as noise is and what interpolation overshoots, and none far out.
+# Views are checked with this many samples before training. A small share of values of images may be
+# slightly outside [0, 1], because of noise or interpolation.
 TRIAL_SAMPLES = 64
 TOLERANCE, SHARE_OUTSIDE, FAR_OUT = 0.25, 0.01, 1.0
-SPREAD_LEFT = 0.01  # of the standard deviation, else they were scaled down
-# Embedding takes batches of about this many pixels, and at most this many samples.
+SPREAD_LEFT = 0.01  # share of the standard deviation; below, images were scaled down
+# Batches of about this many pixels, and at most this many samples.
 EMBEDDING_PIXELS = 2**20
 EMBEDDING_BATCH = {"cpu": 256, "cuda": 1024}
 
 
 class FlipTTA(nn.Module):
-    """The mean of what an encoder gives for images and for their mirror images."""
+    """Horizontal-flip test-time augmentation: mean features of images and mirror images."""
 
-    copies = 2  # of each image, which pass the encoder together
+    copies = 2  # of each image in a batch
 
     def __init__(self, encoder):
         super().__init__()
@@ -35,22 +35,22 @@ class FlipTTA(nn.Module):
 
     def forward(self, images):
         """Return the features of images (n, c, h, w)."""
-        # In one batch: an encoder that is called once can be folded, and is written once by ONNX.
+        # In one batch, so that batch norms can be folded and ONNX exports the encoder once.
         return self.encoder(torch.cat([images, images.flip(3)])).unflatten(0, (2, -1)).mean(dim=0)
 
 
 def transformed(transformer, X):
     """Return the output of a fitted transformer as an array (n_samples, n_features).
 
-    Data frames, of ``set_output`` or ``set_config``, and sparse matrices are converted. Values may
-    be NaN.
+    DataFrames, of ``set_output`` or ``set_config``, and sparse matrices are converted. NaN is
+    allowed.
     """
     output = transformer.transform(X)
     output = output.toarray() if issparse(output) else output
     try:
         return check_array(
             output,
-            order="C",  # as arrays have it: another one would change the rounding of products
+            order="C",  # another order would change rounding errors of matrix products
             ensure_all_finite=False,
             ensure_min_samples=0,
             force_writeable=True,
@@ -63,44 +63,44 @@ def transformed(transformer, X):
 
 
 def embedding_batch(source, device):
-    """Return how many samples are embedded at once."""
+    """Return the batch size of inference."""
     fitting = EMBEDDING_PIXELS // math.prod(source.shape[1:])
     return min(EMBEDDING_BATCH[device.type], max(8, fitting))
 
 
-def in_batches(function, source, scale, device, precision="float32", *, copies=1, beside=None):
-    """Return what a function of batches on the device gives for all samples, as one array.
+def in_batches(function, source, scale, device, precision="float32", *, copies=1, extra=None):
+    """Return the results of a function of batches on the device for all samples, as one array.
 
-    It makes so many ``copies`` of each sample; batches are smaller where these are more than two.
-    The tensor ``beside`` has something for each sample that the function gets as well.
+    Batches are smaller if the function makes more than two ``copies`` of each sample. The tensor
+    ``extra``, if given, has an entry per sample, which is passed to the function as well.
     """
     results = None
     size = max(1, 2 * embedding_batch(source, device) // max(2, copies))
     parts = list(gen_batches(len(source), size)) if len(source) else []
     heap = untrimmed_heap(device.type == "cpu" and len(parts) > 1)
     with torch_defaults(device), torch.inference_mode(), autocast(device, precision), heap:
-        computed = _computed(function, source, scale, device, parts, beside)
-        for part, result in one_behind(computed):  # read while the next is computed
+        computed = _computed(function, source, scale, device, parts, extra)
+        for part, result in one_behind(computed):  # copied while the next is computed
             result = result.cpu().numpy()
             if results is None:
                 results = np.empty((len(source), *result.shape[1:]), result.dtype)
             results[part] = result
         if results is None:  # no image could be read
             blank = torch.zeros(1, *source.shape, dtype=torch.uint8, device=device)
-            more = () if beside is None else (beside.new_zeros(1, *beside.shape[1:]).to(device),)
+            more = () if extra is None else (extra.new_zeros(1, *extra.shape[1:]).to(device),)
             results = function(scale(blank), *more).cpu().numpy()[:0]
     return results
 
 
-def _computed(function, source, scale, device, parts, beside):
-    """Yield slices of the samples, each with what a function gives for it."""
+def _computed(function, source, scale, device, parts, extra):
+    """Yield slices of the samples, each with the result of a function."""
     for part in parts:
-        more = () if beside is None else (beside[part].to(device),)
+        more = () if extra is None else (extra[part].to(device),)
         yield part, function(scale(source.batch(part, device)), *more)
 
 
 def views_of(views, scale, batch):
-    """Return the views of a batch, float32 tensors that are checked to hold every sample."""
+    """Return the views of a batch as float32 tensors, with checked shapes and data types."""
     samples = scale(batch)
     made = views(samples)
     problem = None
@@ -124,22 +124,22 @@ def views_of(views, scale, batch):
             break
     if problem:
         raise ValueError(
-            f"views={views!r} must turn a batch into a list of tensors, each with a view of all of "
-            f"its {len(samples)} samples: floats, as the batch of shape {tuple(samples.shape)} on "
-            f"{samples.device} that it gets. {problem}."
+            f"views={views!r} must map a batch to a list of tensors, each with a view of all "
+            f"{len(samples)} samples: floats, like the batch of shape {tuple(samples.shape)} on "
+            f"{samples.device}. {problem}."
         )
     return [_floats(view) for view in made]
 
 
 def _floats(view):
-    """Return a view in float32, and bytes from 0 to 1, without the graph that made it."""
+    """Return a view in float32, detached, with bytes scaled to [0, 1]."""
     return view.detach() / 255 if view.dtype is torch.uint8 else view.detach().float()
 
 
 def check_views(views, scale, batch):
-    """Return the views of a batch; raise where their values cannot be right.
+    """Return the views of a batch; raise if their values are implausible.
 
-    Once, before training: it waits for the device.
+    Called once before training, as it synchronizes with the device.
     """
     spread = scale(batch).std().item()
     made = views_of(views, scale, batch)
@@ -147,30 +147,30 @@ def check_views(views, scale, batch):
         low, high = (extreme.item() for extreme in view.aminmax())
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(
-                f"Views must be finite. Those of {views!r} hold NaN or infinite values."
+                f"Views must be finite. Those of {views!r} contain NaN or infinite values."
             )
         if view.ndim != 4:
             continue
         below, above = (view < -TOLERANCE).float().mean(), (view > 1 + TOLERANCE).float().mean()
         if low < -FAR_OUT or high > 1 + FAR_OUT or max(below, above) > SHARE_OUTSIDE:
             raise ValueError(
-                "Views must have values in [0, 1], like the images that they are made of, but have "
-                f"values from {low:.3g} to {high:.3g}. Leave out Normalize, since the encoder "
-                "normalizes; divide values up to 255 by 255; clamp what noise adds. They are those "
+                f"Views must have values in [0, 1], like the input images. Got values from "
+                f"{low:.3g} to {high:.3g}. Leave out Normalize, since the encoder normalizes; "
+                "divide values up to 255 by 255; clamp values after adding noise. They are those "
                 f"of {views!r}."
             )
         if view.std().item() < SPREAD_LEFT * spread:
             raise ValueError(
-                f"Views have next to no contrast left, with values from {low:.3g} to {high:.3g}. "
-                "Views are made of images with values in [0, 1]: do not divide these by 255, and "
-                f"convert them to bytes with scale=True only. They are those of {views!r}."
+                f"Views have almost no contrast, with values from {low:.3g} to {high:.3g}. The "
+                "input images have values in [0, 1]: do not divide them by 255, and convert them "
+                f"to bytes only with scale=True. They are those of {views!r}."
             )
     return made
 
 
 def moved(module, device):
-    """Return the module on a device; fitted modules themselves stay on the CPU, and picklable.
+    """Return the module on a device, in evaluation mode; fitted modules stay on the CPU.
 
-    Copies of traced modules, which ``layer`` makes, forget that they are in evaluation mode.
+    Copies of traced modules, such as those of ``layer``, are in training mode.
     """
     return (module if device.type == "cpu" else copy.deepcopy(module).to(device)).eval()

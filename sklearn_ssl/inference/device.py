@@ -1,4 +1,4 @@
-"""Where networks compute, and how: device, precision, compilation, micro-batches."""
+"""Device of computation, with precision, compilation and micro-batches."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -11,34 +11,33 @@ from sklearn_ssl.parameters import Recipe
 
 @dataclass(frozen=True)
 class Device(Recipe):
-    """Device that networks compute on, with the precision and the way in which they do.
+    """Device to compute on, with precision, compilation and micro-batches.
 
-    Give it to an estimator as ``device=Device(...)`` where the name of a device is not enough.
+    Pass it to an estimator as ``device=Device(...)`` if the name of a device is not enough.
 
     Parameters
     ----------
     name : str or torch.device, default="auto"
-        "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one, and is resolved again at
-        every call, so that an estimator fitted on a GPU works without one. Of several GPUs it is
-        torch's current one, as "cuda" is; worker processes, as those of joblib and dask, take them
-        in turn.
+        "cpu", "cuda" or "cuda:1". "auto" is the GPU if one is available. It is resolved at every
+        call, so an estimator fitted on a GPU also works without one. With several GPUs, "auto" and
+        "cuda" are torch's current one; worker processes, such as those of joblib and dask, are
+        distributed over the GPUs.
 
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        Number type of the network's products, in training and, on a GPU, in ``transform``. Losses,
-        weights and the embedding stay float32. "auto" is "bfloat16" on GPUs that have it and
-        "float32" elsewhere.
+        Data type of automatic mixed precision in training and, on a GPU, in ``transform``.
+        Losses, weights and the embedding are float32. "auto" is "bfloat16" on GPUs that support it
+        and "float32" otherwise.
 
     compile : bool, default=False
-        Whether to compile the objective with :func:`torch.compile`: slower to start, faster on a
-        GPU.
+        Whether to compile the training step with :func:`torch.compile`, which takes time at the
+        start and speeds up training on a GPU.
 
     micro_batch_size : int, default=None
-        Largest number of views, or of tiles that a method cuts of them, that pass the encoder at
-        once in training, to the same result up to rounding error and dropout, where a batch takes
-        too much memory: their embeddings are computed without gradients, then the loss of the
-        whole batch, then each micro-batch again for its gradients. Batch norms need the whole
-        batch; with them activations are moved to the memory of the CPU instead. With None, a step
-        for which a GPU has not enough memory is repeated in this way, and fit warns.
+        Maximum number of views, or of tiles of views, that the encoder processes at once in
+        training, to reduce memory. Unlike a smaller ``batch_size``, it does not change the result,
+        up to rounding error and dropout: the loss is computed from the whole batch, with gradient
+        checkpointing. Batch norms need the whole batch; with them, activations are moved to CPU
+        memory instead. With None, this is done only if a GPU runs out of memory, with a warning.
 
     Examples
     --------
@@ -65,6 +64,6 @@ class Device(Recipe):
 
 
 def device_of(estimator):
-    """Return the :class:`Device` that a parameter ``device`` stands for."""
+    """Return the :class:`Device` of an estimator's parameter ``device``."""
     device = estimator.device
     return device if isinstance(device, Device) else Device(device)

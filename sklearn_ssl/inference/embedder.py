@@ -1,4 +1,4 @@
-"""What embeds samples with a network: reading them, and what estimators with an encoder share."""
+"""Base class of estimators with an encoder: reading samples, and transform."""
 
 import copy
 import functools
@@ -22,29 +22,29 @@ from sklearn_ssl.networks.fuse_batchnorm import folded
 from sklearn_ssl.parameters import TakesRecipes
 from sklearn_ssl.persistence.file_format import Saved
 
-# What size="auto" of Images is at most: training on larger images takes hours on a CPU.
+# Maximum of size="auto" of Images: training on larger images takes hours on a CPU.
 LARGEST_SIZE = {"cpu": 64, "cuda": 224}
-# Folding takes longer than it saves in a few batches.
+# Folding batch norms does not pay off for fewer batches.
 FOLDING_BATCHES = 4
 
 
 class Embedder(TakesRecipes, Saved, TransformerMixin):
-    """Base of the estimators that have an ``encoder_``, and ``transform`` samples with it."""
+    """Base class of estimators whose ``transform`` embeds samples with an ``encoder_``."""
 
     _recipes = {"input": (Images, Table), "device": (Device,)}
 
     def _find(self, X, **check):
-        """Check X and return its source, or the images that it lists, which ``read()`` decodes."""
+        """Check X; return its source, or listed images, which ``read()`` decodes."""
         largest_size = LARGEST_SIZE[resolve_device(self.device).type]
         return find_samples(self, X, largest_size=largest_size, **check)
 
     def _find_again(self, X):
-        """Check X beside that of fit; return what ``_find`` does, and the device."""
+        """Check X after fit; return the result of ``_find``, and the device."""
         check_is_fitted(self)
         return self._find(X, reset=False), resolve_device(self.device)
 
     def _read_again(self, X):
-        """Check X beside that of fit; return the source of its samples, and the device."""
+        """Check X after fit; return the source of its samples, and the device."""
         found, device = self._find_again(X)
         return found.read(), device
 
@@ -59,7 +59,7 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
         return default_for(source, device, whole).backbone
 
     def _resolve_precision(self, device):
-        """Return the number type of a network's products on a device."""
+        """Return the precision on a device, with "auto" resolved."""
         precision = device_of(self).precision
         if not is_auto(precision):
             return precision
@@ -67,30 +67,31 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
         return "bfloat16" if bfloat16 else "float32"
 
     def _sample_shape(self):
-        """Return the shape of a sample as networks see it."""
+        """Return the shape of a sample as input of the network."""
         if not hasattr(self, "image_shape_"):
             return (self.n_features_in_,)
         height, width, channels = self.image_shape_
         return (channels, height, width)
 
     def transform(self, X):
-        """Embed samples: the encoder's features, without random views and without the head.
+        """Embed samples: features of the encoder, without augmentation and projection head.
 
         Parameters
         ----------
         X : array-like or tensor
-            Samples as in fit, of the same shape, in any layout that fit takes. Images that X lists,
-            as files, get the shape of fit's, and become gray if all of those were.
+            Samples of the same shape as in fit, in any layout supported by fit. Listed images, such
+            as files, are resized to the shape of those in fit, and converted to gray if all of
+            those were gray.
 
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_features_out), float32
-            The embedding. That of a sample does not depend on the others in X, but for rounding.
+            Embedding. It is computed for each sample independently, up to rounding error.
         """
         return self._embedding_of(*self._find_again(X))
 
     def _embedding_of(self, found, device):
-        """Return the embedding of samples that were found."""
+        """Return the embedding of checked samples."""
         return self._embedding(found.read(), device)
 
     def _embedding(self, source, device):
@@ -102,7 +103,7 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
                 encoder = folded(encoder, self._scaling.on(few.device)(few))
         encoder, dtype = moved(encoder, device), torch.float32
         if self.backbone_ == "mlp" and device.type == "cpu":
-            # A product of float32 matrices rounds a row by where it stands in them.
+            # In float32, the rounding error of a sample depends on its position in the batch.
             encoder, dtype = copy.deepcopy(encoder).double(), torch.float64
         precision = self._resolve_precision(device) if device.type == "cuda" else "float32"
         copies = getattr(encoder, "copies", 1)
@@ -112,53 +113,53 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
         return source.aligned(embedding)
 
     def _network(self):
-        """Return the module that embeds samples with the trained encoder."""
+        """Return the encoder, with test-time augmentation if set."""
         is_image = len(self._sample_shape()) == 3
         return FlipTTA(self.encoder_) if self.flip_tta and is_image else self.encoder_
 
     def _map(self, X, module, function=lambda module, samples: module(samples), finish=None):
-        """Return what a function of a fitted module, given by its name, and samples gives for X.
+        """Return the results of ``function(module, samples)`` for X; ``module`` is its name.
 
-        ``finish``, if given, turns the results of all samples at once into what is returned.
+        ``finish``, if given, is applied to the results of all samples.
         """
         source, results = self._results(X, module, function)
         return source.aligned(results if finish is None else finish(results))
 
     def _results(self, X, module, function):
-        """Return the source of X, and what the function gives for those that can be read."""
+        """Return the source of X, and the results of the function for readable samples."""
         source, device = self._read_again(X)
         function = functools.partial(function, moved(attrgetter(module)(self), device))
         return source, in_batches(function, source, self._scaling.on(device), device)
 
-    def _map_images(self, source, device, function, beside=None, copies=1):
-        """Return the images that a function of the objective and images from 0 to 1 makes of them.
+    def _map_images(self, source, device, function, extra=None, copies=1):
+        """Return images computed by ``function(objective, images)`` from images in [0, 1].
 
-        They are like those of X: in layout, in range, and in number type if that is bytes. What is
-        ``beside``, a tensor with a row for each of X, goes to the function as well. They have the
-        pixels of so many ``copies`` of X.
+        They have the layout and range of X, and its data type if that is bytes. ``extra``, a tensor
+        with an entry per sample of X, is passed to the function as well. The results have
+        ``copies`` times as many pixels as X.
         """
         objective, as_bytes = moved(self._objective, device), source.array.dtype == np.uint8
-        beside = beside if beside is None else beside[getattr(source, "rows", slice(None))]
+        extra = extra if extra is None else extra[getattr(source, "rows", slice(None))]
 
-        def make(images, *more):  # bytes at once, as all images together are large
+        def make(images, *more):  # converted to bytes per batch, to save memory
             return self._scaling.undone(function(objective, images, *more), as_bytes)
 
         scale = self._scaling.on(device)
-        images = in_batches(make, source, scale, device, copies=copies, beside=beside)
+        images = in_batches(make, source, scale, device, copies=copies, extra=extra)
         return source.aligned(source.laid_out(images))
 
     def get_feature_names_out(self, input_features=None):
-        """Return the names of the embedding's features: simclr0, simclr1, ...
+        """Get output feature names for transformation: simclr0, simclr1, ...
 
         Parameters
         ----------
         input_features : array-like of str, default=None
-            Only checked against ``feature_names_in_``.
+            Only used to validate feature names with the names seen in fit.
 
         Returns
         -------
         names : ndarray of shape (n_features_out,) of str objects
-            The method's name in lower case and a number.
+            Lowercase name of the method, and a number.
         """
         check_is_fitted(self)
         _check_feature_names_in(self, input_features, generate_names=False)
@@ -166,11 +167,11 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
         return np.asarray([f"{prefix}{i}" for i in range(self._n_features_out)], dtype=object)
 
     def __sklearn_is_fitted__(self):
-        """Tell whether fit has ended at least once."""
+        """Return whether the estimator is fitted."""
         return hasattr(self, "encoder_")
 
     def __sklearn_tags__(self):
-        """Return scikit-learn's tags: rows as well as images in, float32 out."""
+        """Return scikit-learn's tags: tabular data or images as input, float32 as output."""
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
@@ -178,5 +179,5 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
 
 
 def is_auto(value):
-    """Tell whether a parameter is "auto"."""
+    """Return whether a parameter is "auto"."""
     return isinstance(value, str) and value == "auto"

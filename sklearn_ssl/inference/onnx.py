@@ -1,4 +1,4 @@
-"""Fitted encoders as ONNX files, which run where there is neither torch nor this package."""
+"""Export of fitted encoders to ONNX."""
 
 import contextlib
 import copy
@@ -13,19 +13,19 @@ from torch import nn
 from sklearn_ssl._runtime.isolation import isolated
 from sklearn_ssl.persistence.file_format import replaced
 
-# One file of ONNX's holds at most 2**31 bytes, and more than the weights lies in it.
+# An ONNX file has at most 2**31 bytes, including more than the weights.
 LARGEST = 2 * 10**9
 
 
 class ScaledEncoder(nn.Module):
-    """Scale samples as they are in X, then embed them."""
+    """Scale samples from the range of X, then embed them."""
 
     def __init__(self, scale, encoder, is_image):
         super().__init__()
         self.scale, self.encoder, self.is_image = scale, encoder, is_image
 
     def forward(self, X):
-        """Return the embedding, (n, d), of images (n, h, w, c) or rows (n, n_features)."""
+        """Return the embedding, (n, d), of images (n, h, w, c) or tabular data (n, n_features)."""
         samples = X.permute(0, 3, 1, 2).contiguous() if self.is_image else X
         return self.encoder(self.scale(samples))
 
@@ -36,19 +36,19 @@ def write_onnx(estimator, path):
         import onnxscript  # noqa: F401  (itself imports onnx)
     except ImportError as error:
         raise ImportError(
-            'to_onnx needs the packages onnx and onnxscript: pip install "sklearn-ssl[onnx]".'
+            'to_onnx requires the packages onnx and onnxscript: pip install "sklearn-ssl[onnx]".'
         ) from error
     size = sum(tensor.nbytes for tensor in estimator._network().state_dict().values())
     if size > LARGEST:
         raise ValueError(
-            f"The weights of the encoder take {size / 1e9:.3g} GB, but an ONNX file holds at most "
+            f"The weights of the encoder take {size / 1e9:.3g} GB, but an ONNX file is limited to "
             f"{LARGEST / 1e9:.3g} GB. Choose a smaller backbone, or an earlier layer."
         )
     cpu, is_image = torch.device("cpu"), hasattr(estimator, "image_shape_")
     shape = estimator.image_shape_ if is_image else (estimator.n_features_in_,)
     with isolated(cpu):
-        # In the plain order of memory: training leaves another, which the file would put right
-        # value by value around each pooling.
+        # Contiguous: with channels last, as after training, the exporter adds slow transpositions
+        # around each pooling.
         encoder = copy.deepcopy(estimator._network()).to(memory_format=torch.contiguous_format)
         module = ScaledEncoder(estimator._scaling.on(cpu), encoder, is_image).eval()
         program = _traced(module, torch.zeros(2, *shape), estimator.backbone_)
@@ -59,32 +59,32 @@ def write_onnx(estimator, path):
 
 
 def _traced(module, samples, backbone):
-    """Return a module as a program of ONNX's, for any number of samples of this shape."""
+    """Return a module as ONNX program for any number of samples."""
     reason = (
-        "torch cannot follow its forward, which may decide by values or by the number of samples"
+        "torch cannot trace its forward, which may depend on values or on the number of samples"
     )
     try:
         with _quiet():
             n = torch.export.Dim("n")
             program = torch.export.export(module, (samples,), dynamic_shapes={"X": {0: n}})
-            reason = "it has an operation that torch cannot write as ONNX"
+            reason = "it has an operation that torch cannot export to ONNX"
             return torch.onnx.export(
                 program,
                 input_names=["X"],
                 output_names=["embedding"],
-                dynamic_shapes={"X": {0: "n"}},  # named here once more, or it would be "s29"
+                dynamic_shapes={"X": {0: "n"}},  # named again, or it would be "s29"
                 verbose=False,
                 dynamo=True,
             )
     except Exception as error:
         name = getattr(backbone, "__name__", type(backbone).__name__)
         name = repr(backbone) if isinstance(backbone, str) else name
-        raise ValueError(f"backbone={name} cannot be written as ONNX: {reason}.") from error
+        raise ValueError(f"backbone={name} cannot be exported to ONNX: {reason}.") from error
 
 
 @contextlib.contextmanager
 def _quiet():
-    """Keep torch from warning of its own code, and from printing what it could not follow."""
+    """Silence warnings and output of torch during export."""
     log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     level = log.level
     log.setLevel(logging.ERROR)

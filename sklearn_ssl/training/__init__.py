@@ -1,1 +1,1 @@
-"""The training loop: objectives, the net that steps, schedules, and what is watched."""
+"""Training loop: objectives, optimizers, schedules, time limits and diagnostics."""

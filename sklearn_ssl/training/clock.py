@@ -1,4 +1,4 @@
-"""Budgets of time: how long a fit may take, and how much of that is gone."""
+"""Time limits of fits."""
 
 import contextlib
 import re
@@ -9,39 +9,39 @@ UNITS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
 
 
 def seconds_of(max_time):
-    """Return a budget in seconds: a number of them, or text such as "90s", "10min" or "1.5h"."""
+    """Return a time limit in seconds, from a number or text such as "90s", "10min" or "1.5h"."""
     if isinstance(max_time, Real):
         return float(max_time)
     found = re.fullmatch(rf"\s*(\d+\.?\d*|\.\d+)\s*({'|'.join(UNITS)})\s*", max_time)
     seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
     if not seconds:
         raise ValueError(
-            f"max_time={max_time!r} is no time above 0. Give seconds, as 600, or a number and a "
-            'unit of "s", "min" or "h", as "10min".'
+            f"max_time={max_time!r} must be a positive duration: seconds, such as 600, or a number "
+            'with a unit "s", "min" or "h", such as "10min".'
         )
     return seconds
 
 
 class Clock:
-    """How much of a budget of seconds is gone; waiting for other fits does not count."""
+    """Stopwatch of a time limit in seconds; waiting for other fits does not count."""
 
     def __init__(self, seconds):
         self.seconds, self.spent, self.since = seconds, 0.0, None
-        self.origin = 0.0  # what had gone when training began
+        self.origin = 0.0  # time elapsed before training
 
     @property
     def elapsed(self):
-        """Seconds that are gone."""
+        """Elapsed seconds."""
         return self.spent + (0.0 if self.since is None else time.perf_counter() - self.since)
 
     @property
     def left(self):
-        """Seconds that are left."""
+        """Remaining seconds."""
         return self.seconds - self.elapsed
 
     @contextlib.contextmanager
     def running(self):
-        """Context whose time counts."""
+        """Context in which time counts."""
         self.since = time.perf_counter()
         try:
             yield

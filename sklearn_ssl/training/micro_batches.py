@@ -1,4 +1,4 @@
-"""Training steps in less memory, to the same result."""
+"""Micro-batches: training steps in less memory, with the same result."""
 
 import contextlib
 
@@ -8,23 +8,23 @@ from torch.utils.checkpoint import checkpoint
 
 
 def encoders_of(objective):
-    """Return the encoders in an objective, as student and teacher."""
+    """Return the encoders of an objective, such as student and teacher."""
     return [m for m in objective.modules() if isinstance(m, type(objective.encoder))]
 
 
 def needs_whole_batches(objective):
-    """Tell whether what its encoders give for a sample depends on the others in the batch."""
+    """Return whether features depend on the other samples of the batch (batch norm)."""
     modules = (m for encoder in encoders_of(objective) for m in encoder.modules())
     return any(isinstance(m, _BatchNorm) for m in modules)
 
 
 @contextlib.contextmanager
 def micro_batches(objective, size):
-    """Context for a step whose encoders take at most so many samples at once; None is any number.
+    """Context for a step whose encoders process at most ``size`` samples at once; None is all.
 
-    The embeddings of all come first, and without what their gradients need; from them the loss of
-    the whole batch; and going back each micro-batch is embedded again, for its gradients. Batch
-    norms need the whole batch, so with them what gradients need waits in the processor's memory.
+    With gradient checkpointing, all micro-batches are embedded without storing activations, the
+    loss is computed from the whole batch, and each micro-batch is embedded again in the backward
+    pass. Batch norms need the whole batch, so with them activations are moved to CPU memory.
     """
     if size is None:
         yield
@@ -41,16 +41,16 @@ def micro_batches(objective, size):
         yield
     finally:
         for encoder in encoders:
-            del encoder.forward  # the class's own is there again
+            del encoder.forward  # restores the method of the class
 
 
 def _in_parts(forward, size):
-    """Return a function that gives for all samples at once what a module gives for parts."""
+    """Return a forward function that splits its samples into micro-batches."""
 
     def embed(samples, **how):
         if len(samples) <= size:
             return forward(samples, **how)
-        # What there is of each sample is split as the samples are.
+        # Tensors with an entry per sample are split like the samples.
         splits = {k: v.split(size) for k, v in how.items() if isinstance(v, torch.Tensor)}
         given = []
         for i, part in enumerate(samples.split(size)):

@@ -1,4 +1,4 @@
-"""How an objective is trained: the loop of every method, and the place that knows skorch."""
+"""Training loop of all methods, based on skorch."""
 
 import contextlib
 import copy
@@ -27,9 +27,9 @@ from sklearn_ssl.training.micro_batches import micro_batches, needs_whole_batche
 from sklearn_ssl.training.optimizers import make_optimizer
 from sklearn_ssl.training.schedule import learning_rate_factor, split
 
-# Smaller parts of a batch than this would take ever longer and save little.
+# Smaller micro-batches are slow and save little memory.
 SMALLEST_MICRO_BATCH = 8
-# What an epoch takes is told by so many steps, or fewer where they take this share of the time.
+# The duration of an epoch is estimated from this many steps, or until this share of the time limit.
 TRIAL_STEPS, TRIAL_SHARE = 5, 0.01
 
 
@@ -38,13 +38,13 @@ class StopTraining(Exception):  # noqa: N818
 
 
 def check_callbacks(callbacks):
-    """Raise for what is not a callback of skorch, or needs labels or validation samples."""
+    """Raise if a callback is not one of skorch, or needs labels or validation samples."""
     given = [callback[-1] if isinstance(callback, tuple) else callback for callback in callbacks]
     for callback in given:
         if not hasattr(callback, "on_epoch_end"):
             raise TypeError(
-                f"callbacks holds {callback!r}, which is not a skorch callback. Give instances of "
-                "skorch.callbacks.Callback; scikit-learn's callbacks go into set_callbacks."
+                f"callbacks contains {callback!r}, which is not a skorch callback. Pass instances "
+                "of skorch.callbacks.Callback; set callbacks of scikit-learn with set_callbacks."
             )
     given = [callback() if isinstance(callback, type) else callback for callback in given]
     only_skorch = all(type(callback).__module__.startswith("skorch.") for callback in given)
@@ -52,35 +52,35 @@ def check_callbacks(callbacks):
         name, monitor = type(callback).__name__, getattr(callback, "monitor", None)
         if isinstance(callback, ScoringBase):
             raise ValueError(
-                f"callbacks holds {name}, which scores predictions of labels; training without "
-                "labels has none. Monitor train_loss, or record a score of your own in "
-                "on_epoch_end of a callback."
+                f"callbacks contains {name}, which scores predicted labels, but training is "
+                "unsupervised. Monitor train_loss, or record another score in on_epoch_end of a "
+                "callback."
             )
         if isinstance(callback, InputShapeSetter):
             raise ValueError(
-                f"callbacks holds {name}, but the shape of samples is set by fit. Leave it out."
+                f"callbacks contains {name}, but fit sets the shape of samples. Remove it."
             )
-        # Another callback may record what it likes, under any name.
+        # Custom callbacks may record scores under any name.
         if only_skorch and isinstance(monitor, str) and monitor.startswith("valid_"):
             raise ValueError(
-                f"callbacks holds {name}(monitor={monitor!r}), but fit has no validation samples. "
+                f"callbacks contains {name}(monitor={monitor!r}), but fit has no validation set. "
                 f"Set monitor={monitor.replace('valid_', 'train_', 1)!r}."
             )
 
 
 class SSLNet(NeuralNet):
-    """skorch's net around an objective; reads the loss from the device once an epoch."""
+    """skorch net of an objective; reads the loss from the device once per epoch."""
 
     _default_callbacks = []  # they read the loss at every step
-    unfinished = False  # whether an epoch has begun and not ended
-    checkpoint = None  # what is called with the state of training
-    begun = None  # what there is of an epoch to go on with
-    progress = 0.0  # from 0 to 1, beyond where training goes on after its end
-    step_seconds = before_seconds = 0.0  # of a step, and of what is done before an epoch
+    unfinished = False  # whether an epoch was interrupted
+    checkpoint = None  # called with the state of training
+    begun = None  # state of an epoch to resume
+    progress = 0.0  # from 0 to 1, larger after the planned end
+    step_seconds = before_seconds = 0.0  # of a step, and of preparing an epoch
 
     @property
     def objective(self):
-        """The objective itself, whose state has the same names whether it is compiled or not."""
+        """The objective, without the wrapper of torch.compile that renames its state."""
         return getattr(self.module_, "_orig_mod", self.module_)
 
     def initialize_optimizer(self):
@@ -97,11 +97,11 @@ class SSLNet(NeuralNet):
         return X, None
 
     def get_iterator(self, dataset, training=False):
-        """Give the samples themselves; the epochs draw their batches."""
+        """Return the samples; run_single_epoch draws the batches."""
         return dataset
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Train one epoch, or the rest of one, and record the means of what was returned."""
+        """Train one epoch, or the rest of one, and record the mean of each loss."""
         if not training:
             return
         t = self.training
@@ -148,7 +148,7 @@ class SSLNet(NeuralNet):
         if len(taken) < n_planned and epoch == 0:
             tell(
                 f"max_time ended training after {len(taken)} of {n_planned} steps of the first "
-                "epoch, so that many samples were never seen. Give more time, or choose a smaller "
+                "epoch, so many samples were not used. Increase max_time, or choose a smaller "
                 "backbone or smaller images.",
                 ConvergenceWarning,
             )
@@ -159,13 +159,13 @@ class SSLNet(NeuralNet):
 
     @property
     def timed(self):
-        """Whether time decides how far training goes."""
+        """Whether training is limited by time."""
         return self.clock.seconds < math.inf and self.training.anneal
 
     def batches(self, source, begun, rng):
-        """Give the samples of each batch of an epoch, and their targets if there are any.
+        """Yield the samples of each batch of an epoch, and their targets if there are any.
 
-        In the last epoch that there is time for they come again, in another order each time.
+        The last epoch with a time limit repeats them in another order until the time is up.
         """
         device, first, targets = self.training.device, begun["n_steps"], begun["targets"]
         while True:
@@ -174,7 +174,7 @@ class SSLNet(NeuralNet):
             if targets is None:
                 yield from ((part,) for part in parts)
             else:
-                # Looked up at once: indexing by an array waits for a GPU.
+                # All at once: indexing by an array synchronizes with the GPU.
                 yield from zip(parts, targets.to(device)[batches[first:]], strict=True)
             first = len(batches)
             ended = not self.timed or len(self.history) >= self.n_epochs
@@ -184,47 +184,47 @@ class SSLNet(NeuralNet):
             begun["batches"] = np.concatenate([batches, again.reshape(-1, batches.shape[1])])
 
     def position(self, epochs):
-        """Return where in its plan training is after some epochs; where time is short, by that."""
+        """Return the position in the schedule, in epochs, by elapsed epochs or time."""
         t = self.training
         if not self.timed:
             return epochs
         clock = self.clock
         usable = clock.seconds - self.before_seconds - clock.origin
-        if usable <= 0:  # for the one step that is taken
+        if usable <= 0:  # for the single step
             return epochs
         share = (clock.elapsed - clock.origin) / usable
         return t.max_epochs * min(1.0, max(share, epochs / self.n_epochs))
 
     def seconds_of_step(self, moments):
-        """Return what a step takes, by the moments at which those of this epoch ended."""
+        """Return the duration of a step, from the times at which steps of this epoch ended."""
         if len(moments) > 2:
             return (moments[-1] - moments[1]) / (len(moments) - 2)
         if self.training.compile and len(self.history) == 1:
-            # The first step, in which the network was compiled, tells nothing of the others.
+            # The first step includes compilation.
             self.clock.origin = self.clock.elapsed
             return self.step_seconds
         return moments[1] - moments[0]
 
     def has_time(self, seconds):
-        """Tell whether there is time for more than this."""
+        """Return whether more than this time is left."""
         return self.clock.left > seconds
 
     def goes_on(self):
-        """Tell whether there is to be another epoch."""
+        """Return whether to train another epoch."""
         if len(self.history) >= self.n_epochs:
             return False
         return not self.history or self.begun is not None or self.has_time_for_epoch()
 
     def has_time_for_epoch(self):
-        """Tell whether there is time for another epoch.
+        """Return whether there is time for another epoch.
 
-        What an objective does after training takes about as long as what it does before an epoch,
-        for which there should be as long for its steps.
+        Finishing an objective takes about as long as preparing an epoch, and the steps of the epoch
+        should take at least as long.
         """
         return self.has_time(3 * self.before_seconds + self.step_seconds / 2)
 
     def begin(self, n_samples, epoch, rng):
-        """Let the objective decide about an epoch; return all that its steps depend on."""
+        """Prepare an epoch; return everything that its steps depend on."""
         start = time.perf_counter()
         self.module_.train()
         seed_torch(self.training.device, self.training.seed, epoch)
@@ -239,7 +239,7 @@ class SSLNet(NeuralNet):
         return begun | {"steps": {}, "n_steps": 0, "rng": rng.bit_generator.state}
 
     def record(self, epoch, values, embedding, batches, figures):
-        """Write an epoch into the history: the one read from the device in it."""
+        """Record an epoch in the history, reading from the device once."""
         loss, skips = values["loss"], self.scaler_.is_enabled()
         means = {name: value.mean() for name, value in values.items()}
         if skips:
@@ -270,38 +270,38 @@ class SSLNet(NeuralNet):
             self.history.record(name, value)
 
     def check_loss(self, losses):
-        """Stop where the loss of a step of this epoch is no number any more."""
+        """Raise if the loss of a step is NaN or infinite."""
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
             step = bad[0].item()
             raise self.not_finite(f"The loss became {losses[step].item()} in step {step + 1}")
 
     def not_finite(self, what):
-        """Return the error that says what is no number any more."""
+        """Return the error for a loss or weights that are NaN or infinite."""
         t, remedy = self.training, 'or precision="float32"'
         if t.precision == "float32":
-            remedy = "and look for views with values that are no numbers"
+            remedy = "and check that views contain no NaN or infinite values"
         return ValueError(
             f"{what} of epoch {t.first_epoch + len(self.history)}, at lr={t.lr:g} and "
             f'precision="{t.precision}". Try a lower lr, {remedy}.'
         )
 
     def watch(self):
-        """Warn of what goes wrong, once of each cause."""
+        """Warn of problems, once per cause."""
         rows = self.earlier + records(self)
         found = symptoms(rows, self.objective)
         warn(found, self.warned)
         self.warned |= found.keys()
 
     def due(self):
-        """Tell whether the state of training is to be written, within an epoch."""
+        """Return whether to write a checkpoint within an epoch."""
         return (
             self.checkpoint is not None
             and time.perf_counter() - self.checkpointed_at > self.checkpoint_seconds
         )
 
     def save_state(self, begun=None):
-        """Hand over all that the rest of training depends on; ``begun`` is an epoch under way."""
+        """Write a checkpoint; ``begun`` is the state of an unfinished epoch."""
         if self.checkpoint is not None:
             self.checkpoint(
                 {
@@ -317,7 +317,7 @@ class SSLNet(NeuralNet):
             self.checkpointed_at = time.perf_counter()
 
     def load_state(self, state):
-        """Go on from where a checkpoint was written."""
+        """Resume from a checkpoint."""
         self.objective.load_state_dict(state["objective"])
         self.load_moments(state["optimizer"])
         self.scaler_.load_state_dict(state["scaler"])
@@ -333,9 +333,9 @@ class SSLNet(NeuralNet):
         return [c for _, c in self.callbacks_ if not isinstance(c, Progress)]
 
     def load_moments(self, moments):
-        """Give the optimizer moments, copied and in the order of memory of their weights.
+        """Load optimizer state, copied and in the memory format of the weights.
 
-        Learning rate and weight decay are not taken over, as they may have been changed since.
+        Learning rate and weight decay are not restored, as they may have been changed.
         """
         groups = self.optimizer_.param_groups
         weights = [weight for group in groups for weight in group["params"]]
@@ -351,13 +351,13 @@ class SSLNet(NeuralNet):
         self.optimizer_.load_state_dict(self.optimizer_.state_dict() | {"state": state})
 
     def train_step(self, batch, **fit_params):
-        """Take a step on a batch's views, and its targets; nothing is read from the device."""
+        """Train on the views of a batch, and its targets, without reading from the device."""
         step = self.with_gradients(batch)
         if self.scaler_.is_enabled():
             self.scaler_.unscale_(self.optimizer_)
             gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
             finite = torch.stack(torch._foreach_norm(gradients)).isfinite().all()
-            step["skipped_steps"] = (~finite).float()  # as the scaler will
+            step["skipped_steps"] = (~finite).float()  # as the scaler does
         self.module_.before_step(self.progress)
         self.notify(
             "on_grad_computed",
@@ -370,15 +370,15 @@ class SSLNet(NeuralNet):
         return {name: value.detach() for name, value in step.items()}
 
     def with_gradients(self, batch):
-        """Return what the objective gives for a batch, its gradients at the parameters.
+        """Return the output of the objective for a batch, after the backward pass.
 
-        Where a GPU's memory is not enough, the step is repeated from where it began, in less.
+        If a GPU runs out of memory, the step is repeated with smaller micro-batches.
         """
         t = self.training
         go_back = _way_back(self.objective, t.device) if may_run_out(t.device) else None
         while True:
             try:
-                # What was compiled knows nothing of micro-batches.
+                # Micro-batches do not apply to a compiled module.
                 module = self.module_ if self.micro_batch_size is None else self.objective
                 self.optimizer_.zero_grad()
                 with micro_batches(self.objective, self.micro_batch_size):
@@ -394,31 +394,31 @@ class SSLNet(NeuralNet):
             go_back()
 
     def smaller(self, n_samples, error):
-        """Return a size of micro-batches for which memory may suffice; tell of it, once."""
+        """Return a smaller size of micro-batches; warn the first time."""
         size, whole = self.micro_batch_size, needs_whole_batches(self.objective)
         if size is not None and (whole or size <= SMALLEST_MICRO_BATCH):
             raise MemoryError(
                 f"The memory of {self.training.device} is not enough for batches of {n_samples} "
-                "samples, also in smaller parts. Lower batch_size or the size of the images, or "
+                "samples, even in micro-batches. Lower batch_size or the size of the images, or "
                 "choose a smaller backbone."
             ) from error
         smaller = max(SMALLEST_MICRO_BATCH, (size or n_samples) // 2)
         if size is None:
             how = "in micro-batches"
             if whole:
-                how = "with activations moved to the memory of the CPU, for its batch norms"
+                how = "with activations moved to CPU memory, as the backbone has batch norms"
             tell(
                 f"The memory of {self.training.device} is not enough for batches of {n_samples} "
-                f"samples at once. Steps are taken {how}, to the same result, and take longer. "
-                "Set micro_batch_size to begin so."
+                f"samples. Steps are computed {how}, with the same result, which takes longer. Set "
+                "micro_batch_size of Device to do so from the start."
             )
         return smaller
 
     def notify(self, method_name, **kwargs):
-        """Call the callbacks; tell a callback that asks to stop from the user's Ctrl-C.
+        """Call the callbacks; distinguish a callback that stops training from the user's Ctrl-C.
 
-        skorch's EarlyStopping stops with ``raise KeyboardInterrupt``. An interrupt from the
-        keyboard arrives between two instructions and no raise statement stands where it does.
+        EarlyStopping of skorch uses ``raise KeyboardInterrupt``. An interrupt from the keyboard is
+        raised between two instructions, without a raise statement.
         """
         try:
             super().notify(method_name, **kwargs)
@@ -435,15 +435,15 @@ class SSLNet(NeuralNet):
             names = sorted(name for name in self.history[-1] if name != "batches")
             monitors = [c.monitor for c in self.theirs() if hasattr(c, "monitor")]
             raise ValueError(
-                f"A callback monitors what is not in the history: one of {monitors}. Recorded are "
-                f"{names}."
+                f"A callback monitors a name that is not in the history, one of {monitors}. "
+                f"Recorded names are {names}."
             ) from error
 
 
 def _way_back(objective, device):
-    """Return a function that undoes what a step changes before it has all gradients."""
+    """Return a function that restores buffers and random states from before a step."""
     buffers = list(objective.buffers())
-    # One operation for those of a number type, where each its own would be felt.
+    # One operation per data type is faster than one per buffer.
     groups = [[b for b in buffers if b.dtype == dtype] for dtype in {b.dtype for b in buffers}]
     copies = [[torch.empty_like(buffer) for buffer in group] for group in groups]
     for copied, group in zip(copies, groups, strict=True):
@@ -462,7 +462,7 @@ def _way_back(objective, device):
 
 
 def stacked(earlier, steps):
-    """Return what the steps of an epoch returned, one tensor (n_steps,) for each name."""
+    """Return the outputs of the steps of an epoch, a tensor (n_steps,) for each name."""
     values = {name: torch.stack([step[name] for step in steps]).float() for name in steps[0]}
     if not earlier:
         return values
@@ -470,19 +470,19 @@ def stacked(earlier, steps):
 
 
 def _state_of(callback):
-    """Return what a callback has learned: all but what it was made with."""
+    """Return the state of a callback, without its parameters."""
     made_with = inspect.signature(type(callback)).parameters
     return {name: value for name, value in vars(callback).items() if name not in made_with}
 
 
 def records(net):
-    """Return what was recorded of each epoch that ended, without the single batches."""
+    """Return the records of finished epochs, without those of batches."""
     ended = [row for row in net.history if "train_loss" in row]
     return [{k: v for k, v in row.items() if k != "batches"} for row in ended]
 
 
 class Progress(Callback):
-    """A tqdm bar over all samples of all epochs: samples a second, time left, loss."""
+    """Progress bar over the samples of all epochs: samples per second, remaining time, loss."""
 
     def __init__(self, unit):
         self.unit = unit
@@ -496,46 +496,46 @@ class Progress(Callback):
         self.n_samples = len(X)
 
     def go_on(self, net):
-        """Begin where a checkpoint was written: what was done before counts in no rate."""
+        """Start at the position of a checkpoint, not included in the rate."""
         steps = 0 if net.begun is None else net.begun["n_steps"] * net.begun["batches"].shape[1]
         self.bar.initial = self.bar.n = len(net.history) * self.n_samples + steps
         self.bar.refresh()
 
     def on_batch_end(self, net, batch=None, **kwargs):
-        """Move by a batch; where time decides, the share of it that is gone tells the total."""
+        """Advance by a batch; with a time limit, estimate the total from the elapsed share."""
         self.bar.update(len(batch))
         if net.timed:
             self.bar.total = max(self.bar.n, round(self.bar.n / net.progress))
 
     def on_epoch_end(self, net, **kwargs):
-        """Show the epoch's loss, and count the samples it left out as done."""
+        """Show the loss of the epoch, and count samples that it left out."""
         if not net.timed:
             self.bar.update(len(net.history) * self.n_samples - self.bar.n)
         self.bar.set_postfix(epoch=len(net.history), loss=net.history[-1, "train_loss"])
 
     def on_train_end(self, net, **kwargs):
-        """End at the total where time decided it."""
+        """Set the total to the final number, with a time limit."""
         if net.timed:
             self.bar.total = self.bar.n
             self.bar.refresh()
 
     def close(self):
-        """Leave the bar as it stands."""
+        """Close the bar."""
         if hasattr(self, "bar"):
             self.bar.close()
 
 
 def finish(objective, embed, training, n_epochs, unfinished=False):
-    """Let an objective do what it does after training, which had some epochs."""
+    """Call ``after_training`` of an objective with its own seed."""
     key = training.seed, training.first_epoch + n_epochs
     seed_torch(training.device, *key)
     objective.after_training(embed, np.random.default_rng(key), unfinished)
 
 
 def epochs_within(clock, objective, source, make_views, embed, training):
-    """Return how many epochs the rest of a clock's time gives, and the steps that one has.
+    """Estimate how many epochs the remaining time allows; also return the steps per epoch.
 
-    It takes a few steps to find out, after which the objective is of no use.
+    Takes a few training steps, which change the objective.
     """
     net = SSLNet(
         objective.to(training.device, memory_format=torch.channels_last),
@@ -555,30 +555,30 @@ def epochs_within(clock, objective, source, make_views, embed, training):
     ):
         given = () if targets is None else (targets.to(training.device)[indices],)
         moments.append(time.perf_counter())
-        net.train_step((make_views(batch), *given))["loss"].item()  # which waits for the device
-        # One step alone, which is the slowest, is not enough unless it takes very long.
+        net.train_step((make_views(batch), *given))["loss"].item()  # synchronizes with the device
+        # The first step is the slowest, so take a second one unless it takes very long.
         share = TRIAL_SHARE * (1 if len(moments) > 1 else 10)
         if time.perf_counter() - moments[0] > share * clock.seconds:
             break
     moments.append(time.perf_counter())
-    # The first step is the slowest, and is left out where there are others.
+    # The first step is left out if there are others.
     step = (moments[-1] - moments[min(1, len(moments) - 2)]) / max(1, len(moments) - 2)
-    left = clock.left - net.before_seconds  # at the end, too
+    left = clock.left - net.before_seconds  # needed again at the end
     epoch = max(net.before_seconds + step * len(batches), 1e-9)
     return max(0.0, left) / epoch, len(batches)
 
 
 def planned_epochs(clock, objective, source, make_views, embed, training, *, n_epochs, verbose=0):
-    """Return how many epochs to plan for the rest of a clock's time, at most ``n_epochs``.
+    """Return the number of epochs to plan for the remaining time, at most ``n_epochs``.
 
-    The objective is of no use afterwards.
+    Changes the objective.
     """
     parts = objective, source, make_views, embed
     epochs, n_steps = epochs_within(clock, *parts, training)
     if verbose:
-        limit = "" if epochs < n_epochs else f", and max_epochs={n_epochs} ends it before"
+        limit = "" if epochs < n_epochs else f"; max_epochs={n_epochs} is reached earlier"
         print(
-            f"{max(0.0, clock.left):.3g} seconds are left of max_time, which gives about "
+            f"{max(0.0, clock.left):.3g} seconds of max_time are left, enough for about "
             f"{epochs:.3g} epochs of {n_steps} steps{limit}."
         )
     return min(n_epochs, round(epochs) if epochs > 1 else max(epochs, 1 / n_steps))
@@ -603,16 +603,15 @@ def train(
     unit="sample",
     verbose=0,
 ):
-    """Train an objective in place; return a dict of records an epoch, and the optimizer's moments.
+    """Train an objective in place; return the records of epochs and the state of the optimizer.
 
     ``source`` has a length and ``batches(order, device)``, which yields the samples of each row of
-    an array of indices; ``make_views`` turns a batch into its views; ``embed`` is what the
-    objective's hooks get. ``epoch_task(records)`` gives a context around each epoch, which may
-    raise StopTraining at its end. Any other exception leaves the objective wherever it was.
-    There are at most ``n_epochs``, which may be infinite, in the time that a ``clock`` gives.
-    ``earlier`` are the records of the epochs before. ``checkpoint(state)`` gets all that the rest
-    depends on after each epoch, and in it after so many seconds; with such a ``state`` training
-    goes on from there, to the same end.
+    an array of indices; ``make_views`` maps a batch to its views; ``embed`` is passed to the hooks
+    of the objective. ``epoch_task(records)`` returns a context around each epoch, which may raise
+    StopTraining at its end. After any other exception the objective is partly trained. There are at
+    most ``n_epochs``, which may be infinite, within the time of ``clock``. ``earlier`` are records
+    of previous epochs. ``checkpoint(state)`` is called after each epoch, and within one after
+    ``checkpoint_seconds``; with such a ``state``, training resumes with identical results.
     """
     progress = Progress(unit)
     net = SSLNet(

@@ -1,4 +1,4 @@
-"""What a method trains: the contract between its losses and the training loop."""
+"""Objective of a method: the interface between losses and the training loop."""
 
 from dataclasses import dataclass, field
 
@@ -9,87 +9,84 @@ from torch import nn
 
 @dataclass
 class Epoch:
-    """What an objective decides about an epoch before it begins."""
+    """What an objective sets before an epoch."""
 
     order: np.ndarray | None = None  # indices of the samples to train on; None is all, shuffled
-    targets: torch.Tensor | None = None  # one for each sample of X, the second argument of forward
-    renewed: tuple = ()  # parameters that were set anew, of which the optimizer shall know nothing
-    figures: dict = field(
-        default_factory=dict
-    )  # numbers about it, which are recorded in the history
+    targets: torch.Tensor | None = None  # one per sample of X, the second argument of forward
+    renewed: tuple = ()  # reinitialized parameters, whose optimizer state is reset
+    figures: dict = field(default_factory=dict)  # diagnostics, recorded in the history
 
 
 class Objective(nn.Module):
-    """What a method trains: encoder, heads and loss in one module.
+    """Encoder, heads and loss of a method in one module.
 
-    ``encoder`` is what embeds samples once training has ended. ``forward`` takes the list of
-    views of a batch, and its targets if ``before_epoch`` gave any, and returns a dict of scalar
-    tensors with ``"loss"``, which is minimised; the others are recorded in the history. What is
-    called ``"embedding"``, (n, d), is watched: it has to differ between samples.
+    ``encoder`` embeds samples after training. ``forward`` takes the list of views of a batch, and
+    its targets if ``before_epoch`` returned any, and returns a dict of scalar tensors: ``"loss"``
+    is minimized, the others are recorded in the history. ``"embedding"``, (n, d), is monitored for
+    collapse.
     """
 
-    near_chance = 0.9  # above this share of the loss of one who guesses, nothing was learned
+    near_chance = 0.9  # fit warns if the loss is above this share of its chance level
 
     def __init__(self, encoder):
         super().__init__()
         self.encoder = encoder
 
     def forward(self, views):
-        """Return a dict of scalars, ``"loss"`` among them."""
+        """Return a dict of scalars, including ``"loss"``."""
         raise NotImplementedError
 
     def before_training(self, samples):
-        """Learn what a first training needs to know of all samples.
+        """Compute statistics of all samples before the first training.
 
-        ``samples`` yields them in parts, as views get them.
+        ``samples`` yields batches, scaled as for views.
         """
 
     def before_epoch(self, embed, rng):
-        """Return the :class:`Epoch` to come, in evaluation mode one that judges and learns nothing.
+        """Return the next :class:`Epoch`; in evaluation mode, only for scoring.
 
-        ``embed()`` gives the encoder's features of all samples in their order, (n, d) float32,
-        without views; ``rng`` is a NumPy generator, a function of seed and epoch.
+        ``embed()`` returns the encoder's features of all samples in order, (n, d) float32, without
+        augmentation; ``rng`` is a NumPy generator that depends on seed and epoch.
         """
         return Epoch()
 
     def chance_loss(self, n):
-        """Return the loss of one who guesses, in a batch of n samples; None if there is no such."""
+        """Return the loss at chance level for a batch of n samples, or None if undefined."""
 
     def symptoms(self, row):
-        """Return what is wrong by an epoch's history that other methods do not know: cause, text.
+        """Return problems specific to the method in the record of an epoch: causes and messages.
 
-        The text names the parameters to change.
+        Messages name the parameters to change.
         """
         return {}
 
     def before_step(self, progress):
-        """Change gradients before the optimizer uses them.
+        """Modify gradients before the optimizer step.
 
-        Progress runs from 0 to 1, and beyond where training goes on after its planned end.
+        Progress is from 0 to 1, and larger if training continues after its planned end.
         """
 
     def after_step(self, progress):
-        """Move what moves after each step, as teachers do."""
+        """Update state after a step, such as momentum teachers."""
 
     def after_training(self, embed, rng, unfinished):
-        """Do what the trained encoder is needed for, as a last clustering.
+        """Finish with the trained encoder, for example by a last clustering.
 
-        ``unfinished`` tells whether the last epoch was stopped before its end; then it is in no
-        history.
+        ``unfinished`` is whether the last epoch was stopped early, and is not in the history.
         """
 
 
 def wide(tensor):
-    """Return a tensor in float32, or float64 if it is that, for a loss to compute with."""
+    """Return a tensor in at least float32, to compute a loss."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def joined(views):
-    """Return views in one batch, those of the first view first; raise where sizes differ."""
+    """Concatenate views to one batch; raise if their sizes differ."""
     if any(view.shape[-2:] != views[0].shape[-2:] for view in views):
         sizes = (" x ".join(map(str, view.shape[2:] or view.shape[1:])) for view in views)
         raise ValueError(
-            "This method joins views to one batch, so all must have one size; the view recipe gave "
+            "This method concatenates views to one batch, so all must have the same size. Got "
             f"{' and '.join(dict.fromkeys(sizes))}."
         )
     return torch.cat(views)

@@ -1,8 +1,8 @@
-"""Optimizers by name, with weight decay that leaves biases and norms alone."""
+"""Optimizers by name, without weight decay of biases and normalization layers."""
 
 import torch
 
-# lr is for 256 samples a step; it grows with the batch, but for AdamW, which scales its steps.
+# lr is for batches of 256; it scales linearly with the batch size, except for AdamW.
 DEFAULTS = {
     "sgd": {"lr": 0.12, "weight_decay": 5e-4},
     "adamw": {"lr": 2e-3, "weight_decay": 1e-4},
@@ -11,11 +11,11 @@ DEFAULTS = {
 
 
 class LARS(torch.optim.Optimizer):
-    """SGD with momentum in which each tensor's step is scaled to the size of its weights.
+    """LARS: SGD with momentum and layer-wise adaptive learning rates.
 
-    Tensors with one dimension, biases and norms, take plain momentum steps without weight decay.
-    See `You et al. 2017 <https://arxiv.org/abs/1708.03888>`_; the trust coefficient is that of
-    the published Barlow Twins and VICReg code, without clipping.
+    One-dimensional tensors, biases and norms, have plain momentum steps without weight decay. See
+    `You et al. 2017 <https://arxiv.org/abs/1708.03888>`_; the trust coefficient is that of the
+    published Barlow Twins and VICReg code, without clipping.
     """
 
     def __init__(self, params, lr, weight_decay=0.0, momentum=0.9, trust=1e-3):
@@ -28,7 +28,7 @@ class LARS(torch.optim.Optimizer):
         """Take one step."""
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            # Tensors of more than one dimension first, as far as this matters.
+            # Tensors of more than one dimension first.
             weights.sort(key=lambda weight: weight.ndim <= 1)
             n_scaled = sum(weight.ndim > 1 for weight in weights)
             updates = [weight.grad for weight in weights]
@@ -45,7 +45,7 @@ class LARS(torch.optim.Optimizer):
 
     @staticmethod
     def _scaled(weights, gradients, group):
-        """Return gradients with weight decay, scaled to the size of their weights."""
+        """Return gradients with weight decay, scaled by the trust ratio."""
         decay = group["weight_decay"]
         weight_norm = torch.stack(torch._foreach_norm(weights))
         norm = torch.stack(torch._foreach_norm(gradients))
@@ -57,7 +57,7 @@ class LARS(torch.optim.Optimizer):
 
 
 def make_optimizer(name, parameters, lr, weight_decay):
-    """Build an optimizer over parameters in two groups, with and without weight decay."""
+    """Return an optimizer with two parameter groups, with and without weight decay."""
     parameters = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
@@ -67,5 +67,5 @@ def make_optimizer(name, parameters, lr, weight_decay):
         return LARS(groups, lr=lr)
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, fused=True)
-    # Not fused: that fails where some tensors have a momentum already and others have none.
+    # Not fused: that fails if only some tensors have a momentum buffer.
     return torch.optim.SGD(groups, lr=lr, momentum=0.9)

@@ -1,4 +1,4 @@
-"""One training of an estimator: what it is built of, and what it leaves."""
+"""Training of an estimator: builds the networks, trains, and returns fitted attributes."""
 
 import contextlib
 import copy
@@ -20,10 +20,10 @@ from sklearn_ssl.training.net import StopTraining, finish, planned_epochs, train
 
 
 class Fit:
-    """A training of an estimator on the samples of a source, which leaves the estimator alone.
+    """Training of an estimator on the samples of a source, without changing the estimator.
 
-    With ``resume`` it goes on from the estimator's weights; with ``anneal`` the learning rate
-    falls to its end in ``max_epochs``, or in the time of the clock. ``cached``, if given, holds
+    With ``resume`` it starts from the fitted weights; with ``anneal`` the learning rate is
+    decayed over ``max_epochs``, or over the time of the clock. ``cached``, if given, stores
     checkpoints.
     """
 
@@ -56,7 +56,7 @@ class Fit:
         self.stopped_from_outside = False
 
     def run(self, task, n_epochs, X, y):
-        """Train, and return the fitted attributes; scikit-learn's ``task`` is told of epochs."""
+        """Train, and return the fitted attributes; ``task`` is the context of callbacks."""
         device, source, estimator = self.device, self.source, self.estimator
         with isolated(device), untrimmed_heap(device.type == "cpu"), self.clock.running():
             self.scaling = (
@@ -76,7 +76,7 @@ class Fit:
                 if shape != source.shape:
                     count_features(self.objective.encoder, shape)
             self._plan(near, make_views, embed, n_epochs)
-            if not self.resume and self.state is None:  # which have it from before
+            if not self.resume and self.state is None:  # else it was called before
                 samples = (scale(near.batch(part, device)) for part in near.parts())
                 with torch.no_grad():
                     self.objective.to(device).before_training(samples)
@@ -104,13 +104,13 @@ class Fit:
             return self.fitted(self.objective.cpu().eval(), rows, optimizer_state)
 
     def _plan(self, near, make_views, embed, n_epochs):
-        """Where time is the limit, find out how many epochs it gives, and build anew for these."""
+        """With a time limit, estimate the number of epochs, and rebuild for these."""
         if self.clock.seconds == math.inf or not self.anneal:
             return
         if self.state is not None:
             self._build(self.state["planned"])
             return
-        # Of a copy, as a factory may give the same network again.
+        # On a copy, as a factory may return the same module again.
         tried = copy.deepcopy(self.objective)
         parts = tried, near, make_views, functools.partial(embed, tried)
         how = {"n_epochs": n_epochs, "verbose": self.estimator.verbose}
@@ -118,7 +118,7 @@ class Fit:
         self.clock.origin = self.clock.elapsed
 
     def _build(self, planned=None):
-        """Make encoder, settings of training, and objective."""
+        """Build encoder, settings of training, and objective."""
         estimator, source = self.estimator, self.source
         with torch.device("cpu"):  # whatever the process's default device is
             if self.resume:
@@ -144,23 +144,23 @@ class Fit:
             _restore(self.objective, estimator._objective)
 
     def _seen(self):
-        """Return the numbers of all samples that the estimator learns from, now and before."""
+        """Return digests of all samples seen in this and in resumed fits."""
         before = getattr(self.estimator, "_seen", None) if self.resume else None
         now = np.unique(self.source.digests())
         return now if before is None else np.union1d(before, now)
 
     def _checkpoint(self, state):
-        """Keep a state of training."""
+        """Write a checkpoint."""
         clock, planned = self.clock, self.training.max_epochs
         time = {"elapsed": clock.elapsed, "origin": clock.origin, "planned": planned}
         self.cached.write("checkpoint", state | time | {"seed": self.seed})
 
     def fitted(self, objective, rows, optimizer_state=None):
-        """Return the fitted attributes with these epochs behind."""
+        """Return the fitted attributes after these epochs."""
         rows, training = self.history + rows, self.training
         encoder = encoder_at(objective.encoder, self.estimator.layer).eval()
         if self.estimator.layer is not None:
-            # Tracing leaves frames in a cycle, and with those of its callers the samples on a GPU.
+            # Tracing leaves reference cycles of frames, which hold the samples on a GPU.
             gc.collect()
         return {
             "encoder_": encoder,
@@ -190,39 +190,39 @@ class Fit:
         } | self.estimator._fitted(objective, self.source)
 
     def _finished(self, rows):
-        """Return the fitted attributes as they would be if training ended here."""
+        """Return the fitted attributes as if training ended now."""
         copied = copy.deepcopy(self.objective).cpu()
         cpu = torch.device("cpu")
         parts = copied.encoder.eval(), self.source, self.scaling.on(cpu), cpu
         finish(copied, functools.partial(in_batches, *parts), self.training, len(rows))
-        # Not cached: what asked for it would wait for the fit that it is called from.
+        # Not cached: a callback would wait for the lock of its own fit.
         return self.fitted(copied.eval(), rows) | {"_cache_inputs": None}
 
     @contextlib.contextmanager
     def _epoch_task(self, task, X, y, rows):
-        """Tell scikit-learn's callbacks of an epoch; stop where one says so."""
-        told = {"estimator": self.estimator, "X": X, "y": y}
+        """Call scikit-learn's callbacks around an epoch; stop if one requests it."""
+        given = {"estimator": self.estimator, "X": X, "y": y}
         epoch = task.subcontext(task_name="epoch")
-        epoch.call_on_fit_task_begin(**told)
+        epoch.call_on_fit_task_begin(**given)
         yield
         if epoch.call_on_fit_task_end(
-            **told, reconstruction_attributes=lambda: self._finished(rows())
+            **given, reconstruction_attributes=lambda: self._finished(rows())
         ):
             self.stopped_from_outside = True
             raise StopTraining
 
 
 def _embed(source, scale, device, objective):
-    """Return the features that an objective's encoder, as it is now, has of all samples."""
+    """Return the current features of all samples."""
     return in_batches(objective.encoder.eval(), source, scale, device)
 
 
 def _restore(objective, old):
-    """Give a new objective the weights of an old one."""
+    """Load the weights of an old objective into a new one."""
     try:
         objective.load_state_dict(old.state_dict())
     except RuntimeError as error:
         raise ValueError(
-            "Training cannot go on from the weights of the fit before, because a parameter that "
-            "decides the shape of the network was changed. Set it back, or fit a clone."
+            "Training cannot continue from the weights of the previous fit because a parameter "
+            "that determines the shape of the network was changed. Set it back, or fit a clone."
         ) from error

@@ -1,4 +1,4 @@
-"""The settings of a training, resolved: batches, learning rate, number of epochs."""
+"""Resolved settings of training: batches, learning rate schedule, number of epochs."""
 
 import math
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import torch
 
 @dataclass
 class Training:
-    """How to train: the settings of a fit, all resolved."""
+    """Settings of training, with "auto" resolved."""
 
-    max_epochs: int  # those planned; less or more where time is the limit
+    max_epochs: int  # planned; fewer or more with a time limit
     batch_size: int
     optimizer: str
     lr: float
@@ -24,9 +24,9 @@ class Training:
     n_samples: int
     micro_batch_size: int | None = None
     first_epoch: int = 0
-    anneal: bool = True  # follow the schedule to a learning rate of 0 in max_epochs
-    final_lr: float = 0.0  # what the cosine falls to, as a share of lr
-    final_weight_decay: float | None = None  # reached by half a cosine; None keeps it as it is
+    anneal: bool = True  # decay the learning rate to final_lr in max_epochs
+    final_lr: float = 0.0  # end of the cosine decay, as a share of lr
+    final_weight_decay: float | None = None  # end of a cosine schedule; None is constant
 
     @property
     def n_steps(self):
@@ -35,10 +35,10 @@ class Training:
 
 
 def split(order, batch_size):
-    """Cut the order of an epoch's samples into batches, shape (n_batches, size).
+    """Split the order of samples into batches, (n_batches, size).
 
-    All batches have one size, at most ``batch_size`` and at least 2 samples where there are as
-    many; what does not fill up the last one, fewer samples than there are batches, is left out.
+    All batches have the same size, at most ``batch_size`` and, if possible, at least 2. A remainder
+    of fewer samples than there are batches is left out.
     """
     n_batches = max(1, min(math.ceil(len(order) / batch_size), len(order) // 2))
     size = len(order) // n_batches
@@ -46,7 +46,7 @@ def split(order, batch_size):
 
 
 def learning_rate_factor(epochs_done, warmup_epochs, max_epochs, final=0.0):
-    """Linear warm-up, then half a cosine in max_epochs; constant when that is None."""
+    """Linear warm-up, then cosine decay until max_epochs; constant if that is None."""
     if warmup_epochs and epochs_done <= warmup_epochs:
         return epochs_done / warmup_epochs
     if max_epochs is None:

@@ -169,7 +169,7 @@ def test_differences_within_noise_are_marked():
     lines = {line.split("  ")[0]: line for line in str(found).splitlines()}
     assert "~" in lines["like"]
     assert "~" not in lines["bad"] + lines[best["name"]]
-    assert "within noise of the best baseline" in str(found)
+    assert "within noise of best baseline" in str(found)
     drawn = [text.get_text() for text in found.plot().ax_.texts]
     assert ["~" in text for text in drawn[:2]] == [False, True]
 
@@ -195,7 +195,7 @@ def test_one_fold_has_no_spread():
     assert [row["within_noise"] for row in found.rows] == [None] * 3
     assert np.isnan([[row["std"], row["difference_std"]] for row in found.rows]).all()
     assert "±" not in str(found)
-    assert "spread of scores and differences is unknown" in str(found)
+    assert "standard deviations of scores and differences are unknown" in str(found)
     found.plot()
 
 
@@ -251,7 +251,7 @@ def test_methods_in_pipelines_have_their_baselines():
         np.testing.assert_allclose(row["scores"], expected["scores"], atol=0.02)
     frozen = make_pipeline(reshaped, FrozenEstimator(shrunk(SimCLRTransformer).fit(IMAGES[:60])))
     rows = quick({"step": frozen, "all": FrozenEstimator(frozen.fit(ROWS))}).rows[:2]
-    assert [row["note"] for row in rows] == ["learned from 60 of the test samples"] * 2
+    assert [row["note"] for row in rows] == ["trained on 60 of the test samples"] * 2
 
 
 class Sparse(TransformerMixin, BaseEstimator):
@@ -285,11 +285,13 @@ def test_what_compare_takes():
         np.testing.assert_array_equal(
             quick({"ours": Sparse()}, X=X, y=words).rows[0]["scores"], expected
         )
-    with pytest.raises(ValueError, match=r"'ours' must give a row for each sample. Got 59 and 59"):
+    with pytest.raises(
+        ValueError, match=r"'ours' must return a row for each sample. Got 59 and 59"
+    ):
         quick({"ours": Short()})
     with pytest.raises(ValueError, match=r"Words.transform must return an array of numbers"):
         quick({"ours": Words()})
-    with pytest.raises(ValueError, match="without labels, but 'lda' needs them"):
+    with pytest.raises(ValueError, match="without labels, but 'lda' requires y"):
         quick({"lda": LinearDiscriminantAnalysis()})
 
 
@@ -364,9 +366,9 @@ def quiet(callback, *given, **settings):
         (("stop", EarlyStopping()), "Set monitor='train_loss'"),
         (Checkpoint(), "Set monitor='train_loss_best'"),
         (LRScheduler("ReduceLROnPlateau", monitor="valid_loss"), "Set monitor='train_loss'"),
-        (EpochScoring("accuracy"), "EpochScoring, which scores predictions of labels"),
-        (BatchScoring("accuracy", on_train=True), "BatchScoring, which scores predictions"),
-        (InputShapeSetter(), "shape of samples is set by fit"),
+        (EpochScoring("accuracy"), "EpochScoring, which scores predicted labels"),
+        (BatchScoring("accuracy", on_train=True), "BatchScoring, which scores predicted"),
+        (InputShapeSetter(), "fit sets the shape of samples"),
     ],
 )
 def test_callbacks_that_need_validation_or_labels(callback, message):
@@ -384,7 +386,9 @@ def test_callbacks_that_monitor_what_is_recorded():
         Checkpoint("los"),
         LRScheduler("ReduceLROnPlateau", "los"),
     ):
-        with pytest.raises(ValueError, match=r"one of \['los'\]. Recorded are .*'train_loss'"):
+        with pytest.raises(
+            ValueError, match=r"one of \['los'\]. Recorded names are .*'train_loss'"
+        ):
             shrunk(SimCLRTransformer, callbacks=[callback]).fit(ROWS)
 
 

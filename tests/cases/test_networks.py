@@ -486,10 +486,10 @@ OUT_OF_RANGE = {
     "to -1..1": (two(lambda b: b * 2 - 1), r"values from -\d.* to \d.*Leave out Normalize"),
     "centered": (two(lambda b: b - 0.5), r"must have values in \[0, 1\]"),
     "255": (two(lambda b: b * 255), r"values from .* to \d{2,3}. .*by 255"),
-    "nan": (two(lambda b: b / 0 * 0), r"Views must be finite.* hold NaN or infinite"),
+    "nan": (two(lambda b: b / 0 * 0), r"Views must be finite.* contain NaN or infinite"),
     "one is": (lambda b: [b, torch.where(b > b.mean(), b, torch.inf)], "Views must be finite"),
-    "divided twice": (two(lambda b: b / 255), "next to no contrast left.*do not divide"),
-    "unscaled bytes": (per_sample(v2.ToDtype(torch.uint8)), "contrast left.*with scale=True"),
+    "divided twice": (two(lambda b: b / 255), "almost no contrast.*do not divide"),
+    "unscaled bytes": (per_sample(v2.ToDtype(torch.uint8)), "almost no contrast.*with scale=True"),
     "combined": (CombinedViews((ImageViews(n_views=1), per_sample(NORMALIZE))), "Leave out Norm"),
 }
 
@@ -527,7 +527,7 @@ def test_views_of_fine_tuning(photos):
 
 
 NO_VIEWS = {
-    "a tensor": (lambda b: torch.stack([b, b]), "into a list of tensors.*It returned a Tensor"),
+    "a tensor": (lambda b: torch.stack([b, b]), "to a list of tensors.*It returned a Tensor"),
     "a generator": (lambda b: (b for _ in range(2)), "It returned a generator"),
     "a dict": (lambda b: {"a": b}, "It returned a dict"),
     "none": (lambda b: None, "It returned a NoneType"),
@@ -541,11 +541,11 @@ NO_VIEWS = {
     "sparse": (two(lambda b: b.to_sparse()), "View 0 is nested or sparse"),
     "torchvision": (
         v2.Compose([v2.RandomHorizontalFlip()]),
-        r"views=Compose of torchvision is a transform .*PerSampleViews\(Compose\(...\)\)",
+        r"views=Compose of torchvision transforms .*PerSampleViews\(Compose\(...\)\)",
     ),
     "torchvision, old": (transforms.RandomHorizontalFlip(), r"PerSampleViews\(RandomHorizontalFl"),
     "a function": (v2.functional.horizontal_flip, r"PerSampleViews\(horizontal_flip\)"),
-    "a class": (ImageViews, r"views=ImageViews is a class. Give an object: views=ImageViews\("),
+    "a class": (ImageViews, r"views=ImageViews is a class. Pass an instance: views=ImageViews\("),
     "another class": (TableViews, "views=TableViews is a class"),
     "to tensor": (
         PerSampleViews(transforms.ToTensor()),

@@ -222,7 +222,7 @@ def test_comparisons_note_samples_in_another_layout(photos16):
     other = photos16.transpose(0, 3, 1, 2).astype(np.float32)
     y = np.arange(len(other)) % 2
     result = compare({"frozen": FrozenEstimator(fitted)}, other, y, cv=2)
-    assert "learned from 24 of the test samples" in str(result)
+    assert "trained on 24 of the test samples" in str(result)
 
 
 def test_images_of_files_are_recognised_as_arrays(photos16, tmp_path):
@@ -456,7 +456,7 @@ def test_fine_tuning_ends_in_its_time_and_is_annealed(images):
     assert timed.max_epochs_ == len(rates)
     with pytest.warns(ConvergenceWarning, match="max_time ended training after 1 of"):
         timed.set_params(max_time=1e-6).fit(images, y)
-    with pytest.raises(ValueError, match="max_time='soon' is no time"):
+    with pytest.raises(ValueError, match="max_time='soon' must be a positive duration"):
         timed.set_params(max_time="soon").fit(images, y)
 
 

@@ -113,7 +113,7 @@ def test_transductive_is_told():
     given = {"watched": Watched(calls)}
     found = compare(given, IMAGES, Y, cv=KFold(3), probe=PROBE, transductive=True)
     assert [call for call in calls if call[0] == "fit"] == [("fit", 300, None)] * 3
-    assert "also learned from test samples" in by_name(found)["watched", None]["note"]
+    assert "also trained on test samples" in by_name(found)["watched", None]["note"]
     assert "Transductive" in str(found)
     assert "ransductive" not in str(compare(given, IMAGES, Y, cv=2, probe=PROBE))
 
@@ -144,9 +144,9 @@ def test_an_encoder_that_saw_test_samples_is_named():
     saw_none = shrunk(SimCLRTransformer).fit(digits()[0][300:400])
     given = {"half": FrozenEstimator(saw_half), "none": FrozenEstimator(saw_none)}
     found = compare(given, IMAGES, Y, cv=3, probe=PROBE, random_state=0)
-    assert by_name(found)["half", None]["note"] == "learned from 150 of the test samples"
+    assert by_name(found)["half", None]["note"] == "trained on 150 of the test samples"
     assert by_name(found)["none", None]["note"] == ""
-    assert "learned from 150 of the test samples" in str(found)
+    assert "trained on 150 of the test samples" in str(found)
     assert np.isnan(by_name(found)["half", None]["minutes"])
 
 
@@ -242,7 +242,7 @@ def test_tables_and_pictures():
     assert [line.split("  ")[0] for line in lines[1:4]] == ["ours", "raw values", "PCA"]
     row = found.rows[0]
     assert f"{row['mean']:.3f} ± {row['std']:.3f}" in lines[1]
-    assert repr(found).startswith("<Comparison of 3 ways>")
+    assert repr(found).startswith("<Comparison of 3 embeddings>")
     frame = found.to_pandas()
     assert frame["name"].tolist() == ["ours", "raw values", "PCA"]
     bars = found.plot()
@@ -257,7 +257,7 @@ def test_tables_and_pictures():
 
 WRONG = {
     "needs transformers": lambda: compare({"probe": PROBE}, IMAGES, Y),
-    "one estimator or more": lambda: compare([], IMAGES, Y),
+    "at least one estimator": lambda: compare([], IMAGES, Y),
     "probe must be a classifier": lambda: compare([PATCHES], IMAGES, Y, probe=PATCHES),
     "n_labels must be": lambda: compare([PATCHES], IMAGES, Y, n_labels=[0, 1]),
     "or None for all": lambda: compare([PATCHES], IMAGES, Y, n_labels=[1.5]),

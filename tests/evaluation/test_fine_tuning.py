@@ -127,7 +127,7 @@ def test_samples_without_labels_teach_only_the_pretraining(pretrained):
 def test_minus_one_beside_one_is_a_class_of_its_own(pretrained):
     y = np.where(Y % 2, 1, -1)
     assert tuned(pretrained, y=y).classes_.tolist() == [-1, 1]
-    with pytest.raises(ValueError, match=r"two classes or more.* 1 class: \[1\]"):
+    with pytest.raises(ValueError, match=r"at least two classes.* 1 class: \[1\]"):
         tuned(pretrained, y=y, unlabeled=-1)
     some = np.where(Y < 3, Y, -1)  # 0, 1, 2 and unknown
     assert tuned(pretrained, y=some).classes_.tolist() == [0, 1, 2]

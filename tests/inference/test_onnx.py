@@ -203,15 +203,15 @@ class Unknown(nn.Module):
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
-        (Deciding(), "torch cannot follow its forward, which may decide by values"),
-        (Counting(), "torch cannot follow its forward, which may decide by values"),
-        (Unknown(), "it has an operation that torch cannot write as ONNX"),
+        (Deciding(), "torch cannot trace its forward, which may depend on values"),
+        (Counting(), "torch cannot trace its forward, which may depend on values"),
+        (Unknown(), "it has an operation that torch cannot export to ONNX"),
     ],
 )
 def test_backbones_that_cannot_be_written(part, reason, images, path, capfd, caplog, monkeypatch):
     monkeypatch.setattr(LOG, "handlers", [caplog.handler])
     model = simclr(backbone=nn.Sequential(nn.Flatten(), nn.Linear(64, 8), part)).fit(images)
-    message = f"^backbone=Sequential cannot be written as ONNX: {reason}"
+    message = f"^backbone=Sequential cannot be exported to ONNX: {reason}"
     with pytest.raises(ValueError, match=message) as raised:
         model.to_onnx(path)
     assert raised.value.__cause__ is not None
@@ -224,13 +224,13 @@ def test_names_of_backbones_in_errors(images, path):
     def own_net(shape):
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), Deciding())
 
-    with pytest.raises(ValueError, match=r"^backbone=own_net cannot be written as ONNX"):
+    with pytest.raises(ValueError, match=r"^backbone=own_net cannot be exported to ONNX"):
         simclr(backbone=own_net).fit(images).to_onnx(path)
 
 
 def test_weights_that_are_too_large(images, path, monkeypatch):
     monkeypatch.setattr("sklearn_ssl.inference.onnx.LARGEST", 10**5)
-    with pytest.raises(ValueError, match=r"take 0\.00149 GB, but an ONNX file holds at most"):
+    with pytest.raises(ValueError, match=r"take 0\.00149 GB, but an ONNX file is limited to"):
         simclr().fit(images).to_onnx(path)
     assert not any(path.parent.iterdir())
 

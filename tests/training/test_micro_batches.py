@@ -189,7 +189,7 @@ def test_batch_norms_see_the_whole_batch_and_only_once(images, monkeypatch):
 
     whole = fit()
     monkeypatch.setattr(engine, "micro_batches", run_out)
-    with pytest.warns(UserWarning, match="moved to the memory of the CPU, for its batch norms"):
+    with pytest.warns(UserWarning, match="moved to CPU memory, as the backbone has batch norms"):
         model = fit()
     for name, value in whole._objective.state_dict().items():
         assert torch.equal(value, model._objective.state_dict()[name]), name
@@ -201,7 +201,7 @@ def test_where_nothing_helps_it_is_said(norm, images):
     backbone = plain([], norm=norm, most=3)
     with (
         warnings.catch_warnings(action="ignore", category=UserWarning),
-        pytest.raises(MemoryError, match=r"batches of 50 samples, also in smaller.*Lower batch_si"),
+        pytest.raises(MemoryError, match=r"batches of 50 samples, even in micro-.*Lower batch_si"),
     ):
         simclr(backbone=backbone, batch_size=50).fit(images)
 

@@ -436,8 +436,8 @@ def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
         ({"lr": 0}, "'lr' .* Got 0"),
         ({"optimizer": "adam"}, "'optimizer' .* Got 'adam'"),
         ({"temperature": -1.0}, "'temperature' .* Got -1.0"),
-        ({"views": lambda batch: batch}, "must turn a batch into a list of tensors"),
-        ({"views": lambda batch: [batch, batch[:3]]}, "a view of all of its 64 samples"),
+        ({"views": lambda batch: batch}, "must map a batch to a list of tensors"),
+        ({"views": lambda batch: [batch, batch[:3]]}, "a view of all 64 samples"),
         ({"views": lambda batch: [batch]}, "the view recipe gave 1"),
     ],
 )

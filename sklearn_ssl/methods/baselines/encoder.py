@@ -1,4 +1,4 @@
-"""A network as it is: what training without labels has to beat, or what is trained already."""
+"""Embedding by an untrained or pretrained encoder."""
 
 import math
 from collections.abc import Callable
@@ -24,64 +24,64 @@ from sklearn_ssl.parameters import Auto, FilePath, RandomState, Verbose, paramet
 
 @parameters
 class EncoderTransformer(Embedder, BaseEstimator):
-    """Embed samples with a network that is not trained here: a random one, or pretrained weights.
+    """Embed samples with an untrained (random) or pretrained encoder, without training.
 
-    Use it to see what training gained, since random networks give features too, often better ones
-    than pixels; or with ``weights``, for features of a network that was trained elsewhere.
+    Use it as a baseline for self-supervised methods, as features of random networks are often
+    better than pixels; or, with ``weights``, to extract features with a pretrained network.
 
     Parameters
     ----------
     backbone : str, callable or torch.nn.Module, default="auto"
-        The network, as in :class:`~sklearn_ssl.SimCLRTransformer`; "auto" is the same one.
+        Network, as in :class:`~sklearn_ssl.SimCLRTransformer`, including "auto".
 
     weights : str or path, default=None
-        A file of the backbone's weights, or the name of torchvision's pretrained weights, such as
-        "DEFAULT", which torchvision downloads at first use, as in
-        :class:`~sklearn_ssl.SimCLRTransformer`, where it says which files are read. Images are
-        normalized with the constants of torchvision's weights for its models; see ``normalization``
-        of :class:`~sklearn_ssl.Images`. With None weights are random, and the means and variances
-        of batch norms are those of the samples in fit; a module that is given stays as it is.
+        Weights of the backbone: a file, or the name of pretrained weights of torchvision, such as
+        "DEFAULT", which are downloaded at first use; see :class:`~sklearn_ssl.SimCLRTransformer`
+        for supported files. With weights of torchvision models, images are normalized with their
+        constants; see ``normalization`` of :class:`~sklearn_ssl.Images`. None is random
+        initialization, with statistics of batch norms computed from the samples in fit, or the
+        module itself if ``backbone`` is one.
 
     layer : str, default=None
-        Name of the backbone's layer whose output is the embedding. None is the last one before the
-        classifier.
+        Name of the layer of the backbone whose output is the embedding. None is the last layer
+        before the classifier.
 
     flip_tta : bool, default=False
-        Whether the embedding of an image is the mean of the features of the image and of its
-        mirror image (horizontal-flip test-time augmentation).
+        Whether ``transform`` uses horizontal-flip test-time augmentation: the embedding of an
+        image is the mean of the features of the image and of its mirror image.
 
     input : Images, Table or "auto", default="auto"
-        What X holds, and how it is read; see :class:`~sklearn_ssl.Images` and
-        :class:`~sklearn_ssl.Table`.
+        How X is interpreted; see :class:`~sklearn_ssl.Images` and :class:`~sklearn_ssl.Table`.
 
     device : str, torch.device or Device, default="auto"
-        Where to compute: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is one.
+        Device to compute on: "cpu", "cuda" or "cuda:1". "auto" is the GPU if one is available.
         :class:`~sklearn_ssl.Device` also sets the precision.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of random weights. An int makes fit reproducible.
+        Seed of weight initialization. Pass an int for reproducible results.
 
     verbose : int, default=0
-        1 says to which size images of files are resized.
+        1 reports the size that images of files are resized to.
 
     Attributes
     ----------
     encoder_ : torch.nn.Module
         The encoder, on the CPU and in evaluation mode. Its ``mean`` and ``std`` are the constants
-        that it normalizes images from 0 to 1 with.
+        used to normalize images with values in [0, 1].
 
     backbone_ : object
-        The backbone, with "auto" resolved.
+        Backbone, with "auto" resolved.
 
     image_shape_ : tuple of int
-        Height, width and channels of the images. Only for images.
+        Height, width and channels of the images. Only defined for images.
 
     n_features_in_ : int
-        Number of features in X; for an array of images the number of values in one, and 1 for a
-        list or column of them.
+        Number of features in X; for an array of images, the number of values per image, and 1 for a
+        list or column of images.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X is a DataFrame whose column names are all strings.
+        Names of features seen during fit. Defined only if X is a DataFrame whose column names are
+        all strings.
 
     References
     ----------
@@ -109,20 +109,20 @@ class EncoderTransformer(Embedder, BaseEstimator):
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Build the network for samples like those of X.
+        """Build the encoder for samples of the shape of X.
 
         Parameters
         ----------
         X : array-like, tensor, DataFrame or data set
-            Samples, at least two, as :meth:`SimCLRTransformer.fit` takes them.
+            At least two samples, in any form supported by :meth:`SimCLRTransformer.fit`.
 
         y : Ignored
-            Not used, here for scikit-learn's conventions.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
         self : object
-            The fitted estimator. If fit raises, it is left as it was.
+            Fitted estimator. If fit raises, it is unchanged.
         """
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
@@ -151,7 +151,7 @@ class EncoderTransformer(Embedder, BaseEstimator):
         return self
 
     def _measure(self, source, device):
-        """Give batch norms the means and variances of the samples."""
+        """Compute the statistics of batch norms from the samples."""
         encoder = self.encoder_
         norms = [m for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if not norms:
@@ -174,14 +174,14 @@ class EncoderTransformer(Embedder, BaseEstimator):
         return self.encoder_.state_dict() if hasattr(self, "encoder_") else None
 
     def _rebuild(self, weights):
-        """Build the encoder anew and give it weights; all else of a fit is there."""
+        """Rebuild the encoder of a restored fit, with these weights."""
         self.encoder_ = rebuilt(self._new_encoder, weights, self)
 
     def _new_encoder(self, published):
-        """Return an encoder as that of fit, or the one that was fine-tuned, with other weights."""
+        """Return the encoder of fit, or of the fine-tuned method, with other weights."""
         if hasattr(self, "_pretrained"):
             encoder = self._pretrained._new_encoder(published)
-            return encoder.to(memory_format=torch.channels_last)  # as training leaves it
+            return encoder.to(memory_format=torch.channels_last)  # as after training
         constants, shape = (self._scaling.mean, self._scaling.std), self._sample_shape()
         encoder = make_encoder(self.backbone_, shape, *constants, published=published)
         count_features(encoder, shape)

@@ -1,4 +1,4 @@
-"""Patch k-means: tell how near small patches of an image are to clusters of such patches."""
+"""Patch k-means: encode image patches by their distances to k-means centroids."""
 
 import functools
 
@@ -29,81 +29,80 @@ from sklearn_ssl.parameters import (
 )
 from sklearn_ssl.persistence.file_format import Saved
 
-# Added to the variance of a patch, so that flat ones are not all noise: 10 where pixels are bytes.
+# Added to the variance of a patch to suppress noise in flat ones: 10 for pixels from 0 to 255.
 FLAT = 10 / 255**2
-# Distances are computed for about this many pairs of patch and centroid at once: on a processor
-# they stay in its cache until they are pooled.
+# Number of patch-centroid distances computed at once. On the CPU they fit into the cache.
 PAIRS = {"cpu": 2**20, "cuda": 2**28}
 
 
 @parameters
 class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimator):
-    """Describe images by how near their patches are to the clusters of patches.
+    """Patch k-means: encode image patches by k-means centroids and pool them (Coates et al.).
 
-    The classical rival of networks that learn without labels: small patches of the images are
-    normalised, whitened and clustered with k-means. A feature says how much nearer than the mean
-    centroid one centroid is to the patches of a part of the image, on average. It trains in
-    seconds, and is the baseline that a network has to beat on small images.
+    A classical baseline of unsupervised feature learning, without a network: random patches are
+    normalized, whitened (ZCA) and clustered with k-means. Each patch of an image is encoded by the
+    "triangle" activation of each centroid, max(0, mean distance - distance), and averaged over
+    regions of the image. It is fitted in seconds, and a strong baseline for small images.
 
     Parameters
     ----------
     n_centroids : int, default=800
-        Number of clusters. More are better, in time and memory in proportion.
+        Number of centroids. More are more accurate; time and memory are proportional to it.
 
     patch_size : int, default=6
-        Side of the patches in pixels.
+        Side length of the patches in pixels.
 
     n_patches : int, default=100000
-        Number of random patches that are clustered; all there are if X holds fewer.
+        Number of random patches to cluster, at most all patches of X.
 
     stride : int, default=1
-        Pixels from one patch of an image to the next in ``transform``.
+        Step in pixels between the patches of an image in ``transform``.
 
     pool : int, default=2
-        The patches of an image are averaged over pool x pool parts of it, by default quadrants.
+        Features are averaged over a grid of pool x pool regions of the image, by default quadrants.
 
     epsilon : float, default=0.1
-        Added to the variances that whitening divides by, above 0. Smaller values stress fine
-        detail, and noise.
+        Regularization of whitening, above 0, added to the eigenvalues of the covariance. Smaller
+        values amplify fine details and noise.
 
     input : Images or "auto", default="auto"
-        How the images in X are stored and read; see :class:`~sklearn_ssl.Images`.
+        How images in X are interpreted; see :class:`~sklearn_ssl.Images`.
 
     device : str or torch.device, default="auto"
-        Where ``transform`` computes: "cpu", "cuda" or "cuda:1". "auto" is the GPU where there is
-        one. Patches are clustered on the processor.
+        Device of ``transform``: "cpu", "cuda" or "cuda:1". "auto" is the GPU if one is available.
+        Clustering runs on the CPU.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the choice of patches and of k-means. An int makes fit reproducible.
+        Seed of random patches and k-means. Pass an int for reproducible results.
 
     verbose : int, default=0
-        1 says what k-means does, and to which size images of files are resized.
+        1 shows the progress of k-means, and reports the size that images of files are resized to.
 
     Attributes
     ----------
     centroids_ : ndarray of shape (n_centroids, channels * patch_size**2), float32
-        Centres of the clusters of whitened patches, whose values are in the order (channels,
-        height, width).
+        Centroids of whitened patches, flattened from (channels, height, width).
 
     whitening_ : ndarray of shape (channels * patch_size**2, channels * patch_size**2), float32
-        What normalised patches are multiplied with before they are clustered.
+        Matrix of ZCA whitening, applied to normalized patches.
 
     image_shape_ : tuple of int
         Height, width and channels of the images.
 
     n_features_in_ : int
-        Number of values in an image of an array, and 1 for a list or column of images.
+        Number of values per image for an array of images, and 1 for a list or column of images.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X is a DataFrame whose column names are all strings.
+        Names of features seen during fit. Defined only if X is a DataFrame whose column names are
+        all strings.
 
     Notes
     -----
-    Features are averages over a part of the image, and not sums, so that they do not depend on its
-    size. An image is encoded at once: one of a thousand pixels takes gigabytes unless ``stride`` is
-    larger or ``size`` of ``input`` smaller. Whitening leaves the mean patch where it is: distances
-    do not change by it. Mini-batch k-means from random patches takes the place of full k-means from
-    ``k-means++``.
+    Differences to the paper: features are averages over regions instead of sums, independent of the
+    size of images; patches are not centered before whitening, which does not change distances; and
+    mini-batch k-means from random patches replaces full k-means. All patches of an image are
+    encoded at once: images with sides of about a thousand pixels take gigabytes of memory, unless
+    ``stride`` is larger or ``size`` of ``input`` is smaller.
 
     References
     ----------
@@ -135,27 +134,27 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
     get_feature_names_out = SSLTransformer.get_feature_names_out
 
     def _find(self, X, **check):
-        """Check X and return its source, or the images that it lists, which ``read()`` decodes."""
+        """Check X; return its source, or listed images, which ``read()`` decodes."""
         return find_samples(self, X, **check)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Cluster random patches of the images of X.
+        """Compute the whitening and cluster random patches of X.
 
         Parameters
         ----------
         X : array-like, tensor, DataFrame or data set
-            Images, at least two, as :meth:`SimCLRTransformer.fit` takes them: in an array, of
-            files or of a data set.
+            At least two images, in any form supported by :meth:`SimCLRTransformer.fit`: an array,
+            files or a data set.
 
         y : Ignored
-            Not used, here for scikit-learn's conventions.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
         self : object
-            The fitted estimator. If fit raises, it is left as it was.
+            Fitted estimator. If fit raises, it is unchanged.
         """
         resolve_device(self.device)
         source = self._find(X, reset=True, min_samples=2).read()
@@ -179,7 +178,7 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
         return self
 
     def _random_patches(self, source, rng):
-        """Return random patches of the images, normalised, (n_patches, c * size * size)."""
+        """Return random normalized patches, (n_patches, c * size * size)."""
         n_down, n_across = (side - self.patch_size + 1 for side in source.shape[1:])
         n_places = n_down * n_across
         self._check_sizes(source, len(source) * max(0, n_places))
@@ -194,50 +193,50 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
             windows = all_patches(scale(source.batch(some)), self.patch_size)
             position = np.searchsorted(some, image[these])
             patches.append(windows[position, down[these], across[these]])
-        return normalised(torch.cat(patches).flatten(1)).numpy()
+        return normalized(torch.cat(patches).flatten(1)).numpy()
 
     def _check_sizes(self, source, n_available):
-        """Raise where images are too small, or too few, for the parameters."""
+        """Raise if images are too small or too few for the parameters."""
         sides = source.shape[1:]
         if self.patch_size > min(sides):
             raise ValueError(
                 f"patch_size={self.patch_size} is larger than the images of X, {sides[0]} x "
-                f"{sides[1]} pixels. Choose at most {min(sides)}, or give larger images."
+                f"{sides[1]} pixels. Choose at most {min(sides)}, or use larger images."
             )
         steps = [(side - self.patch_size) // self.stride + 1 for side in sides]
         if self.pool > min(steps):
             raise ValueError(
-                f"pool={self.pool} is more than the places of a patch along a side: {steps[0]} x "
+                f"pool={self.pool} is larger than the grid of patches of an image, {steps[0]} x "
                 f"{steps[1]} with patch_size={self.patch_size} and stride={self.stride} in images "
                 f"of {sides[0]} x {sides[1]} pixels. Choose at most {min(steps)}, or smaller "
-                "patches and strides."
+                "patches or strides."
             )
         n_patches = min(self.n_patches, n_available)
         if self.n_centroids > n_patches:
             raise ValueError(
-                f"n_centroids={self.n_centroids} is more than the {n_patches} patches to cluster: "
-                f"n_patches={self.n_patches}, and the images of X hold {n_available}. Choose at "
-                f"most {n_patches}, or more patches."
+                f"n_centroids={self.n_centroids} is larger than the number of patches to cluster, "
+                f"{n_patches}: n_patches={self.n_patches}, and X has {n_available} patches. Choose "
+                f"at most {n_patches}, or more patches."
             )
 
     def transform(self, X):
-        """Describe images by their nearness to the centroids, averaged over parts of the image.
+        """Encode images: activations of centroids, averaged over regions of the image.
 
         Parameters
         ----------
         X : array-like or tensor
-            Images as in fit, of the same shape.
+            Images of the same shape as in fit.
 
         Returns
         -------
         features : ndarray of shape (n_samples, pool * pool * n_centroids), float32
-            Those of the part at the top left first, then of the part to its right.
+            Features, region by region in row-major order.
         """
         check_is_fitted(self)
         source, device = self._find(X, reset=False).read(), resolve_device(self.device)
         squares = np.square(self.centroids_).sum(axis=1)
-        # A patch z, as (z, |z|^2, 1), times this is its squared distance to each centroid. A
-        # product with lines in memory rounds all patches alike, wherever in X they are.
+        # The product of (z, |z|^2, 1) for a patch z with this matrix is its squared distances to
+        # the centroids. With a contiguous matrix, rounding does not depend on the place in X.
         lines = [-2 * self.centroids_.T, np.ones_like(squares), squares]
         to_distances = np.ascontiguousarray(np.vstack(lines))
         sides = ((side - self.patch_size) // self.stride + 1 for side in source.shape[1:])
@@ -256,7 +255,7 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
         encoded = []
         for some in images.split(size):
             patches = all_patches(some, self.patch_size, self.stride).flatten(3).flatten(0, 2)
-            z = normalised(patches) @ whiten
+            z = normalized(patches) @ whiten
             z = torch.cat([z, z.square().sum(1, keepdim=True), z.new_ones(len(z), 1)], dim=1)
             distance = (z @ to_distances).clamp_min_(0).sqrt_()  # (n * n_places, n_centroids)
             mean = distance.mean(dim=1, keepdim=True)
@@ -265,7 +264,7 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
         return torch.cat(encoded).flatten(1)
 
     def __sklearn_tags__(self):
-        """Return scikit-learn's tags: images in, float32 out."""
+        """Return scikit-learn's tags: images as input, float32 as output."""
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
@@ -278,25 +277,25 @@ def all_patches(images, size, stride=1):
     return windows.permute(0, 2, 3, 1, 4, 5)
 
 
-def normalised(patches):
-    """Return patches, (n, values), minus their mean and divided by their deviation.
+def normalized(patches):
+    """Return patches, (n, values), with mean 0 and standard deviation about 1.
 
-    ``torch.var_mean`` would take several times as long.
+    Several times as fast as ``torch.var_mean``.
     """
     patches = patches - patches.mean(dim=1, keepdim=True)
     return patches.mul_((patches.square().mean(dim=1, keepdim=True) + FLAT).rsqrt())
 
 
 def whitening(patches, epsilon):
-    """Return the symmetric matrix (ZCA) that makes patches uncorrelated, of variances near one."""
+    """Return the matrix of ZCA whitening of patches."""
     centered = patches - patches.mean(axis=0)
     variances, axes = symmetric_eigh((centered.T @ centered).astype(np.float64) / len(patches))
-    variances = variances.clip(0)  # rounding leaves some below
+    variances = variances.clip(0)  # some are negative by rounding error
     return ((axes / np.sqrt(variances + epsilon)) @ axes.T).astype(np.float32)
 
 
 def means_of_parts(n_places, n_parts):
-    """Return the matrix, (n_parts, n_places), that averages the places in each part of a side."""
+    """Return the matrix, (n_parts, n_places), that averages the positions in each region."""
     part = np.arange(n_places) * n_parts // n_places
     member = (part == np.arange(n_parts)[:, None]).astype(np.float32)
     return member / member.sum(axis=1, keepdims=True)

@@ -201,7 +201,7 @@ class MaskedImageTransformer(ImageGenerator):
         source, device = self._read_again(X)
         masks = self._masks(source, self._seed)[getattr(source, "rows", slice(None))]
         squared_errors = moved(self._objective, device).squared_errors
-        return in_batches(squared_errors, source, self._scaling.on(device), device, beside=masks)
+        return in_batches(squared_errors, source, self._scaling.on(device), device, extra=masks)
 
     def _masks(self, source, seed, mask_ratio=None):
         """Draw masks for the images of a source, (n, 1, h, w), also for unreadable ones."""

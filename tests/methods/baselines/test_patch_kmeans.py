@@ -194,12 +194,12 @@ def test_pickles_and_attributes(photos):
     ("parameters", "words"),
     [
         ({"patch_size": 9}, "patch_size=9 is larger than the images of X, 8 x 8 pixels.*at most 8"),
-        ({"pool": 6}, "pool=6 is more than the places.*5 x 5.*patch_size=4.*at most 5"),
+        ({"pool": 6}, "pool=6 is larger than the grid.*5 x 5.*patch_size=4.*at most 5"),
         ({"pool": 3, "stride": 4}, "pool=3 .*2 x 2.*stride=4.*at most 2"),
-        ({"n_centroids": 501}, "n_centroids=501 .*500 patches.*n_patches=500.* 5000.*at most 500"),
+        ({"n_centroids": 501}, "n_centroids=501 .*500: n_patches=500.* 5000 patches.*at most 500"),
         (
             {"n_centroids": 6000, "n_patches": 9000},
-            "n_centroids=6000 .*5000 patches.*n_patches=9000.*hold 5000.*at most 5000",
+            "n_centroids=6000 .*5000: n_patches=9000.*has 5000.*at most 5000",
         ),
         ({"n_centroids": 0}, "n_centroids.*Got 0"),
         ({"epsilon": 0}, "epsilon.*Got 0"),
