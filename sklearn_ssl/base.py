@@ -27,7 +27,7 @@ from sklearn_ssl._runtime.sklearn_private import (
 )
 from sklearn_ssl._runtime.warnings import tell
 from sklearn_ssl.data import Images, Table, images_of, table_of
-from sklearn_ssl.data.inputs import identified, needs_color, needs_images
+from sklearn_ssl.data.inputs import identified, needs_color, needs_images, needs_table
 from sklearn_ssl.inference.batches import in_batches, moved, views_of
 from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.inference.embedder import Embedder, is_auto
@@ -517,7 +517,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     def _resolve_views(self, source):
         """Return the views, with settings that depend on the samples filled in."""
         if source.kind not in self.default_views:
-            raise needs_images(self, source)
+            raise (needs_table if source.is_image else needs_images)(self, source)
         if self.needs_color and source.is_image and source.shape[0] != 3:
             raise needs_color(self, source)
         return for_samples(
@@ -733,13 +733,6 @@ def decibels(errors):
     """Return the peak signal-to-noise ratio of mean squared errors, (n,)."""
     with np.errstate(divide="ignore"):  # infinite for perfect reconstructions
         return float(-10 * np.log10(mean_of(errors)))
-
-
-def share_right(predicted):
-    """Return the accuracy of labels (n, k); the true label is the column, -1 is unreadable."""
-    predicted = predicted[predicted[:, 0] >= 0]
-    check_any(len(predicted))
-    return float(np.mean(predicted == np.arange(predicted.shape[1])))
 
 
 def for_samples(views, source):

@@ -170,6 +170,14 @@ def needs_images(estimator, source):
     )
 
 
+def needs_table(estimator, source):
+    """Return the error of estimators for tabular data if X holds images."""
+    return ValueError(
+        f"{type(estimator).__name__} needs tabular data, X holds images of shape {source.shape}. "
+        "Choose a method for images, such as SimCLRTransformer or SimMIMTransformer."
+    )
+
+
 def needs_color(estimator, source):
     """Return the error of estimators that learn from color images only."""
     n = source.shape[0]

@@ -121,14 +121,6 @@ class VIMETransformer(SSLTransformer):
     def _default_views(self, source):
         return replace(super()._default_views(source), corruption=self.mask_ratio)
 
-    def _resolve_views(self, source):
-        if source.is_image:
-            raise ValueError(
-                f"VIMETransformer needs tabular data, X holds images of shape {source.shape}. "
-                "Use SimMIMTransformer or MAETransformer for images."
-            )
-        return super()._resolve_views(source)
-
     def _make_objective(self, encoder, n_features, training):
         ratio = self.mask_ratio
         if isinstance(self.views, TableViews):
