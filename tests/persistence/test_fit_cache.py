@@ -348,18 +348,19 @@ def test_listed_images_of_every_form(files, photos, tmp_path, trainings):
 
 def test_what_to_do_about_broken_files_stays(files, tmp_path, trainings):
     Path(files[1]).write_bytes(b"broken")
-    settings = {"memory": tmp_path / "kept", "callbacks": [trainings], "input": Images(size=16)}
-    model = simclr(input=Images(on_error="skip"), **settings).fit(files)
+    fail, skip, warn = (Images(size=16, on_error=x) for x in ("raise", "skip", "warn"))
+    settings = {"memory": tmp_path / "kept", "callbacks": [trainings]}
+    model = simclr(input=skip, **settings).fit(files)
     assert np.isnan(model.transform(files)[1]).all()
     with pytest.raises(ValueError, match="could not be read"):
-        simclr(**settings).fit(files)
-    again = simclr(input=Images(on_error="skip"), **settings).fit(files)
+        simclr(input=fail, **settings).fit(files)
+    again = simclr(input=skip, **settings).fit(files)
     assert np.isnan(again.transform(files)[1]).all()
     with pytest.raises(ValueError, match="could not be read"):
         again.set_params(input__on_error="raise").transform(files)
     for _ in range(2):
         with pytest.warns(UserWarning, match="could not be read"):
-            simclr(input=Images(on_error="warn"), **settings).fit(files)
+            simclr(input=warn, **settings).fit(files)
     assert counted(trainings)[0] == 2
 
 
