@@ -942,8 +942,8 @@ class WithState(nn.Linear):
 
 
 NOT_KEPT = {
-    "views that change": ({"views": Drifting()}, "views or callbacks were changed"),
-    "hidden state": ({"backbone": Hidden()}, "from its state_dict alone"),
+    "views that change": ({"views": Drifting()}, "it changed its views or callbacks"),
+    "hidden state": ({"backbone": Hidden()}, "cannot be restored from a state_dict"),
     "state that is no value": (
         {"backbone": nn.Sequential(nn.Flatten(), WithState(64, 8))},
         "cannot be cached in .*slice",
