@@ -126,7 +126,7 @@ def test_deepcluster_numbers_of_clusters(images):
     with pytest.warns(UserWarning, match="n_components=30 is more than 19.*19 will be used"):
         wide = shrunk(DeepClusterEstimator, n_components=30).fit(images[:20])
     assert wide.cluster_centers_.shape[1] <= 19
-    with pytest.raises(ValueError, match="decides the shape of the network was changed"):
+    with pytest.raises(ValueError, match="determines the shape of the network was changed"):
         small.set_params(n_clusters=4).partial_fit(images[:60])
     assert len(many.cluster_centers_) <= 20
     np.testing.assert_array_equal(many.predict(images[:20]), many.labels_)
