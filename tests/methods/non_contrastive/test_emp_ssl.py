@@ -160,7 +160,7 @@ def test_emp_ssl_views(photos, images):
 )
 def test_views_of_several_sizes_are_refused(photos, method):
     views = CombinedViews((ImageViews(n_views=1), ImageViews(n_views=1, size=0.5)))
-    with pytest.raises(ValueError, match=r"have one size; .* gave 32 x 32 and 16 x 16"):
+    with pytest.raises(ValueError, match=r"have the same size. Got 32 x 32 and 16 x 16"):
         shrunk(method, views=views).fit(photos[:20])
 
 
