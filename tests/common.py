@@ -33,6 +33,11 @@ def each_of(methods):
 each_method, each_image_method = each_of(METHODS), each_of(IMAGE_METHODS)
 
 
+def slowly(value):
+    """Return a value of a parametrized test that runs with the slow tests only."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 # For programs that run beside other tests: threads that wait for each other's turn waste it.
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 

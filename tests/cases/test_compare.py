@@ -295,6 +295,7 @@ def test_what_compare_takes():
         quick({"lda": LinearDiscriminantAnalysis()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["pandas", "polars"])
 def test_output_as_data_frames_changes_nothing(output):
     pytest.importorskip(output)

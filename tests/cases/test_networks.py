@@ -341,6 +341,7 @@ def test_files_of_other_kinds(published, tmp_path):
         make_backbone("small_resnet", (3, 96, 96), weights="DEFAULT")
 
 
+@pytest.mark.slow
 def test_torchvisions_functions_are_their_names(X, tmp_path):
     model = shrunk(SimCLRTransformer, backbone=models.resnet18, max_epochs=2).partial_fit(X)
     assert (model.backbone_, model._n_features_out) == ("resnet18", 512)
@@ -509,6 +510,7 @@ def test_views_may_add_noise(X):
         fitted(rows, two(lambda b: b.sqrt()))
 
 
+@pytest.mark.slow
 def test_views_of_fine_tuning(photos):
     X, y = photos[:40], np.arange(40) % 2
     pretrained = EncoderTransformer(random_state=0, device="cpu").fit(X)

@@ -125,6 +125,7 @@ find_samples(simclr, paths, reset=True).read()
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_cache(folder, tmp_path, array, decoded):
     """Two that begin at once decode each image once; what they write is read by a third."""
     command = [sys.executable, "-c", READING, folder, tmp_path]

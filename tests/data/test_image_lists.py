@@ -14,7 +14,7 @@ import pandas as pd
 import polars
 import pytest
 import torch
-from common import each_image_method, shrunk
+from common import each_image_method, shrunk, slowly
 from PIL import Image
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -134,7 +134,7 @@ def test_images_of_any_size_become_those_of_fit(paths, array, expected):
 
 
 @pytest.mark.parametrize("n_jobs", [2, -1])
-@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("backend", ["threading", slowly("loky")])
 def test_jobs_change_nothing(n_jobs, backend, paths, expected):
     with joblib.parallel_config(backend):
         model = simclr(input=Images(n_jobs=n_jobs)).fit(paths)
@@ -506,6 +506,7 @@ print(peak - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self/status")
 def test_memory_does_not_grow_with_the_number_of_images():
     """8,000 images of 64 pixels take 101 MB."""
@@ -546,7 +547,7 @@ def test_a_column_of_images_beside_a_column_of_numbers(table, tmp_path):
     assert model[0].named_transformers_["photo"].feature_names_in_.tolist() == ["path"]
 
 
-@pytest.mark.parametrize("backend", ["sequential", "loky"])
+@pytest.mark.parametrize("backend", ["sequential", slowly("loky")])
 def test_searches_on_columns_and_paths(table, paths, tmp_path, backend):
     grid = {"logisticregression__C": [0.1, 1.0]}
     with joblib.parallel_config(backend, n_jobs=2):

@@ -186,6 +186,7 @@ print(resident("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self")
 @pytest.mark.parametrize(
     ("call", "dtype"), [("fit", "uint8"), ("transform", "uint8"), ("fit", "float32")]

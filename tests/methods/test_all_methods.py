@@ -14,7 +14,7 @@ from numbers import Integral
 import numpy as np
 import pytest
 import torch
-from common import IMAGE_METHODS, METHODS, digits, photo_patches, shrunk, taking_gray
+from common import IMAGE_METHODS, METHODS, digits, each_method, photo_patches, shrunk, taking_gray
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -24,7 +24,7 @@ from sklearn_ssl._runtime.sklearn_private import Interval, Options
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.views import ImageViews, Tiles
 
-pytestmark = pytest.mark.parametrize("method", METHODS)
+every_method = pytest.mark.parametrize("method", METHODS)
 KINDS = ["image", "table"]
 # Turned over, a digit is another one, or none.
 DIGIT_VIEWS = ImageViews(hflip=0.0, rotation=15.0, scale=(0.4, 1.0))
@@ -49,6 +49,7 @@ def for_each_kind(check):
     return test
 
 
+@every_method
 @for_each_kind
 def test_views_of_a_sample_differ_and_are_drawn_for_each_sample(method, X):
     model = shrunk(method).fit(X)
@@ -62,6 +63,7 @@ def test_views_of_a_sample_differ_and_are_drawn_for_each_sample(method, X):
     assert max(len(torch.unique(view[:30].flatten(1), dim=0)) for view in views) > 20
 
 
+@every_method
 @for_each_kind
 def test_every_part_moves(method, X):
     settings = {"max_epochs": 2, "batch_size": 20}
@@ -78,6 +80,7 @@ def test_every_part_moves(method, X):
         assert not moved or max(moved) > 1e-5, f"{name} did not move"
 
 
+@each_method
 @for_each_kind
 def test_every_optimizer_trains_every_method(method, X):
     """Also where some tensors begin later than others, or begin anew."""
@@ -89,6 +92,7 @@ def test_every_optimizer_trains_every_method(method, X):
     assert not np.allclose(embeddings[0], embeddings[1])
 
 
+@every_method
 @for_each_kind
 def test_features_vary_and_are_finite(method, X):
     embedding = shrunk(method).fit_transform(X)
@@ -97,6 +101,7 @@ def test_features_vary_and_are_finite(method, X):
     assert len(np.unique(embedding.round(5), axis=0)) > 0.9 * len(X)
 
 
+@every_method
 @for_each_kind
 def test_embedding_does_not_depend_on_the_batch(method, X):
     model = shrunk(method).fit(X)
@@ -104,6 +109,7 @@ def test_embedding_does_not_depend_on_the_batch(method, X):
     np.testing.assert_allclose(model.transform(X)[:10], one_by_one, rtol=1e-4, atol=1e-5)
 
 
+@every_method
 @for_each_kind
 def test_transform_is_the_encoder_in_evaluation_mode(method, X):
     model = shrunk(method).fit(X)
@@ -142,6 +148,7 @@ def other_tiles(method):
     return others if method.__name__ == "RelativePatchTransformer" else others | {"grid": 3}
 
 
+@each_method
 def test_each_own_parameter_changes_something(method):
     gray = samples(method, "image" if method in IMAGE_METHODS else "table")
     colors = np.random.default_rng(0).random((60, 1, 1, 3))
@@ -172,6 +179,7 @@ def test_each_own_parameter_changes_something(method):
             ), f"{name} is read by nobody, of {others}"
 
 
+@every_method
 def test_what_is_asked_of_a_model_draws_from_no_state(method):
     X = photo_patches(20, 16)
     X = X if method in IMAGE_METHODS else X.reshape(20, -1)
@@ -186,6 +194,7 @@ def _plain(state):
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
 
 
+@each_method
 def test_score_is_minus_the_loss_and_the_same_at_every_call(method, images):
     images = images if method in IMAGE_METHODS else images.reshape(len(images), -1)
     method = taking_gray(method)
@@ -229,6 +238,7 @@ LEARN_FROM_LARGER_IMAGES = "JigsawTransformer", "RelativePatchTransformer"
 
 
 @pytest.mark.slow
+@every_method
 def test_features_beat_the_untrained_encoder(method):
     """On digits with 5 labels a class, linear probe and nearest neighbour.
 

@@ -168,6 +168,7 @@ def test_pairs_are_found_without_a_check_that_they_agree(monkeypatch):
         assert folded(lived_in(network, 3, 6, 6), torch.rand(2, 3, 6, 6)) is network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["", "backbone", "backbone.stage1", "backbone.stage1.0"])
 def test_hooked_networks_are_left_alone(photos, where):
     X = np.concatenate([photos] * 10)  # more than four batches
@@ -184,6 +185,7 @@ def test_hooked_networks_are_left_alone(photos, where):
     before.remove()
 
 
+@pytest.mark.slow
 def test_folding_in_threads_disturbs_nobody(photos):
     X = np.concatenate([photos] * 10)
     model = SimCLRTransformer(max_epochs=1, random_state=0).fit(photos)

@@ -174,6 +174,7 @@ def test_what_has_no_content(value):
         fingerprint([value])
 
 
+@pytest.mark.slow
 def test_keys_are_the_same_in_another_process():
     """Whatever the seed of its hashes and the address of its objects."""
     code = textwrap.dedent("""

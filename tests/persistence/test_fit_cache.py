@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from common import each_method, shrunk, takes
+from common import each_method, shrunk, slowly, takes
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.linear_model import LogisticRegression
@@ -420,8 +420,8 @@ def search(memory, trainings, n_jobs, **settings):
     return GridSearchCV(pipeline, grid, cv=5, n_jobs=n_jobs)
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-@pytest.mark.parametrize("kind", ["", "module", "pipeline"])
+@pytest.mark.parametrize("n_jobs", [1, slowly(2)])
+@pytest.mark.parametrize("kind", ["", *map(slowly, ("module", "pipeline"))])
 def test_a_search_trains_once_a_fold(kind, n_jobs, images, tmp_path, trainings):
     y = np.arange(100) % 2
     settings = {"backbone": net((1, 8, 8))} if kind == "module" else {}
@@ -458,6 +458,7 @@ def test_ten_searches_train_once_a_fold(n_jobs):
     assert repeated_searches(n_jobs) == [6] * 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_workers_wait_for_the_same_fit(backend, images, tmp_path, trainings):
     model = simclr(memory=tmp_path / "kept", callbacks=[trainings], max_epochs=3)
@@ -544,7 +545,7 @@ def test_an_interrupted_fit_goes_on(method, kind, minutes, images, tmp_path):
     assert_same_end(model, straight, X)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", [*list(SETTINGS)[:2], *map(slowly, list(SETTINGS)[2:])])
 def test_settings_of_interrupted_fits(name, images, tmp_path):
     settings = {"max_epochs": 3, "batch_size": 40} | SETTINGS[name]
     memory = FitCache(tmp_path, checkpoint_minutes=0)
@@ -552,6 +553,7 @@ def test_settings_of_interrupted_fits(name, images, tmp_path):
     assert_same_end(model, simclr(**settings).fit(images), images)
 
 
+@pytest.mark.slow
 def test_the_scale_of_half_precision_is_kept(images, tmp_path, monkeypatch):
     """It begins too high here, so that the first steps are left out while it falls."""
     scaler = functools.partial(torch.amp.GradScaler, init_scale=2.0**20)

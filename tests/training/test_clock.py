@@ -105,6 +105,7 @@ def test_a_fit_ends_in_time_and_annealed(clock, method):
     assert max(clock.rates) > 0.99 * model.lr_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pace", "n_steps"), [(3.0, 64), (0.25, 247)])
 def test_a_machine_that_changes_its_pace(clock, pace, n_steps):
     clock.then = {48: lambda: setattr(clock, "seconds", pace)}
@@ -307,6 +308,7 @@ def test_partial_fit_takes_an_epoch_within_the_time(clock):
     assert clock.now <= 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [SimCLRTransformer, DINOTransformer])
 def test_a_second_fit_has_its_own_time(clock, method):
     model = timed(method, warm_start=True).fit(X)
@@ -379,6 +381,7 @@ def test_a_clock_stands_still_while_others_work(clock):
     assert ours.elapsed == 2
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 def test_a_search_over_times():
     images, y = digits()

@@ -280,6 +280,7 @@ def test_no_spoiled_state_is_kept(images, tmp_path):
     assert all(value.isfinite().all() for value in state["objective"].values())
 
 
+@pytest.mark.slow
 def test_steps_that_overflow_half_precision_are_left_out_and_counted(images):
     settings = {"max_epochs": 2, "batch_size": 40, "device": Device(precision="float16")}
     model = simclr(views=Spoiled(7, 9), **settings).fit(images)

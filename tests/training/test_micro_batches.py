@@ -92,6 +92,7 @@ def test_gradients_are_those_of_the_whole_batch(method, backbone, size, images):
         assert first == 0  # checkpointed: gradients are on, and nothing is kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["small_vit", "small_convnet"])
 def test_a_fit_in_micro_batches_is_the_same(backbone, images):
     settings = {"backbone": backbone, "max_epochs": 3, "batch_size": 50}

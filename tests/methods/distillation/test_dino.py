@@ -152,6 +152,7 @@ def test_dino_center_teacher_and_temperature_move():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["small_convnet", "small_vit", "resnet18", "vit_b_16"])
 def test_dino_trains_on_crops_of_two_sizes(photos, backbone):
     model = shrunk(DINOTransformer, backbone=backbone, n_local_crops=1).fit(photos[:4])

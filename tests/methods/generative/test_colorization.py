@@ -69,6 +69,7 @@ def test_gray_has_no_colours():
     torch.testing.assert_close(lightness(gray), lab[:, :1] / 100)
 
 
+@pytest.mark.slow
 def test_colours_that_were_never_seen_are_nearer_than_gray(coloring, flowers):
     held_out = flowers[1]
     gray = np.repeat(gray_of(held_out)[..., None], 3, axis=3)

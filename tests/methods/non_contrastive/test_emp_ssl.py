@@ -182,6 +182,7 @@ def test_emp_ssl_with_patches_is_kept_written_and_read(photos, tmp_path, setting
     assert len(model._network().rows) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["small_convnet", "small_vit"])
 def test_emp_ssl_with_patches_as_onnx(photos, tmp_path, backbone):
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -78,6 +78,7 @@ def jigsaw():
     )
 
 
+@pytest.mark.slow
 def test_puzzles_of_digits_are_solved(jigsaw):
     """Of digits that were in no training; who guesses has 1 / 24."""
     images = digits()[0][1000:1400]

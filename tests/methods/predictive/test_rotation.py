@@ -72,6 +72,7 @@ def test_rotation_passes_all_copies_in_one_batch():
     assert seen == [20]
 
 
+@pytest.mark.slow
 def test_rotation_predicts_what_was_done():
     """Digits are told apart from those upside down, also digits that fit has not seen."""
     images = digits()[0]
