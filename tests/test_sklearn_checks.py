@@ -22,7 +22,7 @@ METHODS_OF = {
 }
 OTHERS = [taking_rows(PatchKMeansTransformer)(**PATCHES), KNNProbe(), LinearProbe()]
 OTHERS.append(EncoderTransformer(random_state=0))
-OTHERS.append(FineTuneClassifier(shrunk(SimCLRTransformer), max_epochs=1, random_state=0))
+FINE_TUNING = FineTuneClassifier(shrunk(SimCLRTransformer), max_epochs=1, random_state=0)
 
 
 @parametrize_with_checks([*METHODS_OF[True], *OTHERS])
@@ -31,6 +31,6 @@ def test_sklearn_check(estimator, check):
 
 
 @pytest.mark.slow
-@parametrize_with_checks(METHODS_OF[False])
+@parametrize_with_checks([*METHODS_OF[False], FINE_TUNING])
 def test_sklearn_check_of_other_methods(estimator, check):
     check(estimator)

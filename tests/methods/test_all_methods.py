@@ -14,12 +14,22 @@ from numbers import Integral
 import numpy as np
 import pytest
 import torch
-from common import IMAGE_METHODS, METHODS, digits, each_method, photo_patches, shrunk, taking_gray
+from common import (
+    IMAGE_METHODS,
+    METHODS,
+    digits,
+    each_method,
+    photo_patches,
+    shrunk,
+    slowly,
+    taking_gray,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_ssl import SimCLRTransformer
 from sklearn_ssl._runtime.sklearn_private import Interval, Options
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.views import ImageViews, Tiles
@@ -194,7 +204,7 @@ def _plain(state):
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
 
 
-@each_method
+@pytest.mark.parametrize("method", [m if m is SimCLRTransformer else slowly(m) for m in METHODS])
 def test_score_is_minus_the_loss_and_the_same_at_every_call(method, images):
     images = images if method in IMAGE_METHODS else images.reshape(len(images), -1)
     method = taking_gray(method)
