@@ -31,6 +31,7 @@ import numpy as np
 from common import write
 from sklearn.neighbors import KNeighborsClassifier
 
+from sklearn_ssl import Device
 from sklearn_ssl.discovery import all_methods
 from sklearn_ssl.training.schedule import learning_rate_factor
 
@@ -50,7 +51,9 @@ def untrained(name, run):
         weight_decay=WEIGHT_DECAY,
         warmup_epochs=0,  # partial_fit keeps lr as it is; train sets it
         random_state=0,
-        **{key: run[key] for key in ("backbone", "batch_size", "precision")},
+        backbone=run["backbone"],
+        batch_size=run["batch_size"],
+        device=Device(precision=run["precision"]),
         **own,
     )
 

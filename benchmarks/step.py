@@ -90,7 +90,8 @@ seconds = interleaved(cases, options.repetitions, warm_up=2)
 results = compared(seconds, [("fit", "bare"), ("fit", "floor")])
 settings = vars(options) | {
     "backbone": model.backbone_,
-    "device": Device(model.device_, precision=model.precision_),
+    "device": model.device_,
+    "precision": model.precision_,
 }
 print(settings)
 show(results)
