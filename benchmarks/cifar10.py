@@ -51,7 +51,7 @@ def untrained(name, run):
         weight_decay=WEIGHT_DECAY,
         warmup_epochs=0,  # partial_fit keeps lr as it is; train sets it
         random_state=0,
-        backbone=run["backbone"],
+        backbone="small_vit" if name == "MAETransformer" else run["backbone"],
         batch_size=run["batch_size"],
         device=Device(precision=run["precision"]),
         **own,
@@ -73,7 +73,8 @@ def train(state, path, X, device, deadline):
         warmup = min(10, run["epochs"] / 10)
         factor = learning_rate_factor(state["epoch"] + 0.5, warmup, run["epochs"])
         start = time.perf_counter()
-        model.set_params(lr=factor * 0.06 * run["batch_size"] / 128, device=device).partial_fit(X)
+        model.set_params(lr=factor * 0.06 * run["batch_size"] / 128, device__name=device)
+        model.partial_fit(X)
         seconds = time.perf_counter() - start
         state |= {"epoch": model.n_iter_, "seconds": state["seconds"] + seconds}
         save(state, path)
