@@ -42,6 +42,7 @@ def test_pipeline_and_cross_validation(method, labelled):
     assert scores.mean() > (0.3 if method.__name__ == "MAETransformer" else 0.5)
 
 
+@pytest.mark.slow
 def test_grid_search_over_own_and_classifier_parameters(labelled):
     X, y = labelled
     pipeline = Pipeline([("ssl", simclr()), ("clf", LogisticRegression(max_iter=2000))])

@@ -20,17 +20,16 @@ METHODS_OF = {
     is_quick: [shrunk(taking_rows(m)) for m in METHODS if (m is SimCLRTransformer) == is_quick]
     for is_quick in (True, False)
 }
-OTHERS = [taking_rows(PatchKMeansTransformer)(**PATCHES), KNNProbe(), LinearProbe()]
-OTHERS.append(EncoderTransformer(random_state=0))
-FINE_TUNING = FineTuneClassifier(shrunk(SimCLRTransformer), max_epochs=1, random_state=0)
+SLOW = [taking_rows(PatchKMeansTransformer)(**PATCHES), EncoderTransformer(random_state=0)]
+SLOW.append(FineTuneClassifier(shrunk(SimCLRTransformer), max_epochs=1, random_state=0))
 
 
-@parametrize_with_checks([*METHODS_OF[True], *OTHERS])
+@parametrize_with_checks([*METHODS_OF[True], KNNProbe(), LinearProbe()])
 def test_sklearn_check(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks([*METHODS_OF[False], FINE_TUNING])
+@parametrize_with_checks([*METHODS_OF[False], *SLOW])
 def test_sklearn_check_of_other_methods(estimator, check):
     check(estimator)

@@ -103,6 +103,7 @@ def test_inception_networks_have_constants_of_their_own(X, tmp_path):
     np.testing.assert_allclose(model.transform(X), expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_own_files_bring_their_constants(X, images, tmp_path):
     model = shrunk(SimCLRTransformer, backbone="resnet18").fit(X)
     model.save(tmp_path / "own.safetensors")

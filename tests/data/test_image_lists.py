@@ -580,6 +580,7 @@ def test_column_names_are_checked(paths):
     assert not hasattr(model, "feature_names_in_")
 
 
+@pytest.mark.slow
 def test_pickles_hold_no_images(paths, tmp_path):
     few, many = simclr().fit(paths[:8]), simclr().fit(paths * 20)
     sizes = []

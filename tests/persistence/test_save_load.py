@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import each_method, shrunk, suited, takes
+from common import each_method, shrunk, slowly, suited, takes
 from corpus import mutated
 from safetensors.torch import load_file, save_file
 from sklearn.exceptions import NotFittedError
@@ -75,7 +75,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", [slowly("resnet18"), *list(SETTINGS)[1:]])
 def test_settings(name, photos, path):
     model = shrunk(SimCLRTransformer, **SETTINGS[name]).fit(photos[:40])
     loaded = saved(model, path)

@@ -4,7 +4,11 @@ import torch
 from torch.nn.functional import pixel_shuffle
 
 from sklearn_ssl.inference.embedder import is_auto
-from sklearn_ssl.methods.generative._masked import MaskedImageTransformer, MaskedPatchesObjective
+from sklearn_ssl.methods.generative._masked import (
+    MaskedImageTransformer,
+    MaskedPatchesObjective,
+    uncut,
+)
 from sklearn_ssl.networks.decoders import PatchDecoder
 from sklearn_ssl.parameters import Count
 
@@ -38,9 +42,8 @@ class MAETransformer(MaskedImageTransformer):
     """Masked autoencoder (MAE): reconstruct masked patches of an image from the visible ones.
 
     Use it to pretrain a vision transformer on square images for
-    :class:`~sklearn_ssl.FineTuneClassifier`: frozen features are weak for linear models and nearest
-    neighbors. The encoder sees only visible patches, which is fast. For other networks use
-    :class:`~sklearn_ssl.SimMIMTransformer`, for tabular data :class:`~sklearn_ssl.VIMETransformer`.
+    :class:`~sklearn_ssl.FineTuneClassifier`: frozen features are weak for linear models. For other
+    networks use :class:`~sklearn_ssl.SimMIMTransformer`.
 
     Parameters
     ----------
@@ -53,12 +56,11 @@ class MAETransformer(MaskedImageTransformer):
         "auto" is. It has to divide the sides of the images.
 
     norm_pix_loss : bool or "auto", default="auto"
-        Whether to normalize the target pixels of each patch by its mean and standard deviation.
-        False predicts pixels in standard deviations of the channels. "auto" is True for network
-        patches of at least 4 x 4 pixels.
+        Whether to normalize the target pixels by mean and standard deviation of their patch, or of
+        the channels. "auto" is True for network patches of at least 4 x 4 pixels.
 
     decoder_dim : int, default=64
-        Width of the decoder, a small transformer, which is used during training only.
+        Width of the decoder, a transformer that is used during training only.
 
     decoder_depth : int, default=2
         Number of blocks of the decoder.
@@ -86,8 +88,6 @@ class MAETransformer(MaskedImageTransformer):
     >>> from sklearn_ssl import MAETransformer
     >>> images = load_digits().images[:100]
     >>> mae = MAETransformer(max_epochs=1, random_state=0).fit(images)
-    >>> mae.transform(images).shape
-    (100, 128)
     >>> mae.reconstruct(images, random_state=0).shape
     (100, 8, 8)
     """
@@ -114,18 +114,8 @@ class MAETransformer(MaskedImageTransformer):
             raise uncut(sides, f"{unit} pixels")
         patch_size = self._resolve_patch_size(sides, auto=unit, unit=unit)
         few = sides[0] ** 2 // patch_size**2 <= FEW_PATCHES
-        ratio = self._resolve_mask_ratio(
-            sides, patch_size, MASK_RATIO_OF_FEW if few else MASK_RATIO
-        )
+        auto = MASK_RATIO_OF_FEW if few else MASK_RATIO
+        ratio = self._resolve_mask_ratio(sides, patch_size, auto)
         normalized = self._resolve_norm_pix_loss(n_channels, unit, auto=unit >= 4)
         widths = self.decoder_dim, self.decoder_depth
         return MAEObjective(encoder, n_features, patch_size, ratio, normalized, *widths)
-
-
-def uncut(sides, patches):
-    """Return the error for images that cannot be cut into patches."""
-    return ValueError(
-        f"MAETransformer cuts square images into patches of {patches}, and those of X have "
-        f"{sides[0]} x {sides[1]} pixels. Resize them, such as by "
-        f"input=Images(size={max(8, min(sides) // 8 * 8)}), or use SimMIMTransformer."
-    )

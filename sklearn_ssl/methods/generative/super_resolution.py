@@ -67,7 +67,7 @@ class SuperResolutionTransformer(ImageGenerator):
     Parameters
     ----------
     scale : {2, 4, 8}, default=2
-        Factor between the sides of image and copy, which has to divide the image's.
+        Factor between the sides of the image, which it has to divide, and of the copy.
 
     {shared_parameters}
 
