@@ -547,7 +547,8 @@ def test_a_column_of_images_beside_a_column_of_numbers(table, tmp_path):
     assert model[0].named_transformers_["photo"].feature_names_in_.tolist() == ["path"]
 
 
-@pytest.mark.parametrize("backend", ["sequential", slowly("loky")])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["sequential", "loky"])
 def test_searches_on_columns_and_paths(table, paths, tmp_path, backend):
     grid = {"logisticregression__C": [0.1, 1.0]}
     with joblib.parallel_config(backend, n_jobs=2):
