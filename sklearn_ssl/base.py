@@ -30,7 +30,7 @@ from sklearn_ssl.data import Images, Table, images_of, table_of
 from sklearn_ssl.data.inputs import identified, needs_color, needs_images, needs_table
 from sklearn_ssl.inference.batches import in_batches, moved, views_of
 from sklearn_ssl.inference.device import Device, device_of
-from sklearn_ssl.inference.embedder import Embedder, is_auto
+from sklearn_ssl.inference.embedder import Embedder
 from sklearn_ssl.inference.onnx import write_onnx
 from sklearn_ssl.networks.backbone import named
 from sklearn_ssl.networks.defaults import default_for
@@ -44,6 +44,7 @@ from sklearn_ssl.parameters import (
     RandomState,
     Verbose,
     at_least,
+    is_auto,
     parameters,
 )
 from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
@@ -300,20 +301,17 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     whole_views = False
     # Whether fit requires color images; transform also accepts gray ones.
     needs_color = False
+    # A base with the name "x" fills its sections into docstrings: {x_parameters}, {x_attributes}.
+    doc_name = "shared"
 
     def __init_subclass__(cls, **kwargs):
         """Declare the parameters of the class, and insert shared parts into its docstring."""
         super().__init_subclass__(**kwargs)
         parameters(cls)
-        if "{shared_parameters}" in (cls.__doc__ or ""):
-            doc = inspect.cleandoc(SSLTransformer.__doc__)
-            _, shared, attributes = doc.split("----------\n")
-            shared = shared.removesuffix("\n\nAttributes\n")
-            cls.__doc__ = (
-                inspect.cleandoc(cls.__doc__)
-                .replace("{shared_parameters}", shared)
-                .replace("{shared_attributes}", attributes)
-            )
+        for base in cls.__mro__[1:] if cls.__doc__ else ():
+            for title in ("Parameters", "Attributes") if "doc_name" in vars(base) else ():
+                place = f"{{{base.doc_name}_{title.lower()}}}"
+                cls.__doc__ = inspect.cleandoc(cls.__doc__).replace(place, section_of(base, title))
 
     def _make_objective(self, encoder, n_features, training):
         """Return the objective for an encoder with ``n_features`` outputs."""
@@ -418,10 +416,11 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         root = folder_of(self.memory) if anneal else None
         cached = None
         if root is not None:
+            settings = cache_of(self)
             with clock.running():
-                found, content = identified(found, cache_of(self).hash_files)
+                found, content = identified(found, settings.hash_files)
                 key = self._fit_key(content, device, seed, resume)
-            cached = CachedFit(root, key, self.verbose)
+            cached = CachedFit(root, key, self.verbose, settings.checkpoint_minutes)
         with contextlib.nullcontext() if cached is None else cached.alone():
             finished = None if cached is None else cached.read("fit")
             if finished is not None:
@@ -429,7 +428,6 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                 cached.remove("checkpoint")  # left if the process was killed
             else:
                 how = {"resume": resume, "anneal": anneal, "cached": cached}
-                how["checkpoint_minutes"] = cache_of(self).checkpoint_minutes
                 with clock.running():
                     source = found.read()
                 fit = Fit(self, source, device, seed, clock, **how)
@@ -699,6 +697,12 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     def _new_encoder(self, published):
         """Return the encoder of fit, before training."""
         return encoder_at(self._new_objective(published).encoder, self.layer)
+
+
+def section_of(cls, title):
+    """Return a section of the docstring of a class, without its title."""
+    section = inspect.cleandoc(cls.__doc__).partition(f"{title}\n----------\n")[2]
+    return section.partition("\n\nAttributes\n")[0]
 
 
 def rebuilt(make, weights, estimator):

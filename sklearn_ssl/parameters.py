@@ -48,6 +48,11 @@ RandomState = Annotated[object, "random_state"]
 Verbose = Annotated[int, "verbose"]
 
 
+def is_auto(value):
+    """Return whether a parameter is "auto"."""
+    return isinstance(value, str) and value == "auto"
+
+
 # Names used by other libraries.
 USUAL = {
     **dict.fromkeys(("epochs", "n_epochs", "num_epochs", "max_iter", "n_iter"), "max_epochs"),
@@ -168,7 +173,7 @@ class TakesRecipes:
         if not isinstance(value, Recipe):
             for cls in self._recipes.get(name, ()):
                 if value is not None and _names(cls) >= _firsts(changes):
-                    return cls() if isinstance(value, str) and value == "auto" else cls(value)
+                    return cls() if is_auto(value) else cls(value)
         return value
 
 

@@ -7,7 +7,7 @@ from os import PathLike
 
 import numpy as np
 
-from sklearn_ssl.parameters import Recipe
+from sklearn_ssl.parameters import Recipe, is_auto
 
 CHANNELS = "auto", "first", "last"
 NORMALIZATIONS = "auto", "data", "imagenet"
@@ -93,7 +93,7 @@ class Images(Recipe):
 
     def __post_init__(self):
         is_int = isinstance(self.size, Integral) and not isinstance(self.size, bool)
-        if not (_is_auto(self.size) or (is_int and self.size >= 1)):
+        if not (is_auto(self.size) or (is_int and self.size >= 1)):
             raise ValueError(f'size must be "auto" or an int, at least 1. Got {self.size!r}.')
         if self.shape is not None and not isinstance(self.shape, Iterable):
             raise ValueError(
@@ -108,7 +108,7 @@ class Images(Recipe):
             raise ValueError(f"n_jobs must be an int or None. Got {self.n_jobs!r} instead.")
         if self.channels not in CHANNELS:
             raise ValueError(f"channels must be one of {CHANNELS}. Got {self.channels!r} instead.")
-        if not _is_auto(self.value_range):
+        if not is_auto(self.value_range):
             low, high = _pair("value_range", self.value_range, "(low, high)")
             if not (np.isfinite(low) & np.isfinite(high) & (low < high)).all():
                 raise ValueError(
@@ -133,10 +133,6 @@ class Images(Recipe):
 def images_of(estimator):
     """Return the :class:`Images` of an estimator, with defaults if ``input`` is not one."""
     return estimator.input if isinstance(estimator.input, Images) else Images()
-
-
-def _is_auto(value):
-    return isinstance(value, str) and value == "auto"
 
 
 def _pair(name, value, form):

@@ -38,10 +38,10 @@ from sklearn_ssl.data.labels import (
 from sklearn_ssl.evaluation.probes import LinearProbe, probabilities
 from sklearn_ssl.inference.batches import TRIAL_SAMPLES, check_views, transformed, views_of
 from sklearn_ssl.inference.device import device_of
-from sklearn_ssl.inference.embedder import Embedder, is_auto
+from sklearn_ssl.inference.embedder import Embedder
 from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
 from sklearn_ssl.networks.encoder import count_features
-from sklearn_ssl.parameters import TakesRecipes, suggesting
+from sklearn_ssl.parameters import TakesRecipes, is_auto, suggesting
 from sklearn_ssl.persistence.file_format import Saved
 from sklearn_ssl.training.clock import Clock, seconds_of
 from sklearn_ssl.training.net import planned_epochs, train

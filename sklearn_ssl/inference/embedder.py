@@ -19,7 +19,7 @@ from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.networks.backbone import named
 from sklearn_ssl.networks.defaults import default_for
 from sklearn_ssl.networks.fuse_batchnorm import folded
-from sklearn_ssl.parameters import TakesRecipes
+from sklearn_ssl.parameters import TakesRecipes, is_auto
 from sklearn_ssl.persistence.file_format import Saved
 
 # Maximum of size="auto" of Images: training on larger images takes hours on a CPU.
@@ -176,8 +176,3 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def is_auto(value):
-    """Return whether a parameter is "auto"."""
-    return isinstance(value, str) and value == "auto"

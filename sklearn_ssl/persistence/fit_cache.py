@@ -71,9 +71,9 @@ class FitCache(Recipe):
 
 
 def cache_of(estimator):
-    """Return the :class:`FitCache` of the parameter ``memory``."""
+    """Return the :class:`FitCache` of the parameter ``memory``, which is not None."""
     memory = estimator.memory
-    return memory if isinstance(memory, FitCache) else FitCache(memory or "")
+    return memory if isinstance(memory, FitCache) else FitCache(memory)
 
 
 class CachedFit:
@@ -83,7 +83,8 @@ class CachedFit:
     any time; missing parts are computed again. Nothing in it is ever unpickled.
     """
 
-    def __init__(self, root, inputs, verbose=0):
+    def __init__(self, root, inputs, verbose=0, checkpoint_minutes=10):
+        self.checkpoint_minutes = checkpoint_minutes
         versions = {"Python": platform.python_version(), "fits": VERSION}
         for name in PACKAGES:
             with contextlib.suppress(PackageNotFoundError):  # such as a fork with another name

@@ -27,23 +27,10 @@ class Fit:
     checkpoints.
     """
 
-    def __init__(
-        self,
-        estimator,
-        source,
-        device,
-        seed,
-        clock,
-        *,
-        resume,
-        anneal,
-        cached=None,
-        checkpoint_minutes=10,
-    ):
+    def __init__(self, estimator, source, device, seed, clock, *, resume, anneal, cached=None):
         self.estimator, self.source, self.device = estimator, source, device
         self.clock = clock
         self.resume, self.anneal = resume, anneal
-        self.checkpoint_minutes = checkpoint_minutes
         self.cached, self.state = cached, None if cached is None else cached.checkpoint()
         self.seed = seed if self.state is None else self.state["seed"]
         if self.state is not None:
@@ -96,7 +83,7 @@ class Fit:
                 optimizer_state=estimator._optimizer_state if goes_on else None,
                 state=self.state,
                 checkpoint=self.cached and self._checkpoint,
-                checkpoint_seconds=60 * self.checkpoint_minutes,
+                checkpoint_seconds=60 * self.cached.checkpoint_minutes if self.cached else math.inf,
                 unit="img" if source.is_image else "row",
                 verbose=estimator.verbose,
             )

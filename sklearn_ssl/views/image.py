@@ -183,6 +183,10 @@ class ImageViews(Recipe):
         return list(_views(columns, recipe).unflatten(0, (self.n_views, len(images))))
 
 
+# Crops and flips that change no colors and details, for methods that predict or generate these.
+CROPS = ImageViews(scale=(0.5, 1.0), color_jitter=0.0, grayscale=0.0, gaussian_blur=0.0, n_views=1)
+
+
 def _views(columns, recipe):
     """Return all views in one batch, (n_views * n, c, h', w'), ordered by view."""
     n_images, width, height, _ = columns.shape

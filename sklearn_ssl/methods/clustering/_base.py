@@ -1,6 +1,5 @@
 """Shared by methods that train on clusters of their own features."""
 
-import inspect
 import math
 
 import numpy as np
@@ -104,14 +103,9 @@ class ClusterEstimator(ClusterMixin, SSLTransformer):
         Number of samples in each cluster.
     """
 
-    n_clusters: Auto | Count = "auto"
+    doc_name = "clustering"
 
-    def __init_subclass__(cls, **kwargs):
-        """Add the shared attributes to the docstring of the class."""
-        super().__init_subclass__(**kwargs)
-        if "{clustering_attributes}" in (cls.__doc__ or ""):
-            shared = inspect.cleandoc(ClusterEstimator.__doc__).split("----------\n")[1]
-            cls.__doc__ = cls.__doc__.replace("{clustering_attributes}", shared)
+    n_clusters: Auto | Count = "auto"
 
     def _resolve_n_clusters(self, training):
         if self.n_clusters != "auto":

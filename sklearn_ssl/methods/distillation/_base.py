@@ -1,7 +1,6 @@
 """Shared by methods that match the outputs of a momentum teacher: teacher, head, multi-crop."""
 
 import copy
-import inspect
 import math
 from dataclasses import replace
 
@@ -173,18 +172,13 @@ class DistillationTransformer(SSLTransformer):
         ``weight_decay`` is "auto" and the optimizer is "adamw"; otherwise weight decay is constant.
     """
 
+    doc_name = "distillation"
+
     n_local_crops: Auto | at_least(0) = "auto"
     momentum: Auto | between(0, 1, "left") = "auto"
     clip_grad: Positive = 3.0
     freeze_last_layer: NonNegative = 1
     final_weight_decay: Auto | NonNegative = "auto"
-
-    def __init_subclass__(cls, **kwargs):
-        """Add the shared parameters to the docstring of the class."""
-        super().__init_subclass__(**kwargs)
-        if "{distillation_parameters}" in (cls.__doc__ or ""):
-            shared = inspect.cleandoc(DistillationTransformer.__doc__).split("----------\n")[1]
-            cls.__doc__ = cls.__doc__.replace("{distillation_parameters}", shared)
 
     def _default_views(self, source):
         views, n_local_crops = super()._default_views(source), self.n_local_crops

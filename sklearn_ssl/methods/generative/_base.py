@@ -6,7 +6,7 @@ import torch
 
 from sklearn_ssl.base import SSLTransformer, decibels
 from sklearn_ssl.training.objective import Objective
-from sklearn_ssl.views import ImageViews
+from sklearn_ssl.views.image import CROPS
 
 GENERATED = """\
 With the layout and the value range of X: uint8 if X holds bytes, else float32. Images that
@@ -47,11 +47,7 @@ class ImageGenerator(SSLTransformer):
     it generates. ``{generated}`` in docstrings of methods stands for the type of generated images.
     """
 
-    default_views = {
-        "image": ImageViews(
-            scale=(0.5, 1.0), color_jitter=0.0, grayscale=0.0, gaussian_blur=0.0, n_views=1
-        )
-    }
+    default_views = {"image": CROPS}
     whole_views = True  # objects and masks as large as in the images to generate
 
     def __init_subclass__(cls, **kwargs):

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from numbers import Real
 
 import numpy as np
@@ -13,11 +14,10 @@ from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl.data.inputs import needs_images
 from sklearn_ssl.inference.batches import in_batches, moved
-from sklearn_ssl.inference.embedder import is_auto
 from sklearn_ssl.methods.generative._base import ImageGenerator, MaskedObjective
-from sklearn_ssl.parameters import Auto, Count, between
+from sklearn_ssl.parameters import Auto, Count, between, is_auto
 from sklearn_ssl.training.objective import joined, wide
-from sklearn_ssl.views import ImageViews
+from sklearn_ssl.views.image import CROPS
 
 
 class MaskedPatchesObjective(MaskedObjective):
@@ -107,11 +107,7 @@ class MaskedImageTransformer(ImageGenerator):
     norm_pix_loss: Auto | bool = "auto"
     decoder_dim: Count = 64
 
-    default_views = {
-        "image": ImageViews(
-            scale=(0.2, 1.0), color_jitter=0.0, grayscale=0.0, gaussian_blur=0.0, n_views=1
-        )
-    }
+    default_views = {"image": replace(CROPS, scale=(0.2, 1.0))}
 
     def _resolve_views(self, source):
         if not source.is_image:

@@ -3,14 +3,13 @@
 import torch
 from torch.nn.functional import pixel_shuffle
 
-from sklearn_ssl.inference.embedder import is_auto
 from sklearn_ssl.methods.generative._masked import (
     MaskedImageTransformer,
     MaskedPatchesObjective,
     uncut,
 )
 from sklearn_ssl.networks.decoders import PatchDecoder
-from sklearn_ssl.parameters import Count
+from sklearn_ssl.parameters import Count, is_auto
 
 MASK_RATIO, MASK_RATIO_OF_FEW, FEW_PATCHES = 0.75, 0.5, 16
 

@@ -12,10 +12,6 @@ from torch.nn.functional import cross_entropy
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.base import SSLTransformer, mean_of
 from sklearn_ssl.training.objective import Objective, wide
-from sklearn_ssl.views import ImageViews
-
-# As published for these tasks: crops and flips, whose colors and details are unchanged.
-CROPS = ImageViews(scale=(0.5, 1.0), color_jitter=0.0, grayscale=0.0, gaussian_blur=0.0, n_views=1)
 
 
 class PretextObjective(Objective):

@@ -1,7 +1,5 @@
 """Pretext tasks on the tiles of an image, each of which the encoder sees on its own."""
 
-import inspect
-
 from torch import nn
 from torch.nn.functional import relu
 
@@ -47,15 +45,10 @@ class TileTask(PretextTask):
         Width of the hidden layer of the classifier.
     """
 
+    doc_name = "tile"
+
     tiles: Auto | Tiles = "auto"
     hidden_dim: Count = 256
-
-    def __init_subclass__(cls, **kwargs):
-        """Add the shared parameters to the docstring."""
-        super().__init_subclass__(**kwargs)
-        if "{tile_parameters}" in (cls.__doc__ or ""):
-            _, shared = inspect.getdoc(TileTask).split("----------\n")
-            cls.__doc__ = cls.__doc__.replace("{tile_parameters}", shared)
 
     def _default_views(self, source):
         return self.default_views["image"]  # of the size of the image, as tiles are smaller

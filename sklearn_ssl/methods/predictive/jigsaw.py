@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from sklearn_ssl.methods.predictive._base import CROPS
 from sklearn_ssl.methods.predictive._puzzles import PuzzleSolver, far_permutations
 from sklearn_ssl.methods.predictive._tiles import TileObjective, TileTask
 from sklearn_ssl.parameters import Auto, Count, at_least
 from sklearn_ssl.training.objective import joined
+from sklearn_ssl.views.image import CROPS
 from sklearn_ssl.views.tiles import rearranged
 
 LARGE = 48  # shorter side, in pixels, from which on grid="auto" is 3

@@ -2,10 +2,10 @@
 
 import torch
 
-from sklearn_ssl.methods.predictive._base import CROPS
 from sklearn_ssl.methods.predictive._tiles import TileObjective, TileTask
 from sklearn_ssl.parameters import Count
 from sklearn_ssl.training.objective import joined
+from sklearn_ssl.views.image import CROPS
 from sklearn_ssl.views.tiles import drop_colors, rearranged
 
 GRID, CENTER, AROUND = 3, 4, [0, 1, 2, 3, 5, 6, 7, 8]  # patches, row by row

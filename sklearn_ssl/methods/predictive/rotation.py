@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from sklearn_ssl.methods.predictive._base import CROPS, PretextObjective, PretextTask
+from sklearn_ssl.methods.predictive._base import PretextObjective, PretextTask
+from sklearn_ssl.views.image import CROPS
 
 # Each transformation: quarter turns to the left, and whether the image is mirrored before.
 TRANSFORMATIONS = {
