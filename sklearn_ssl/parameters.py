@@ -81,7 +81,11 @@ USUAL = {
 @dataclass_transform(kw_only_default=True)
 def parameters(cls):
     """Make a class a keyword-only dataclass whose annotations are scikit-learn's constraints."""
-    cls = suggesting(dataclass(kw_only=True, eq=False, repr=False)(cls))
+    cls = dataclass(kw_only=True, eq=False, repr=False)(cls)
+    # Signatures, as in help(), have plain types.
+    plain = get_type_hints(cls)
+    cls.__init__.__annotations__ = {f.name: plain[f.name] for f in fields(cls)} | {"return": None}
+    suggesting(cls)
     hints = get_type_hints(cls, include_extras=True)
     cls._parameter_constraints = {
         field.name: constraints_of(hints[field.name]) for field in fields(cls) if field.init

@@ -1,5 +1,6 @@
 """Parameters: constraints by annotations, and parameters in parameters."""
 
+import inspect
 from numbers import Integral, Real
 from typing import Literal
 
@@ -40,6 +41,14 @@ def test_annotations_are_constraints(name, good, bad):
     for value in bad:
         with pytest.raises(ValueError, match=f"The {name!r} parameter of Declared must be"):
             Declared(**{name: value})._validate_params()
+
+
+def test_signatures_have_plain_types():
+    signature = str(inspect.signature(Declared))
+    assert "Annotated" not in signature
+    assert "object at" not in signature
+    assert inspect.signature(Declared).parameters["height"].annotation is float
+    assert "object at" not in str(inspect.signature(SimCLRTransformer))
 
 
 def test_plain_types_are_constraints():
