@@ -733,12 +733,6 @@ def mean_of(values):
     return float(np.mean(values, dtype=np.float64))
 
 
-def decibels(errors):
-    """Return the peak signal-to-noise ratio of mean squared errors, (n,)."""
-    with np.errstate(divide="ignore"):  # infinite for perfect reconstructions
-        return float(-10 * np.log10(mean_of(errors)))
-
-
 def for_samples(views, source):
     """Check views, and fill in settings that depend on the samples."""
     if isinstance(views, type):

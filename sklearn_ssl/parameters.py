@@ -137,6 +137,12 @@ class Recipe:
         return deepcopy(self)  # it may contain mutable objects: a transform, a network
 
 
+@dataclass_transform(frozen_default=True)
+def recipe(cls):
+    """Make a subclass of :class:`Recipe` an immutable dataclass that suggests similar names."""
+    return suggesting(dataclass(frozen=True)(cls))
+
+
 class TakesRecipes:
     """Mixin of estimators with recipes: ``set_params`` sets their parameters as well."""
 

@@ -93,6 +93,15 @@ def test_usual_names_are_suggested(name, hint):
 
 
 @pytest.mark.parametrize(
+    ("recipe", "name", "meant"),
+    [(Images, "siz", "size"), (Table, "standardise", "standardize"), (Device, "compil", "compile")],
+)
+def test_recipes_suggest_names(recipe, name, meant):
+    with pytest.raises(TypeError, match=f"{name!r}. Did you mean {meant!r}"):
+        recipe(**{name: True})
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Images(size=0), 'size must be "auto" or an int, at least 1. Got 0'),

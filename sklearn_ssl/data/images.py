@@ -1,20 +1,19 @@
 """Images as X: layout, size, pixel range, normalization and reading of files."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
 
 import numpy as np
 
-from sklearn_ssl.parameters import Recipe, is_auto
+from sklearn_ssl.parameters import Recipe, is_auto, recipe
 
 CHANNELS = "auto", "first", "last"
 NORMALIZATIONS = "auto", "data", "imagenet"
 ON_ERROR = "raise", "skip", "warn"
 
 
-@dataclass(frozen=True)
+@recipe
 class Images(Recipe):
     """Images in X: layout, resizing, reading of files, pixel range and normalization.
 

@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_ssl._runtime.sklearn_private import _check_feature_names
 from sklearn_ssl._runtime.warnings import tell
-from sklearn_ssl.data import Images, Table, images_of
+from sklearn_ssl.data import Images, Table, images_of, table_of
 from sklearn_ssl.data.image_decoding import AmbiguousLayout, channel_axis, is_missing, is_pillow
 from sklearn_ssl.data.image_lists import (
     StoredImages,
@@ -30,7 +30,7 @@ from sklearn_ssl.data.image_lists import (
 )
 from sklearn_ssl.data.on_disk import OnDisk
 from sklearn_ssl.data.recognition import is_path_of_image, is_shape_of_one, recognized
-from sklearn_ssl.data.sources import ArraySource, ImagesSource
+from sklearn_ssl.data.sources import ArraySource, ImagesSource, learn_scaling
 
 
 def find_samples(estimator, X, *, reset, min_samples=1, largest_size=64):
@@ -145,6 +145,12 @@ class ListedImages:
         if self.reset:
             estimator.image_shape_ = stored.shape_of_one
         return ImagesSource(stored, stored.shape_of_one, 2, rows=rows, n_rows=n_images)
+
+
+def scaling_of(estimator, source):
+    """Learn the scaling of the samples of a source, as ``input`` of an estimator describes it."""
+    described = images_of(estimator).value_range, table_of(estimator).standardize
+    return learn_scaling(source, *described)
 
 
 def identified(found, hash_files):

@@ -1,11 +1,9 @@
 """Tabular data as X, and the scaling of its features."""
 
-from dataclasses import dataclass
-
-from sklearn_ssl.parameters import Recipe
+from sklearn_ssl.parameters import Recipe, recipe
 
 
-@dataclass(frozen=True)
+@recipe
 class Table(Recipe):
     """Tabular data in X, of shape (n_samples, n_features).
 

@@ -1,15 +1,14 @@
 """Device of computation, with precision, compilation and micro-batches."""
 
-from dataclasses import dataclass
 from numbers import Integral
 
 import torch
 
 from sklearn_ssl._runtime.device import PRECISIONS
-from sklearn_ssl.parameters import Recipe
+from sklearn_ssl.parameters import Recipe, recipe
 
 
-@dataclass(frozen=True)
+@recipe
 class Device(Recipe):
     """Device to compute on, with precision, compilation and micro-batches.
 

@@ -6,7 +6,6 @@ import os
 import platform
 import socket
 import time
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Real
 from os import PathLike
@@ -15,7 +14,7 @@ from pathlib import Path
 from sklearn.utils.validation import check_memory
 
 from sklearn_ssl._runtime.warnings import tell
-from sklearn_ssl.parameters import Recipe
+from sklearn_ssl.parameters import Recipe, recipe
 from sklearn_ssl.persistence.file_format import (
     CustomPart,
     read_estimator,
@@ -32,7 +31,7 @@ ATTEMPTS = 50
 PACKAGES = "sklearn-ssl", "torch", "torchvision", "scikit-learn", "skorch", "numpy", "pillow"
 
 
-@dataclass(frozen=True)
+@recipe
 class FitCache(Recipe):
     """Cache of fits and checkpoints on disk.
 

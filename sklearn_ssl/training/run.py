@@ -11,8 +11,8 @@ import torch
 
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
 from sklearn_ssl._runtime.malloc import untrimmed_heap
-from sklearn_ssl.data import images_of, table_of
-from sklearn_ssl.data.sources import learn_scaling
+from sklearn_ssl.data import images_of
+from sklearn_ssl.data.inputs import scaling_of
 from sklearn_ssl.inference.batches import TRIAL_SAMPLES, check_views, in_batches, views_of
 from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
 from sklearn_ssl.training.health import health
@@ -46,13 +46,7 @@ class Fit:
         """Train, and return the fitted attributes; ``task`` is the context of callbacks."""
         device, source, estimator = self.device, self.source, self.estimator
         with isolated(device), untrimmed_heap(device.type == "cpu"), self.clock.running():
-            self.scaling = (
-                estimator._scaling
-                if self.resume
-                else learn_scaling(
-                    source, images_of(estimator).value_range, table_of(estimator).standardize
-                )
-            )
+            self.scaling = estimator._scaling if self.resume else scaling_of(estimator, source)
             self.seen = self._seen()
             self._build()
             near, scale = source.near(device, estimator.verbose), self.scaling.on(device)

@@ -1,13 +1,12 @@
 """Views of several recipes, concatenated."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from sklearn_ssl.parameters import Recipe, suggesting
+from sklearn_ssl.parameters import Recipe, recipe
 from sklearn_ssl.views.image import ImageViews
 
 
-@suggesting
-@dataclass(frozen=True)
+@recipe
 class CombinedViews(Recipe):
     """The views of several recipes, one after the other.
 

@@ -7,13 +7,13 @@ rows and columns, and the changes of color are one matrix.
 
 import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch.nn.functional import affine_grid, embedding_bag, grid_sample
 
-from sklearn_ssl.parameters import Recipe, suggesting
+from sklearn_ssl.parameters import Recipe, recipe
 
 # Rec. 601 luma, the weights of torchvision's and Pillow's conversion to gray.
 LUMA = (0.299, 0.587, 0.114)
@@ -23,8 +23,7 @@ CROP_TRIES = 10
 ERASE_ASPECT = (0.3, 3.3)
 
 
-@suggesting
-@dataclass(frozen=True)
+@recipe
 class ImageViews(Recipe):
     """Random views of images: crop, flip, rotation, color jitter, blur, solarization, erasing.
 

@@ -1,9 +1,9 @@
 """Multi-crop: a few global views and several smaller local crops of each sample."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral
 
-from sklearn_ssl.parameters import Recipe, suggesting
+from sklearn_ssl.parameters import Recipe, recipe
 from sklearn_ssl.views.combined import CombinedViews
 from sklearn_ssl.views.image import ImageViews
 from sklearn_ssl.views.table import TableViews
@@ -11,8 +11,7 @@ from sklearn_ssl.views.table import TableViews
 GLOBAL_VIEWS = ImageViews(scale=(0.4, 1.0))
 
 
-@suggesting
-@dataclass(frozen=True)
+@recipe
 class MultiCrop(Recipe):
     """Multi-crop augmentation: global views, followed by smaller local crops [1]_.
 

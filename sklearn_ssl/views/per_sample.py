@@ -1,14 +1,13 @@
 """Views by a transform of single images, such as torchvision's."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
-from sklearn_ssl.parameters import Recipe
+from sklearn_ssl.parameters import Recipe, recipe
 
 
-@dataclass(frozen=True)
+@recipe
 class PerSampleViews(Recipe):
     """Views by a random transform of single images, such as those of ``torchvision.transforms.v2``.
 

@@ -1,14 +1,11 @@
 """Random views of tabular data: a share of the features is replaced by those of other samples."""
 
-from dataclasses import dataclass
-
 import torch
 
-from sklearn_ssl.parameters import Recipe, suggesting
+from sklearn_ssl.parameters import Recipe, recipe
 
 
-@suggesting
-@dataclass(frozen=True)
+@recipe
 class TableViews(Recipe):
     """Views of tabular data by random feature corruption, as in SCARF [1]_.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from sklearn_ssl.parameters import Recipe, suggesting
+from sklearn_ssl.parameters import Recipe, recipe
 from sklearn_ssl.views.image import line_matrices, uniform
 
 SMALLEST = 0.5  # side of a tile, in pixels of the image
@@ -13,8 +13,7 @@ SMALLEST = 0.5  # side of a tile, in pixels of the image
 TO_WHOLE, TO_HALF = 24, 64
 
 
-@suggesting
-@dataclass(frozen=True)
+@recipe
 class Tiles(Recipe):
     """Tiles of an image: one from each cell of a grid, at a random position in the cell.
 

@@ -13,8 +13,8 @@ from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
 from sklearn_ssl._runtime.sklearn_private import _fit_context
 from sklearn_ssl.base import all_or_nothing, rebuilt
-from sklearn_ssl.data import Images, Table, images_of, table_of
-from sklearn_ssl.data.sources import learn_scaling
+from sklearn_ssl.data import Images, Table, images_of
+from sklearn_ssl.data.inputs import scaling_of
 from sklearn_ssl.inference.batches import embedding_batch
 from sklearn_ssl.inference.device import Device
 from sklearn_ssl.inference.embedder import Embedder
@@ -127,9 +127,7 @@ class EncoderTransformer(Embedder, BaseEstimator):
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         source = self._find(X, reset=True, min_samples=2).read()
-        self._scaling = learn_scaling(
-            source, images_of(self).value_range, table_of(self).standardize
-        )
+        self._scaling = scaling_of(self, source)
         self.backbone_ = self._resolve_backbone(source, device)
         scaling = self._scaling.mean, self._scaling.std
         with isolated(device):

@@ -14,9 +14,8 @@ from sklearn_ssl._runtime.decompositions import symmetric_eigh
 from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.sklearn_private import _fit_context
 from sklearn_ssl.base import SSLTransformer, all_or_nothing
-from sklearn_ssl.data import Images, images_of
-from sklearn_ssl.data.inputs import find_samples, needs_images
-from sklearn_ssl.data.sources import learn_scaling
+from sklearn_ssl.data import Images
+from sklearn_ssl.data.inputs import find_samples, needs_images, scaling_of
 from sklearn_ssl.inference.batches import embedding_batch, in_batches
 from sklearn_ssl.parameters import (
     Auto,
@@ -161,7 +160,7 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
         if not source.is_image:
             raise needs_images(self, source)
         rng = check_random_state(self.random_state)
-        self._scaling = learn_scaling(source, images_of(self).value_range)
+        self._scaling = scaling_of(self, source)
         patches = self._random_patches(source, rng)
         self.whitening_ = whitening(patches, self.epsilon)
         kmeans = MiniBatchKMeans(

@@ -2,9 +2,10 @@
 
 import inspect
 
+import numpy as np
 import torch
 
-from sklearn_ssl.base import SSLTransformer, decibels
+from sklearn_ssl.base import SSLTransformer, mean_of
 from sklearn_ssl.training.objective import Objective
 from sklearn_ssl.views.image import CROPS
 
@@ -87,3 +88,9 @@ class ImageGenerator(SSLTransformer):
             return (objective.pictures(images)[1] - images).square().mean(dim=(1, 2, 3))
 
         return self._of_read(X, squared_errors)
+
+
+def decibels(errors):
+    """Return the peak signal-to-noise ratio of mean squared errors, (n,)."""
+    with np.errstate(divide="ignore"):  # infinite for perfect reconstructions
+        return float(-10 * np.log10(mean_of(errors)))
