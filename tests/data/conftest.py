@@ -3,16 +3,13 @@
 from pathlib import Path
 
 import pytest
-from common import photo_patches, shrunk
+from common import photo_patches
 from PIL import Image
 
-from sklearn_ssl import SimCLRTransformer, image_paths
+from data.helpers import simclr
+from sklearn_ssl import image_paths
 
 N = 48
-
-
-def simclr(**parameters):
-    return shrunk(SimCLRTransformer, **parameters)
 
 
 @pytest.fixture(scope="module")

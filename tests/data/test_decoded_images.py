@@ -10,22 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from common import shrunk
 from filelock import FileLock
 from PIL import Image
 
-from sklearn_ssl import Images, SimCLRTransformer, image_paths
-from sklearn_ssl.data.inputs import find_samples
+from data.helpers import simclr, source_of
+from sklearn_ssl import Images, image_paths
 
 N = 48
-
-
-def simclr(**parameters):
-    return shrunk(SimCLRTransformer, **parameters)
-
-
-def source_of(X, **parameters):
-    return find_samples(SimCLRTransformer(**parameters), X, reset=True).read()
 
 
 def own(cache):

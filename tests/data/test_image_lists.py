@@ -23,20 +23,13 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from data.helpers import simclr, source_of
 from sklearn_ssl import DeepClusterEstimator, Images, RotationTransformer, SimCLRTransformer
 from sklearn_ssl.data.image_lists import StoredImages, listed_images
 from sklearn_ssl.data.inputs import find_samples
 from sklearn_ssl.data.sources import ArraySource
 
 N = 48
-
-
-def simclr(**parameters):
-    return shrunk(SimCLRTransformer, **parameters)
-
-
-def source_of(X, **parameters):
-    return find_samples(SimCLRTransformer(**parameters), X, reset=True).read()
 
 
 class DataSet(torch.utils.data.Dataset):

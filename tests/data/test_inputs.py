@@ -9,12 +9,8 @@ import scipy.sparse
 import torch
 from common import each_image_method, each_method, shrunk
 
-from sklearn_ssl import Images, SimCLRTransformer
-
-
-def simclr(**parameters):
-    return shrunk(SimCLRTransformer, **parameters)
-
+from data.helpers import simclr
+from sklearn_ssl import Images
 
 # At this learning rate the rounding of a scale is not blown up by the steps that follow.
 LOW = 1e-4

@@ -8,6 +8,7 @@ import pytest
 import torch
 from common import each_image_method, shrunk
 
+from data.helpers import simclr
 from sklearn_ssl import Images, SimCLRTransformer
 from sklearn_ssl.data.inputs import find_samples
 from sklearn_ssl.data.sources import ArraySource, DeviceSource, learn_scaling, one_behind
@@ -16,10 +17,6 @@ from sklearn_ssl.data.sources import ArraySource, DeviceSource, learn_scaling, o
 def source_of(X, image_shape=None):
     described = "auto" if image_shape is None else Images(shape=image_shape)
     return find_samples(SimCLRTransformer(input=described), X, reset=True).read()
-
-
-def simclr(**parameters):
-    return shrunk(SimCLRTransformer, **parameters)
 
 
 # At this learning rate the rounding of a scale is not blown up by the steps that follow.

@@ -1,15 +1,10 @@
 """Fixtures that the tests of this folder share."""
 
 import pytest
-from common import digits, shrunk
+from common import digits
+from matplotlib import pyplot as plt
 
-from sklearn_ssl import (
-    DeepClusterEstimator,
-)
-
-
-def deepcluster(**parameters):
-    return shrunk(DeepClusterEstimator, **({"n_clusters": 10, "max_epochs": 2} | parameters))
+from inspection.helpers import deepcluster
 
 
 @pytest.fixture(scope="module")
@@ -21,3 +16,9 @@ def data():
 @pytest.fixture(scope="module")
 def fitted(data):
     return deepcluster().fit(data[0])
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")

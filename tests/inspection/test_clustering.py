@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from common import shrunk
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from sklearn.linear_model import LogisticRegression
@@ -13,22 +12,10 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ssl import (
-    DeepClusterEstimator,
-)
+from inspection.helpers import deepcluster
 from sklearn_ssl.inspection import (
     ClusteringDisplay,
 )
-
-
-def deepcluster(**parameters):
-    return shrunk(DeepClusterEstimator, **({"n_clusters": 10, "max_epochs": 2} | parameters))
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_curves_of_epochs(fitted, data):

@@ -3,7 +3,6 @@
 import inspect
 
 import pytest
-from matplotlib import pyplot as plt
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
 from sklearn_ssl import (
@@ -12,12 +11,6 @@ from sklearn_ssl import (
 from sklearn_ssl.inspection import (
     ClusteringDisplay,
 )
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_docstrings_match_the_signatures(fitted, data):

@@ -4,17 +4,10 @@ import sys
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from sklearn_ssl.inspection import (
     EmbeddingDisplay,
 )
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])

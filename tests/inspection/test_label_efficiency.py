@@ -1,8 +1,6 @@
 """Displays: the curves equal what scikit-learn's metrics give, and every panel is drawn."""
 
 import numpy as np
-import pytest
-from matplotlib import pyplot as plt
 
 from sklearn_ssl import (
     LinearProbe,
@@ -11,12 +9,6 @@ from sklearn_ssl import (
 from sklearn_ssl.inspection import (
     LabelEfficiencyDisplay,
 )
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_label_efficiency_is_a_comparison(data):

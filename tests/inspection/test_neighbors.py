@@ -2,27 +2,14 @@
 
 import matplotlib
 import numpy as np
-import pytest
-from matplotlib import pyplot as plt
 
+from inspection.helpers import shown
 from sklearn_ssl import (
     PatchKMeansTransformer,
 )
 from sklearn_ssl.inspection import (
     NeighborsDisplay,
 )
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-def shown(axis):
-    """The picture in axes."""
-    [image] = axis.images
-    return np.asarray(image.get_array())
 
 
 def test_neighbours_are_the_nearest_and_judged_by_labels(data):

@@ -21,12 +21,6 @@ from sklearn_ssl.inspection import (
 from sklearn_ssl.views import ImageViews
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 def test_one_axes_alone_and_axes_of_from_estimator(fitted, data):
     panel = Figure().subplots()
     display = ClusteringDisplay.from_estimator(clone(fitted), data[0], ax=panel)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from common import shrunk
-from matplotlib import pyplot as plt
 
+from inspection.helpers import shown
 from sklearn_ssl import (
     InpaintingTransformer,
     JigsawTransformer,
@@ -15,18 +15,6 @@ from sklearn_ssl import (
 from sklearn_ssl.inspection import (
     PretextDisplay,
 )
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-def shown(axis):
-    """The picture in axes."""
-    [image] = axis.images
-    return np.asarray(image.get_array())
 
 
 @pytest.mark.parametrize(

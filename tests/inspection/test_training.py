@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from common import shrunk
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from sklearn_ssl import (
@@ -12,12 +11,6 @@ from sklearn_ssl import (
 from sklearn_ssl.inspection import (
     TrainingDisplay,
 )
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_training_curves_are_those_of_the_estimator(images):

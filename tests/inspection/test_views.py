@@ -6,6 +6,7 @@ import torch
 from common import shrunk
 from matplotlib import pyplot as plt
 
+from inspection.helpers import shown
 from sklearn_ssl import (
     DINOTransformer,
     Images,
@@ -16,18 +17,6 @@ from sklearn_ssl.inspection import (
     ViewsDisplay,
 )
 from sklearn_ssl.views import ImageViews
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-def shown(axis):
-    """The picture in axes."""
-    [image] = axis.images
-    return np.asarray(image.get_array())
 
 
 @pytest.mark.parametrize("fit_first", [True, False])

@@ -7,17 +7,8 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from sklearn_ssl import metrics
-from sklearn_ssl.metrics import geometry
-from sklearn_ssl.metrics import nearest as neighbors
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """Many blocks, the last one not full."""
-    monkeypatch.setattr(neighbors, "BLOCK_BYTES", 4 * 50 * 7)
-    monkeypatch.setattr(geometry, "BLOCK_BYTES", 4 * 50 * 7)
 
 
 def best_naming(y_true, y_pred):

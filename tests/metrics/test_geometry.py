@@ -6,8 +6,6 @@ import torch
 from common import check_inputs
 
 from sklearn_ssl import metrics
-from sklearn_ssl.metrics import geometry
-from sklearn_ssl.metrics import nearest as neighbors
 
 RNG = np.random.default_rng(0)
 
@@ -16,13 +14,6 @@ X, Y = RNG.normal(size=(60, 5)), RNG.integers(0, 4, 60)
 
 
 GALLERY, Y_GALLERY = RNG.normal(size=(50, 5)), RNG.integers(0, 4, 50)
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """Many blocks, the last one not full."""
-    monkeypatch.setattr(neighbors, "BLOCK_BYTES", 4 * 50 * 7)
-    monkeypatch.setattr(geometry, "BLOCK_BYTES", 4 * 50 * 7)
 
 
 def test_rankme_has_the_published_value():

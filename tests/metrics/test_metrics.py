@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from sklearn_ssl import metrics
-from sklearn_ssl.metrics import geometry
-from sklearn_ssl.metrics import nearest as neighbors
 
 RNG = np.random.default_rng(0)
 
@@ -14,13 +12,6 @@ X, Y = RNG.normal(size=(60, 5)), RNG.integers(0, 4, 60)
 
 
 GALLERY, Y_GALLERY = RNG.normal(size=(50, 5)), RNG.integers(0, 4, 50)
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """Many blocks, the last one not full."""
-    monkeypatch.setattr(neighbors, "BLOCK_BYTES", 4 * 50 * 7)
-    monkeypatch.setattr(geometry, "BLOCK_BYTES", 4 * 50 * 7)
 
 
 WRONG = {

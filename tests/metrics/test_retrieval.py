@@ -5,8 +5,6 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from sklearn_ssl import metrics
-from sklearn_ssl.metrics import geometry
-from sklearn_ssl.metrics import nearest as neighbors
 
 RNG = np.random.default_rng(0)
 
@@ -18,13 +16,6 @@ GALLERY, Y_GALLERY = RNG.normal(size=(50, 5)), RNG.integers(0, 4, 50)
 
 
 asked = pytest.mark.parametrize("same", [True, False], ids=["among themselves", "gallery"])
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """Many blocks, the last one not full."""
-    monkeypatch.setattr(neighbors, "BLOCK_BYTES", 4 * 50 * 7)
-    monkeypatch.setattr(geometry, "BLOCK_BYTES", 4 * 50 * 7)
 
 
 def cosines(same):

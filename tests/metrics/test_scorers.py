@@ -9,15 +9,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ssl import RotationTransformer, SimCLRTransformer, metrics
-from sklearn_ssl.metrics import geometry
-from sklearn_ssl.metrics import nearest as neighbors
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """Many blocks, the last one not full."""
-    monkeypatch.setattr(neighbors, "BLOCK_BYTES", 4 * 50 * 7)
-    monkeypatch.setattr(geometry, "BLOCK_BYTES", 4 * 50 * 7)
 
 
 @pytest.mark.parametrize("scoring", [metrics.rankme_scorer, metrics.alignment_uniformity_scorer])

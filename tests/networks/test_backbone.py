@@ -1,23 +1,14 @@
 """Encoders by name, by factory and as given."""
 
-import numpy as np
 import pytest
 import torch
 from common import shrunk
 from torch import nn
 
+from networks.helpers import Tokens, encoder
 from sklearn_ssl import (
     SimCLRTransformer,
 )
-from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
-
-
-def encoder(backbone, shape=(3, 32, 32), layer=None, **settings):
-    torch.manual_seed(0)
-    channels = shape[0] if len(shape) > 1 else 0
-    made = make_encoder(backbone, shape, np.zeros(channels), np.ones(channels), **settings)
-    made = encoder_at(made, layer)
-    return made, count_features(made, shape)
 
 
 def test_module_is_copied_and_never_changed(images):
@@ -30,11 +21,6 @@ def test_module_is_copied_and_never_changed(images):
     assert model.transform(images).shape == (200, 4)  # the map is pooled
     trained = model.encoder_.backbone[0].weight
     assert not torch.equal(trained, before["0.weight"].float())
-
-
-class Tokens(nn.Module):
-    def forward(self, images):
-        return images.flatten(2).transpose(1, 2)  # (n, h * w, c)
 
 
 @pytest.mark.parametrize(

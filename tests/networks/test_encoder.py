@@ -9,11 +9,12 @@ import torch
 from common import digits, each_image_method, shrunk, slowly, takes_network
 from torch import nn
 
+from networks.helpers import Tokens, encoder
 from sklearn_ssl import (
     InpaintingTransformer,
     SimCLRTransformer,
 )
-from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
+from sklearn_ssl.networks.encoder import encoder_at, make_encoder
 from sklearn_ssl.networks.fuse_batchnorm import folded
 from sklearn_ssl.training.micro_batches import micro_batches
 
@@ -138,19 +139,6 @@ def test_maps_in_micro_batches_are_those_of_the_batch():
         given.append((features, maps, gradients))
         encoder.zero_grad()
     torch.testing.assert_close(*given, rtol=1e-4, atol=1e-4)
-
-
-def encoder(backbone, shape=(3, 32, 32), layer=None, **settings):
-    torch.manual_seed(0)
-    channels = shape[0] if len(shape) > 1 else 0
-    made = make_encoder(backbone, shape, np.zeros(channels), np.ones(channels), **settings)
-    made = encoder_at(made, layer)
-    return made, count_features(made, shape)
-
-
-class Tokens(nn.Module):
-    def forward(self, images):
-        return images.flatten(2).transpose(1, 2)  # (n, h * w, c)
 
 
 def test_factory_and_tokens(photos):

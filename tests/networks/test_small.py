@@ -1,20 +1,11 @@
 """Encoders by name, by factory and as given."""
 
-import numpy as np
 import pytest
 import torch
 
+from networks.helpers import encoder
 from sklearn_ssl.networks.backbone import make_backbone
-from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
 from sklearn_ssl.networks.small import SMALL, SmallMultiscale
-
-
-def encoder(backbone, shape=(3, 32, 32), layer=None, **settings):
-    torch.manual_seed(0)
-    channels = shape[0] if len(shape) > 1 else 0
-    made = make_encoder(backbone, shape, np.zeros(channels), np.ones(channels), **settings)
-    made = encoder_at(made, layer)
-    return made, count_features(made, shape)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -3,17 +3,12 @@
 import numpy as np
 from sklearn.cluster import KMeans
 
+from methods.clustering.references import blobs
 from sklearn_ssl.methods.clustering._feature_clustering import (
     FeatureClustering,
     split_largest,
     uniform_over_clusters,
 )
-
-
-def blobs(n=60, seed=0):
-    """Features of three groups, float32 (n, 5)."""
-    rng = np.random.default_rng(seed)
-    return (rng.normal(size=(n, 5)) + 6 * np.eye(5)[np.arange(n) % 3]).astype("f4")
 
 
 def test_uniform_over_clusters():

@@ -9,15 +9,10 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import nn
 
+from methods.clustering.references import blobs
 from sklearn_ssl import DeepClusterEstimator
 from sklearn_ssl.methods.clustering.deepcluster import DeepClusterObjective
 from sklearn_ssl.views import ImageViews
-
-
-def blobs(n=60, seed=0):
-    """Features of three groups, float32 (n, 5)."""
-    rng = np.random.default_rng(seed)
-    return (rng.normal(size=(n, 5)) + 6 * np.eye(5)[np.arange(n) % 3]).astype("f4")
 
 
 def deepcluster_objective(n_clusters=3, n_components=4):

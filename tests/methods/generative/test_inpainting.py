@@ -9,25 +9,13 @@ import pytest
 import torch
 from common import digits, shrunk
 
+from methods.generative.references import dense, pictures
 from sklearn_ssl import Images, InpaintingTransformer, SuperResolutionTransformer
 from sklearn_ssl.methods.generative._adversarial import reversed_gradient
 from sklearn_ssl.methods.generative._rectangles import central_masks
 from sklearn_ssl.methods.generative.inpainting import (
     InpaintingObjective,
 )
-from sklearn_ssl.networks.encoder import make_encoder
-
-
-def pictures(n=3, side=8):
-    torch.manual_seed(1)
-    return torch.rand(n, 2, side, side, dtype=torch.float64)
-
-
-def dense(objective, *settings):
-    """An objective on a small network, in evaluation mode, where no sample sees another."""
-    torch.manual_seed(0)
-    encoder = make_encoder("small_convnet", (2, 8, 8), [0.4, 0.6], [0.2, 0.3])
-    return objective(encoder, *settings).double().eval()
 
 
 @pytest.mark.parametrize("adversarial_weight", [0.0, 0.1])

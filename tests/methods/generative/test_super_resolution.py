@@ -6,22 +6,11 @@ import torch
 from common import digits, shrunk
 from torch import nn
 
+from methods.generative.references import dense, pictures
 from sklearn_ssl import SuperResolutionTransformer
 from sklearn_ssl.methods.generative.super_resolution import SuperResolutionObjective
 from sklearn_ssl.networks.encoder import make_encoder
 from sklearn_ssl.views import ImageViews
-
-
-def pictures(n=3, side=8):
-    torch.manual_seed(1)
-    return torch.rand(n, 2, side, side, dtype=torch.float64)
-
-
-def dense(objective, *settings):
-    """An objective on a small network, in evaluation mode, where no sample sees another."""
-    torch.manual_seed(0)
-    encoder = make_encoder("small_convnet", (2, 8, 8), [0.4, 0.6], [0.2, 0.3])
-    return objective(encoder, *settings).double().eval()
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
