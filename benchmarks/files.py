@@ -41,7 +41,6 @@ from memory import Peak
 from peers import in_workers, lightly_transform
 
 from sklearn_ssl import Images, SimCLRTransformer, image_paths
-from sklearn_ssl.data.inputs import find_samples
 from sklearn_ssl.data.sources import learn_scaling
 from sklearn_ssl.views import ImageViews
 
@@ -70,7 +69,7 @@ def estimator(options, **parameters):
 
 def read(options, paths):
     """Decode all, and return their source."""
-    return find_samples(estimator(options), paths, reset=True).read()
+    return estimator(options)._find(paths, reset=True).read()
 
 
 def decode(options, paths):

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -26,8 +25,14 @@ from sklearn_ssl._runtime.sklearn_private import (
     _fit_context,
 )
 from sklearn_ssl._runtime.warnings import tell
-from sklearn_ssl.data import Images, Table, images_of, table_of
-from sklearn_ssl.data.inputs import identified, needs_color, needs_images, needs_table
+from sklearn_ssl.data import Modality
+from sklearn_ssl.data.inputs import (
+    described_as,
+    identified,
+    needs_color,
+    other_views,
+    wrong_kind,
+)
 from sklearn_ssl.inference.batches import in_batches, moved, views_of
 from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.inference.embedder import Embedder
@@ -286,7 +291,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     warmup_epochs: Auto | NonNegative = "auto"
     layer: str | None = None
     flip_tta: bool = False
-    input: Auto | Images | Table = "auto"
+    input: Auto | Modality = "auto"
     device: str | torch.device | Device = "auto"
     memory: FilePath | FitCache | Annotated[object, HasMethods(["cache"])] | None = None
     callbacks: list | tuple | None = None
@@ -295,12 +300,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     verbose: Verbose = 0
 
     _recipes = Embedder._recipes | {"memory": (FitCache,)}
-    # Default views for each supported kind of input, "image" and "table".
+    # Default views for each supported kind of input, as the modalities are named.
     default_views = {}
     # Whether default views have the full image size on the CPU as well.
     whole_views = False
-    # Whether fit requires color images; transform also accepts gray ones.
-    needs_color = False
     # A base with the name "x" fills its sections into docstrings: {x_parameters}, {x_attributes}.
     doc_name = "shared"
 
@@ -317,13 +320,13 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         """Return the objective for an encoder with ``n_features`` outputs."""
         raise NotImplementedError
 
-    def _default_views(self, source):
-        """Return the default views for the samples of a source."""
-        views = self.default_views[source.kind]
-        whole = source.is_image and getattr(views, "size", None) == 1.0
+    def _default_views(self, spec):
+        """Return the default views for samples."""
+        views = self.default_views[spec.kind]
+        whole = getattr(views, "size", None) == 1.0
         if self.whole_views or not whole or not is_auto(self.backbone):  # which may need the size
             return views
-        return replace(views, size=default_for(source, resolve_device(self.device)).view_size)
+        return replace(views, size=default_for(spec, resolve_device(self.device)).view_size)
 
     def _fitted(self, objective, source):
         """Return fitted attributes specific to the method."""
@@ -419,12 +422,12 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             settings = cache_of(self)
             with clock.running():
                 found, content = identified(found, settings.hash_files)
-                key = self._fit_key(content, device, seed, resume)
+                key = self._fit_key(content, device, seed, resume, found.spec)
             cached = CachedFit(root, key, self.verbose, settings.checkpoint_minutes)
         with contextlib.nullcontext() if cached is None else cached.alone():
             finished = None if cached is None else cached.read("fit")
             if finished is not None:
-                self._take_over(finished, resume)
+                self._take_over(finished, found.spec, resume)
                 cached.remove("checkpoint")  # left if the process was killed
             else:
                 how = {"resume": resume, "anneal": anneal, "cached": cached}
@@ -433,13 +436,17 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                 fit = Fit(self, source, device, seed, clock, **how)
                 fitted = fit.run(task, n_epochs, X, y)
                 if cached is not None:
-                    changed = self._fit_key(content, device, seed, resume) != key
+                    changed = self._fit_key(content, device, seed, resume, found.spec) != key
+                if resume:
+                    del fitted["_spec"]
+                else:
+                    self._set_spec(fitted["_spec"])
                 vars(self).update(fitted)
                 if cached is not None and not fit.stopped_from_outside:
-                    self._write_to_cache(cached, {*fitted, "image_shape_"}, changed)
+                    self._write_to_cache(cached, set(fitted), changed)
         task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
 
-    def _fit_key(self, content, device, seed, resume):
+    def _fit_key(self, content, device, seed, resume, spec):
         """Return the cache key of a fit, computed from everything that its result depends on."""
         given = {k: v for k, v in self.get_params(deep=False).items() if k not in NEUTRAL}
         parts = {f"parameter {name}": value for name, value in given.items()} | {
@@ -448,8 +455,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             "device": device.type,
             "precision": self._resolve_precision(device),
             "computed": [device_of(self).compile, device_of(self).micro_batch_size],
-            "input": replace(images_of(self), cache=None, n_jobs=None),
-            "table": table_of(self),
+            "input": described_as(self.input, spec).identity(),
             "seed": None if self.random_state is None else seed,
         }
         if self.max_time is not None:
@@ -469,20 +475,17 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         elif cached.write("fit", (self, names)):
             cached.remove("checkpoint")
 
-    def _take_over(self, cached, resume):
-        """Restore the fitted attributes of a cached fit."""
+    def _take_over(self, cached, spec, resume):
+        """Restore the fitted attributes of a cached fit to samples of a spec."""
         backbone = self.backbone_ if resume else self.backbone
-        vars(self).update(cached["fitted"])
+        spec = self._spec if resume else cached["fitted"]["_spec"].named(spec)
+        self._set_spec(spec)
+        vars(self).update(cached["fitted"] | {"_spec": spec})
         # Code is not stored, but was passed again as a parameter.
         if "backbone_" in cached["custom"]:
             self.backbone_ = backbone
         if "views_" in cached["custom"]:
-            shape = self._sample_shape()
-            is_image = len(shape) == 3
-            kind = "image" if is_image else "table"
-            self.views_ = self._resolve_views(
-                SimpleNamespace(kind=kind, is_image=is_image, shape=shape)
-            )
+            self.views_ = self._resolve_views(self._spec)
         self._rebuild(cached["weights"])
         self._optimizer_state = cached["more"]["optimizer_state"]
         warn(symptoms(self.history_, self._objective))
@@ -494,9 +497,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             copied._rebuild(self._objective.state_dict())
         except (RuntimeError, ValueError, TypeError):
             return False
-        shape = (2, *self._sample_shape())
         with torch_defaults(torch.device("cpu")), torch.inference_mode():
-            samples = torch.linspace(0, 1, math.prod(shape), device="cpu").reshape(shape)
+            samples = self._spec.samples()
             return torch.equal(copied.encoder_(samples), self.encoder_(samples))
 
     def _fitted_backbone(self, *_):
@@ -512,15 +514,13 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             )
         return fitted
 
-    def _resolve_views(self, source):
+    def _resolve_views(self, spec):
         """Return the views, with settings that depend on the samples filled in."""
-        if source.kind not in self.default_views:
-            raise (needs_table if source.is_image else needs_images)(self, source)
-        if self.needs_color and source.is_image and source.shape[0] != 3:
-            raise needs_color(self, source)
-        return for_samples(
-            self._default_views(source) if is_auto(self.views) else self.views, source
-        )
+        if spec.kind not in self.default_views:
+            raise wrong_kind(type(self).__name__, self.default_views, spec)
+        if self.needs_color and spec.shape[0] != 3:
+            raise needs_color(type(self).__name__, spec)
+        return for_samples(self._default_views(spec) if is_auto(self.views) else self.views, spec)
 
     def _resolve_training(self, n_samples, device, seed, first_epoch, anneal, planned=None):
         """Return the settings of training, with "auto" resolved.
@@ -684,7 +684,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
     def _new_objective(self, published):
         """Return the objective of fit, before training."""
-        shape = self._sample_shape()
+        shape = self._spec.shape
         training = self._resolve_training(
             self._n_samples, torch.device("cpu"), self._seed, self.n_iter_, True, self.max_epochs_
         )
@@ -733,7 +733,7 @@ def mean_of(values):
     return float(np.mean(values, dtype=np.float64))
 
 
-def for_samples(views, source):
+def for_samples(views, spec):
     """Check views, and fill in settings that depend on the samples."""
     if isinstance(views, type):
         raise ValueError(
@@ -747,13 +747,6 @@ def for_samples(views, source):
             "sklearn_ssl.views.PerSampleViews, which applies it to each image: "
             f"views=PerSampleViews({name}{'' if name != type(views).__name__ else '(...)'})."
         )
-    kind = source.kind
-    if getattr(views, "kind", kind) != kind:
-        raise ValueError(
-            f"views={views!r} are for tabular data, but X holds images."
-            if kind == "image"
-            else f"views={views!r} are for images, but X is tabular data. Set "
-            "input=Images(shape=...) if it holds flattened images."
-        )
-    channels, *size = source.shape if source.is_image else (0,)
-    return views.for_images(*size, channels) if size and hasattr(views, "for_images") else views
+    if getattr(views, "kind", spec.kind) != spec.kind:
+        raise other_views(views, spec)
+    return spec.complete(views)

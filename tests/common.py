@@ -4,7 +4,7 @@ import math
 import os
 import random
 import signal
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits, load_sample_images
 from sklearn.feature_extraction.image import extract_patches_2d
 
 from sklearn_ssl.data.sources import ArraySource
+from sklearn_ssl.data.spec import TableSpec
 from sklearn_ssl.discovery import all_methods
 
 METHODS = list(all_methods().values())
@@ -127,12 +128,7 @@ def taking_gray(method):
 
     def find(self, X, **check):
         source = method._find(self, X, **check)
-        if "min_samples" not in check:  # not in fit
-            return source
-        source = colored(source)
-        if isinstance(source, Tinted):
-            self.image_shape_ = (*source.shape[1:], 3)
-        return source
+        return colored(source) if "min_samples" in check else source  # in fit
 
     def read_again(self, X):
         source, device = method._read_again(self, X)
@@ -173,9 +169,17 @@ def taking_rows(method):
         return method
 
     def find(self, X, **check):
-        source = method._find(self, X, **check)
+        fitted = getattr(self, "_spec", None)
+        if fitted is not None:  # tabular data, as that in fit
+            self._spec = TableSpec((fitted.n_features,), fitted.n_features, fitted.names)
+        try:
+            source = method._find(self, X, **check)
+        finally:
+            if fitted is not None:
+                self._spec = fitted
         in_color = getattr(method, "needs_color", False)
-        return RowsAsImages(source.array, source.sample_shape, in_color=in_color)
+        images = RowsAsImages(source.array, source.sample_shape, in_color=in_color)
+        return replace(images, spec=images.spec.named(source.spec))
 
     return _adapted(method, _find=find)
 

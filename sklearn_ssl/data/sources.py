@@ -20,6 +20,7 @@ from sklearn_ssl.data.pixel_range import (
     typical_levels,
     warn_of_outliers,
 )
+from sklearn_ssl.data.spec import ImageSpec, Spec, Stored, TableSpec
 
 # Passes over all samples use parts of about this many values: 16 MB as float32.
 CHUNK_VALUES = 2**22
@@ -41,6 +42,15 @@ class ArraySource:
     array: np.ndarray
     sample_shape: tuple  # as stored: (h, w), (h, w, c), (c, h, w) or (n_features,)
     channel_axis: int | None = None  # of sample_shape; None for tabular data and gray images
+    spec: Spec | None = None
+
+    def __post_init__(self):
+        if self.spec is None:
+            kind, n_features = (
+                ImageSpec if self.is_image else TableSpec,
+                math.prod(self.sample_shape),
+            )
+            object.__setattr__(self, "spec", kind(self.shape, n_features))
 
     def __len__(self):
         return len(self.array)
@@ -49,11 +59,6 @@ class ArraySource:
     def is_image(self):
         """Whether samples are images, not tabular data."""
         return len(self.sample_shape) > 1
-
-    @property
-    def kind(self):
-        """Kind of the samples: "image" or "table"."""
-        return "image" if self.is_image else "table"
 
     @property
     def shape(self):
@@ -104,6 +109,10 @@ class ArraySource:
             for samples in one_behind(fetched):
                 # Copied by the calling thread, as CUDA streams belong to threads.
                 yield self._as_seen(samples.result().to(device, non_blocking=True))
+
+    def blank(self, device):
+        """Return a batch of one sample, for shapes of results if no sample could be read."""
+        return torch.zeros(1, *self.shape, dtype=torch.uint8, device=device)
 
     def aligned(self, results):
         """Return the results of all samples, with one row for each sample of X."""
@@ -163,7 +172,7 @@ class ArraySource:
         samples = first.new_empty((len(self), *first.shape[1:]), device=device)
         for part in self.parts():
             samples[part] = self._stored(part, device)
-        return DeviceSource(self._as_seen(samples), self.sample_shape, self.channel_axis)
+        return DeviceSource(self._as_seen(samples), self.sample_shape, self.channel_axis, self.spec)
 
     def parts(self):
         """Slices that cover the samples in order, each of about ``CHUNK_VALUES`` values."""
@@ -231,7 +240,7 @@ class ImagesSource(ArraySource):
 
 
 @dataclass(frozen=True)
-class Scaling:
+class Scaling(Stored):
     """Affine scaling from the values in X to the input of views and encoder.
 
     Images are scaled and clipped to [0, 1]; mean and standard deviation of their channels are
@@ -323,25 +332,25 @@ def one_behind(items):
     yield from waiting
 
 
-def learn_scaling(source, value_range="auto", standardize=True):
-    """Learn the scaling from all samples of a source.
+def learn_standardization(source, standardize=True):
+    """Learn the scaling of tabular data, which leaves it as it is if not ``standardize``."""
+    lows, highs = [], []
 
-    ``value_range`` is a parameter of ``Images``, ``standardize`` of ``Table``.
-    """
-    if not source.is_image:
-        lows, highs = [], []
+    def seen():
+        for batch in map(source.batch, source.parts()):
+            lows.append(batch.min().item())
+            highs.append(batch.max().item())
+            yield batch
 
-        def seen():
-            for batch in map(source.batch, source.parts()):
-                lows.append(batch.min().item())
-                highs.append(batch.max().item())
-                yield batch
+    mean, std = _statistics(seen(), (0,))
+    _check_statistics(min(lows), max(highs), std)
+    if not standardize:
+        mean, std = np.zeros_like(mean), np.ones_like(std)
+    return Scaling(mean, 1 / np.where(std > 0, std, 1), np.zeros(0), np.ones(0))
 
-        mean, std = _statistics(seen(), (0,))
-        _check_statistics(min(lows), max(highs), std)
-        if not standardize:
-            mean, std = np.zeros_like(mean), np.ones_like(std)
-        return Scaling(mean, 1 / np.where(std > 0, std, 1), np.zeros(0), np.ones(0))
+
+def learn_scaling(source, value_range="auto"):
+    """Learn the scaling of images; ``value_range`` is a parameter of ``Images``."""
     n_channels, rng, pixels = source.shape[0], np.random.default_rng(0), []
     lows, highs = np.empty((2, len(source), n_channels))
     ranges = getattr(source.array, "ranges", None)

@@ -19,8 +19,9 @@ from torch import nn
 
 from sklearn_ssl._runtime.decompositions import fit_pca
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.data.inputs import recognized, taken
+from sklearn_ssl.data.arrays import taken
 from sklearn_ssl.data.labels import labels_of
+from sklearn_ssl.data.recognition import recognized
 from sklearn_ssl.evaluation.model_selection import SemiSupervisedSplit
 from sklearn_ssl.evaluation.probes import LinearProbe
 from sklearn_ssl.inference.batches import transformed

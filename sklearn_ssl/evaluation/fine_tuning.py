@@ -28,13 +28,14 @@ from sklearn_ssl._runtime.isolation import isolated
 from sklearn_ssl._runtime.malloc import untrimmed_heap
 from sklearn_ssl._runtime.sklearn_private import Interval, StrOptions, _fit_context
 from sklearn_ssl.base import SSLTransformer, all_or_nothing, for_samples
-from sklearn_ssl.data.inputs import recognized, taken
+from sklearn_ssl.data.arrays import taken
 from sklearn_ssl.data.labels import (
     PartlyLabeledClassifier,
     check_some,
     labels_of,
     with_unlabeled,
 )
+from sklearn_ssl.data.recognition import recognized
 from sklearn_ssl.evaluation.probes import LinearProbe, probabilities
 from sklearn_ssl.inference.batches import TRIAL_SAMPLES, check_views, transformed, views_of
 from sklearn_ssl.inference.device import device_of
@@ -62,7 +63,7 @@ FLIPS = ImageViews(
     n_views=1,
 )
 # Attributes, except for numbers, that networks are rebuilt from.
-NEEDED = {"backbone_", "image_shape_", "_pretrained", "_scaling"}
+NEEDED = {"backbone_", "image_shape_", "_pretrained", "_scaling", "_spec"}
 VIEWS = {"image": FLIPS, "table": TableViews(n_views=1)}  # the first view is the sample itself
 
 
@@ -327,11 +328,11 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
             penalty *= 2
         views = self.views
         if is_auto(views):
-            views = VIEWS[source.kind]
+            views = VIEWS[source.spec.kind]
             flips = pretrained.flip_tta or all_flip(getattr(pretrained, "views_", None))
-            if source.is_image and not flips:
+            if source.spec.has_mirror_images and not flips:
                 views = replace(views, hflip=0.0)
-        views, scale = for_samples(views, source), pretrained._scaling.on(device)
+        views, scale = for_samples(views, source.spec), pretrained._scaling.on(device)
         make_views = functools.partial(views_of, views, scale)
         n_batches, timed = math.ceil(len(source) / self.batch_size), self.max_time is not None
         planned = n_epochs = self.max_epochs
@@ -354,7 +355,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         with isolated(device), untrimmed_heap(device.type == "cpu"):
             encoder = copy.deepcopy(pretrained.encoder_)
             few = source.batch(slice(TRIAL_SAMPLES), device)
-            for shape in {view.shape[1:] for view in check_views(views, scale, few)}:
+            for shape in {view.shape[1:] for view in check_views(views, scale, few, source.spec)}:
                 if shape != source.shape:
                     count_features(encoder, shape)
             linear = coef, intercept, embedding.std(axis=0), penalty
@@ -373,7 +374,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
                 training,
                 clock=clock,
                 epoch_task=lambda records: contextlib.nullcontext(),
-                unit="img" if source.is_image else "row",
+                unit=source.spec.unit,
                 **how,
             )
             objective.zero_grad()  # gradients would stay in memory
@@ -456,7 +457,7 @@ def _like(pretrained, encoder):
             name: getattr(pretrained, name)
             for name in vars(pretrained)
             if name in ("backbone_", "n_features_in_", "feature_names_in_", "image_shape_")
-            or name in ("_listed", "_n_features_out", "_scaling")
+            or name in ("_n_features_out", "_scaling", "_spec")
         }
     )
     transformer.encoder_ = encoder

@@ -1,42 +1,22 @@
 """Inference in batches, and checks of views."""
 
 import copy
-import math
 
 import numpy as np
 import torch
 from scipy.sparse import issparse
 from sklearn.utils import check_array, gen_batches
-from torch import nn
 
 from sklearn_ssl._runtime.device import autocast
 from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl._runtime.malloc import untrimmed_heap
 from sklearn_ssl.data.sources import one_behind
 
-# Views are checked with this many samples before training. A small share of values of images may be
-# slightly outside [0, 1], because of noise or interpolation.
+# Views are checked with this many samples before training.
 TRIAL_SAMPLES = 64
-TOLERANCE, SHARE_OUTSIDE, FAR_OUT = 0.25, 0.01, 1.0
-SPREAD_LEFT = 0.01  # share of the standard deviation; below, images were scaled down
 # Batches of about this many pixels, and at most this many samples.
 EMBEDDING_PIXELS = 2**20
 EMBEDDING_BATCH = {"cpu": 256, "cuda": 1024}
-
-
-class FlipTTA(nn.Module):
-    """Horizontal-flip test-time augmentation: mean features of images and mirror images."""
-
-    copies = 2  # of each image in a batch
-
-    def __init__(self, encoder):
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, images):
-        """Return the features of images (n, c, h, w)."""
-        # In one batch, so that batch norms can be folded and ONNX exports the encoder once.
-        return self.encoder(torch.cat([images, images.flip(3)])).unflatten(0, (2, -1)).mean(dim=0)
 
 
 def transformed(transformer, X):
@@ -64,7 +44,7 @@ def transformed(transformer, X):
 
 def embedding_batch(source, device):
     """Return the batch size of inference."""
-    fitting = EMBEDDING_PIXELS // math.prod(source.shape[1:])
+    fitting = EMBEDDING_PIXELS // source.spec.n_positions
     return min(EMBEDDING_BATCH[device.type], max(8, fitting))
 
 
@@ -86,7 +66,7 @@ def in_batches(function, source, scale, device, precision="float32", *, copies=1
                 results = np.empty((len(source), *result.shape[1:]), result.dtype)
             results[part] = result
         if results is None:  # no image could be read
-            blank = torch.zeros(1, *source.shape, dtype=torch.uint8, device=device)
+            blank = source.blank(device)
             more = () if extra is None else (extra.new_zeros(1, *extra.shape[1:]).to(device),)
             results = function(scale(blank), *more).cpu().numpy()[:0]
     return results
@@ -136,35 +116,13 @@ def _floats(view):
     return view.detach() / 255 if view.dtype is torch.uint8 else view.detach().float()
 
 
-def check_views(views, scale, batch):
-    """Return the views of a batch; raise if their values are implausible.
+def check_views(views, scale, batch, spec):
+    """Return the views of a batch; raise if their values are implausible for samples of a spec.
 
     Called once before training, as it synchronizes with the device.
     """
-    spread = scale(batch).std().item()
     made = views_of(views, scale, batch)
-    for view in made:
-        low, high = (extreme.item() for extreme in view.aminmax())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise ValueError(
-                f"Views must be finite. Those of {views!r} contain NaN or infinite values."
-            )
-        if view.ndim != 4:
-            continue
-        below, above = (view < -TOLERANCE).float().mean(), (view > 1 + TOLERANCE).float().mean()
-        if low < -FAR_OUT or high > 1 + FAR_OUT or max(below, above) > SHARE_OUTSIDE:
-            raise ValueError(
-                f"Views must have values in [0, 1], like the input images. Got values from "
-                f"{low:.3g} to {high:.3g}. Leave out Normalize, since the encoder normalizes; "
-                "divide values up to 255 by 255; clamp values after adding noise. They are those "
-                f"of {views!r}."
-            )
-        if view.std().item() < SPREAD_LEFT * spread:
-            raise ValueError(
-                f"Views have almost no contrast, with values from {low:.3g} to {high:.3g}. The "
-                "input images have values in [0, 1]: do not divide them by 255, and convert them "
-                f"to bytes only with scale=True. They are those of {views!r}."
-            )
+    spec.check_views(views, made, scale(batch))
     return made
 
 

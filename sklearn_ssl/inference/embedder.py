@@ -12,31 +12,57 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl._runtime.sklearn_private import _check_feature_names_in
-from sklearn_ssl.data import Images, Table
-from sklearn_ssl.data.inputs import find_samples
-from sklearn_ssl.inference.batches import FlipTTA, embedding_batch, in_batches, moved
+from sklearn_ssl.data.inputs import MODALITIES, described_as, find_samples
+from sklearn_ssl.data.modality import Request
+from sklearn_ssl.inference.batches import embedding_batch, in_batches, moved
 from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.networks.backbone import named
 from sklearn_ssl.networks.defaults import default_for
+from sklearn_ssl.networks.flip_tta import FlipTTA
 from sklearn_ssl.networks.fuse_batchnorm import folded
 from sklearn_ssl.parameters import TakesRecipes, is_auto
 from sklearn_ssl.persistence.file_format import Saved
 
-# Maximum of size="auto" of Images: training on larger images takes hours on a CPU.
-LARGEST_SIZE = {"cpu": 64, "cuda": 224}
 # Folding batch norms does not pay off for fewer batches.
 FOLDING_BATCHES = 4
 
 
-class Embedder(TakesRecipes, Saved, TransformerMixin):
+class Reader(TakesRecipes):
+    """Mixin of estimators that read samples as their parameter ``input`` describes them."""
+
+    _recipes = {"input": MODALITIES}
+    # Whether fit requires color images; transform also accepts gray ones.
+    needs_color = False
+
+    def _find(self, X, *, reset, min_samples=1):
+        """Check X, in fit if ``reset``; return its source, or an object that ``read()`` reads."""
+        request = Request(
+            name=type(self).__name__,
+            device_type=resolve_device(self.device).type,
+            min_samples=min_samples,
+            verbose=self.verbose,
+            needs_color=self.needs_color,
+            seen=None if reset else self._spec,
+            preprocessing=None if reset else self._scaling,
+        )
+        return find_samples(X, self.input, request)
+
+    def _learn_scaling(self, source):
+        """Return the scaling of the samples of a source, learned in fit."""
+        return described_as(self.input, source.spec).learn(source)
+
+    def _set_spec(self, spec):
+        """Set the spec of the samples in fit, and the fitted attributes that describe X."""
+        for name in self._spec.attributes() if hasattr(self, "_spec") else ():
+            vars(self).pop(name, None)
+        self._spec = spec
+        vars(self).update(spec.attributes())
+
+
+class Embedder(Reader, Saved, TransformerMixin):
     """Base class of estimators whose ``transform`` embeds samples with an ``encoder_``."""
 
-    _recipes = {"input": (Images, Table), "device": (Device,)}
-
-    def _find(self, X, **check):
-        """Check X; return its source, or listed images, which ``read()`` decodes."""
-        largest_size = LARGEST_SIZE[resolve_device(self.device).type]
-        return find_samples(self, X, largest_size=largest_size, **check)
+    _recipes = Reader._recipes | {"device": (Device,)}
 
     def _find_again(self, X):
         """Check X after fit; return the result of ``_find``, and the device."""
@@ -48,15 +74,13 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
         found, device = self._find_again(X)
         return found.read(), device
 
-    def _resolve_backbone(self, source, device):
+    def _resolve_backbone(self, spec, device):
         """Return the backbone, with "auto" resolved for the samples and the device."""
         if not is_auto(self.backbone):
             return named(self.backbone)
-        if not source.is_image:
-            return "mlp"
         given_views = not is_auto(getattr(self, "views", "auto"))
         whole = given_views or getattr(self, "whole_views", False)
-        return default_for(source, device, whole).backbone
+        return default_for(spec, device, whole).backbone
 
     def _resolve_precision(self, device):
         """Return the precision on a device, with "auto" resolved."""
@@ -65,13 +89,6 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
             return precision
         bfloat16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         return "bfloat16" if bfloat16 else "float32"
-
-    def _sample_shape(self):
-        """Return the shape of a sample as input of the network."""
-        if not hasattr(self, "image_shape_"):
-            return (self.n_features_in_,)
-        height, width, channels = self.image_shape_
-        return (channels, height, width)
 
     def transform(self, X):
         """Embed samples: features of the encoder, without augmentation and projection head.
@@ -114,8 +131,8 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
 
     def _network(self):
         """Return the encoder, with test-time augmentation if set."""
-        is_image = len(self._sample_shape()) == 3
-        return FlipTTA(self.encoder_) if self.flip_tta and is_image else self.encoder_
+        mirrored = self.flip_tta and self._spec.has_mirror_images
+        return FlipTTA(self.encoder_) if mirrored else self.encoder_
 
     def _map(self, X, module, function=lambda module, samples: module(samples), finish=None):
         """Return the results of ``function(module, samples)`` for X; ``module`` is its name.
@@ -130,23 +147,6 @@ class Embedder(TakesRecipes, Saved, TransformerMixin):
         source, device = self._read_again(X)
         function = functools.partial(function, moved(attrgetter(module)(self), device))
         return source, in_batches(function, source, self._scaling.on(device), device)
-
-    def _map_images(self, source, device, function, extra=None, copies=1):
-        """Return images computed by ``function(objective, images)`` from images in [0, 1].
-
-        They have the layout and range of X, and its data type if that is bytes. ``extra``, a tensor
-        with an entry per sample of X, is passed to the function as well. The results have
-        ``copies`` times as many pixels as X.
-        """
-        objective, as_bytes = moved(self._objective, device), source.array.dtype == np.uint8
-        extra = extra if extra is None else extra[getattr(source, "rows", slice(None))]
-
-        def make(images, *more):  # converted to bytes per batch, to save memory
-            return self._scaling.undone(function(objective, images, *more), as_bytes)
-
-        scale = self._scaling.on(device)
-        images = in_batches(make, source, scale, device, copies=copies, extra=extra)
-        return source.aligned(source.laid_out(images))
 
     def get_feature_names_out(self, input_features=None):
         """Get output feature names for transformation: simclr0, simclr1, ...

@@ -20,14 +20,13 @@ LARGEST = 2 * 10**9
 class ScaledEncoder(nn.Module):
     """Scale samples from the range of X, then embed them."""
 
-    def __init__(self, scale, encoder, is_image):
+    def __init__(self, spec, scale, encoder):
         super().__init__()
-        self.scale, self.encoder, self.is_image = scale, encoder, is_image
+        self.spec, self.scale, self.encoder = spec, scale, encoder
 
     def forward(self, X):
-        """Return the embedding, (n, d), of images (n, h, w, c) or tabular data (n, n_features)."""
-        samples = X.permute(0, 3, 1, 2).contiguous() if self.is_image else X
-        return self.encoder(self.scale(samples))
+        """Return the embedding, (n, d), of X in the layout of exported models."""
+        return self.encoder(self.scale(self.spec.exported(X)))
 
 
 def write_onnx(estimator, path):
@@ -44,14 +43,14 @@ def write_onnx(estimator, path):
             f"The weights of the encoder take {size / 1e9:.3g} GB, but an ONNX file is limited to "
             f"{LARGEST / 1e9:.3g} GB. Choose a smaller backbone, or an earlier layer."
         )
-    cpu, is_image = torch.device("cpu"), hasattr(estimator, "image_shape_")
-    shape = estimator.image_shape_ if is_image else (estimator.n_features_in_,)
+    cpu, spec = torch.device("cpu"), estimator._spec
     with isolated(cpu):
         # Contiguous: with channels last, as after training, the exporter adds slow transpositions
         # around each pooling.
         encoder = copy.deepcopy(estimator._network()).to(memory_format=torch.contiguous_format)
-        module = ScaledEncoder(estimator._scaling.on(cpu), encoder, is_image).eval()
-        program = _traced(module, torch.zeros(2, *shape), estimator.backbone_)
+        module = ScaledEncoder(spec, estimator._scaling.on(cpu), encoder).eval()
+        samples = torch.zeros(2, *spec.export_shape())
+        program = _traced(module, samples, estimator.backbone_)
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # lines of code, with the paths of their files
     with replaced(path) as part:

@@ -6,7 +6,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
 
 from sklearn_ssl._runtime.decompositions import fit_pca
-from sklearn_ssl.data.inputs import taken
+from sklearn_ssl.data.arrays import taken
 from sklearn_ssl.data.labels import as_labels, codes_of, readable_rows
 from sklearn_ssl.inference.batches import transformed
 from sklearn_ssl.inspection.pictures import chosen, pictures_of

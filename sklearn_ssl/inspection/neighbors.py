@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
-from sklearn_ssl.data.inputs import taken
+from sklearn_ssl.data.arrays import taken
 from sklearn_ssl.data.labels import codes_of, readable_rows
 from sklearn_ssl.inference.batches import transformed
 from sklearn_ssl.inspection.pictures import (

@@ -4,8 +4,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from sklearn_ssl.data.inputs import recognized
-from sklearn_ssl.data.sources import learn_scaling
+from sklearn_ssl.data.recognition import recognized
 from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
 
 RIGHT, WRONG, UNKNOWN = "tab:green", "tab:red", "lightgray"
@@ -14,22 +13,24 @@ RIGHT, WRONG, UNKNOWN = "tab:green", "tab:red", "lightgray"
 def pictures_of(X, estimator=None):
     """Return images (n, h, w, c) in [0, 1], scaled as by a fitted estimator, if one is given."""
     if not hasattr(estimator, "_read_again"):  # none, or without a scale
-        source = EncoderTransformer()._find(X, reset=True).read()
-        scaling = learn_scaling(source)
+        estimator = EncoderTransformer()
+        source = estimator._find(X, reset=True).read()
+        check_images(source)
+        scaling = estimator._learn_scaling(source)
     else:
         source, _ = estimator._read_again(X)
+        check_images(source)
         scaling = estimator._scaling
-    check_images(source)
     cpu = torch.device("cpu")
     return as_pictures(scaling.on(cpu)(source.batch(slice(None), cpu)))
 
 
 def check_images(source):
     """Raise if the samples are tabular data."""
-    if not source.is_image:
+    if source.spec.kind != "image":
         raise ValueError(
-            f"X is tabular data of shape {source.array.shape}, which has no images to show. Pass "
-            "images, or an estimator with input=Images(shape=...)."
+            f"X holds {source.spec.described()}, without images to show. Pass images, or an "
+            "estimator with input=Images(shape=...)."
         )
 
 

@@ -6,7 +6,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
-from sklearn_ssl.data.inputs import taken
+from sklearn_ssl.data.arrays import taken
 from sklearn_ssl.inspection.pictures import (
     as_pictures,
     check_readable,

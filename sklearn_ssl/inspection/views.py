@@ -6,7 +6,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
-from sklearn_ssl.data.inputs import scaling_of, taken
+from sklearn_ssl.data.arrays import taken
 from sklearn_ssl.inference.batches import views_of
 from sklearn_ssl.inspection.pictures import (
     as_pictures,
@@ -94,8 +94,8 @@ class ViewsDisplay:
         source = model._find(taken(X, indices), reset=not fitted).read()
         check_images(source)
         check_readable(source, len(indices))
-        scale = (model._scaling if fitted else scaling_of(model, source)).on(cpu)
-        recipe = model.views_ if fitted else model._resolve_views(source)
+        scale = (model._scaling if fitted else model._learn_scaling(source)).on(cpu)
+        recipe = model.views_ if fitted else model._resolve_views(source.spec)
         batch = source.batch(slice(None), cpu)
         with isolated(cpu):
             seed_torch(cpu, rng.randint(np.iinfo(np.int32).max))

@@ -36,7 +36,13 @@ WHOLE_VIEWS = {
 }
 
 
-def default_for(source, device, whole_views=False):
-    """Return the default for the images of a source."""
+# For data of other kinds than images.
+OTHER = {"table": Default(0, "mlp")}
+
+
+def default_for(spec, device, whole_views=False):
+    """Return the default for the samples of a spec."""
+    if spec.kind in OTHER:
+        return OTHER[spec.kind]
     choices = (WHOLE_VIEWS if whole_views else OWN_VIEWS)[device.type]
-    return next(choice for choice in choices if min(source.shape[1:]) >= choice.side)
+    return next(choice for choice in choices if min(spec.shape[1:]) >= choice.side)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ssl.data.sources import Scaling
+from sklearn_ssl.data.spec import Stored
 from sklearn_ssl.parameters import recipes
 
 FORMAT = 1
@@ -282,7 +282,7 @@ def _decode(value, tensors):
 def _classes():
     """Return the dataclasses allowed in files by name: those of this package."""
     ours = (cls for cls in recipes() if cls.__module__.startswith("sklearn_ssl."))
-    return {cls.__name__: cls for cls in (Scaling, *ours)}
+    return {cls.__name__: cls for cls in (*recipes(Stored), *ours)}
 
 
 def _digest(text, tensors):

@@ -11,8 +11,6 @@ import torch
 
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
 from sklearn_ssl._runtime.malloc import untrimmed_heap
-from sklearn_ssl.data import images_of
-from sklearn_ssl.data.inputs import scaling_of
 from sklearn_ssl.inference.batches import TRIAL_SAMPLES, check_views, in_batches, views_of
 from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
 from sklearn_ssl.training.health import health
@@ -36,9 +34,9 @@ class Fit:
         if self.state is not None:
             clock.spent += self.state["elapsed"]
             clock.origin = self.state["origin"]
-        self.views = estimator._resolve_views(source)
+        self.views = estimator._resolve_views(source.spec)
         resolve = estimator._fitted_backbone if resume else estimator._resolve_backbone
-        self.backbone = resolve(source, self.device)
+        self.backbone = resolve(source.spec, self.device)
         self.history = estimator.history_ if resume else []
         self.stopped_from_outside = False
 
@@ -46,14 +44,16 @@ class Fit:
         """Train, and return the fitted attributes; ``task`` is the context of callbacks."""
         device, source, estimator = self.device, self.source, self.estimator
         with isolated(device), untrimmed_heap(device.type == "cpu"), self.clock.running():
-            self.scaling = estimator._scaling if self.resume else scaling_of(estimator, source)
+            self.scaling = estimator._scaling if self.resume else estimator._learn_scaling(source)
             self.seen = self._seen()
             self._build()
             near, scale = source.near(device, estimator.verbose), self.scaling.on(device)
             make_views = functools.partial(views_of, self.views, scale)
             embed = functools.partial(_embed, near, scale, device)
             few = near.batch(slice(TRIAL_SAMPLES), device)
-            for shape in {view.shape[1:] for view in check_views(self.views, scale, few)}:
+            for shape in {
+                view.shape[1:] for view in check_views(self.views, scale, few, source.spec)
+            }:
                 if shape != source.shape:
                     count_features(self.objective.encoder, shape)
             self._plan(near, make_views, embed, n_epochs)
@@ -78,7 +78,7 @@ class Fit:
                 state=self.state,
                 checkpoint=self.cached and self._checkpoint,
                 checkpoint_seconds=60 * self.cached.checkpoint_minutes if self.cached else math.inf,
-                unit="img" if source.is_image else "row",
+                unit=source.spec.unit,
                 verbose=estimator.verbose,
             )
             self.objective.zero_grad()  # gradients would stay in memory
@@ -112,7 +112,7 @@ class Fit:
                     self.scaling.mean,
                     self.scaling.std,
                     weights=estimator.weights,
-                    normalization=images_of(estimator).normalization,
+                    normalization=getattr(estimator.input, "normalization", "auto"),
                 )
             n_features = count_features(encoder, source.shape)
             self.training = estimator._resolve_training(
@@ -163,6 +163,7 @@ class Fit:
             "_objective": objective,
             "_optimizer_state": optimizer_state,
             "_scaling": self.scaling,
+            "_spec": self.source.spec,
             "_seed": self.seed,
             "_n_samples": training.n_samples,
             "_cache_inputs": self.cached and self.cached.inputs,

@@ -3,7 +3,6 @@
 from common import shrunk
 
 from sklearn_ssl import SimCLRTransformer
-from sklearn_ssl.data.inputs import find_samples
 
 
 def simclr(**parameters):
@@ -11,4 +10,4 @@ def simclr(**parameters):
 
 
 def source_of(X, **parameters):
-    return find_samples(SimCLRTransformer(**parameters), X, reset=True).read()
+    return SimCLRTransformer(**parameters)._find(X, reset=True).read()

@@ -98,7 +98,6 @@ READING = """
 import sys, os, time
 import sklearn_ssl.data.decoded_images, sklearn_ssl.data.image_lists
 from sklearn_ssl import Images, SimCLRTransformer, image_paths
-from sklearn_ssl.data.inputs import find_samples
 
 sklearn_ssl.data.decoded_images.BLOCK_BYTES = 13_000
 sklearn_ssl.data.image_lists.TASK = sklearn_ssl.data.image_lists.TASKS = 1
@@ -112,7 +111,7 @@ paths, _ = image_paths(sys.argv[1])
 print("begin", flush=True)
 input()  # until the others are there
 simclr = SimCLRTransformer(input=Images(cache=sys.argv[2]))
-find_samples(simclr, paths, reset=True).read()
+simclr._find(paths, reset=True).read()
 """
 
 

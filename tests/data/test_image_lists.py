@@ -24,9 +24,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from data.helpers import simclr, source_of
-from sklearn_ssl import DeepClusterEstimator, Images, RotationTransformer, SimCLRTransformer
+from sklearn_ssl import DeepClusterEstimator, Images, RotationTransformer
 from sklearn_ssl.data.image_lists import StoredImages, listed_images
-from sklearn_ssl.data.inputs import find_samples
+from sklearn_ssl.data.images import LARGEST_SIZE
 from sklearn_ssl.data.sources import ArraySource
 
 N = 48
@@ -155,15 +155,10 @@ def test_size_is_chosen_from_the_files(sides, device, size, capsys):
 
 
 @pytest.mark.parametrize(("largest", "size"), [(224, 192), (128, 128)])
-def test_size_has_a_limit(largest, size):
+def test_size_has_a_limit(largest, size, monkeypatch):
+    monkeypatch.setitem(LARGEST_SIZE, "cpu", largest)
     images = [Image.effect_noise((210, 300), 60)] * 3
-    assert find_samples(
-        SimCLRTransformer(), images, reset=True, largest_size=largest
-    ).read().shape == (
-        1,
-        size,
-        size,
-    )
+    assert source_of(images).shape == (1, size, size)
 
 
 def test_size_of_the_user(paths, array):
@@ -462,7 +457,6 @@ import sys, threading
 import numpy as np
 import sklearn_ssl.data.decoded_images
 from sklearn_ssl import Images, SimCLRTransformer
-from sklearn_ssl.data.inputs import find_samples
 from sklearn_ssl.data.sources import learn_scaling
 
 def anonymous():
@@ -479,7 +473,7 @@ class Photos:
 
 sklearn_ssl.data.decoded_images.BLOCK_BYTES = 2**22
 sklearn_ssl.data.decoded_images.MEMORY_BYTES = 2**23
-learn_scaling(find_samples(SimCLRTransformer(), Photos(64), reset=True).read())
+learn_scaling(SimCLRTransformer()._find(Photos(64), reset=True).read())
 before = peak = anonymous()
 ended = threading.Event()
 def watch():
@@ -487,9 +481,8 @@ def watch():
     while not ended.wait(0.01): peak = max(peak, anonymous())
 thread = threading.Thread(target=watch)
 thread.start()
-source = find_samples(
-    SimCLRTransformer(input=Images(n_jobs=2)), Photos(int(sys.argv[1])), reset=True
-).read()
+simclr = SimCLRTransformer(input=Images(n_jobs=2))
+source = simclr._find(Photos(int(sys.argv[1])), reset=True).read()
 order = np.arange(len(source)).reshape(-1, 100)
 for batch in source.batches(order, "cpu", np.random.default_rng(0)):
     pass

@@ -10,13 +10,12 @@ from common import each_image_method, shrunk
 
 from data.helpers import simclr
 from sklearn_ssl import Images, SimCLRTransformer
-from sklearn_ssl.data.inputs import find_samples
 from sklearn_ssl.data.sources import ArraySource, DeviceSource, learn_scaling, one_behind
 
 
 def source_of(X, image_shape=None):
     described = "auto" if image_shape is None else Images(shape=image_shape)
-    return find_samples(SimCLRTransformer(input=described), X, reset=True).read()
+    return SimCLRTransformer(input=described)._find(X, reset=True).read()
 
 
 # At this learning rate the rounding of a scale is not blown up by the steps that follow.

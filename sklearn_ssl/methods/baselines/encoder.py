@@ -13,8 +13,7 @@ from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
 from sklearn_ssl._runtime.sklearn_private import _fit_context
 from sklearn_ssl.base import all_or_nothing, rebuilt
-from sklearn_ssl.data import Images, Table, images_of
-from sklearn_ssl.data.inputs import scaling_of
+from sklearn_ssl.data import Modality
 from sklearn_ssl.inference.batches import embedding_batch
 from sklearn_ssl.inference.device import Device
 from sklearn_ssl.inference.embedder import Embedder
@@ -101,7 +100,7 @@ class EncoderTransformer(Embedder, BaseEstimator):
     weights: FilePath | None = None
     layer: str | None = None
     flip_tta: bool = False
-    input: Auto | Images | Table = "auto"
+    input: Auto | Modality = "auto"
     device: str | torch.device | Device = "auto"
     random_state: RandomState = None
     verbose: Verbose = 0
@@ -127,8 +126,9 @@ class EncoderTransformer(Embedder, BaseEstimator):
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         source = self._find(X, reset=True, min_samples=2).read()
-        self._scaling = scaling_of(self, source)
-        self.backbone_ = self._resolve_backbone(source, device)
+        self._set_spec(source.spec)
+        self._scaling = self._learn_scaling(source)
+        self.backbone_ = self._resolve_backbone(source.spec, device)
         scaling = self._scaling.mean, self._scaling.std
         with isolated(device):
             with torch.device("cpu"):
@@ -138,7 +138,7 @@ class EncoderTransformer(Embedder, BaseEstimator):
                     source.shape,
                     *scaling,
                     weights=self.weights,
-                    normalization=images_of(self).normalization,
+                    normalization=getattr(self.input, "normalization", "auto"),
                 )
                 count_features(encoder, source.shape)
                 self._published = encoder.published
@@ -180,7 +180,7 @@ class EncoderTransformer(Embedder, BaseEstimator):
         if hasattr(self, "_pretrained"):
             encoder = self._pretrained._new_encoder(published)
             return encoder.to(memory_format=torch.channels_last)  # as after training
-        constants, shape = (self._scaling.mean, self._scaling.std), self._sample_shape()
+        constants, shape = (self._scaling.mean, self._scaling.std), self._spec.shape
         encoder = make_encoder(self.backbone_, shape, *constants, published=published)
         count_features(encoder, shape)
         return encoder_at(encoder, self.layer)

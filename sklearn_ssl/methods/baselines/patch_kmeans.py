@@ -15,14 +15,14 @@ from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.sklearn_private import _fit_context
 from sklearn_ssl.base import SSLTransformer, all_or_nothing
 from sklearn_ssl.data import Images
-from sklearn_ssl.data.inputs import find_samples, needs_images, scaling_of
+from sklearn_ssl.data.inputs import wrong_kind
 from sklearn_ssl.inference.batches import embedding_batch, in_batches
+from sklearn_ssl.inference.embedder import Reader
 from sklearn_ssl.parameters import (
     Auto,
     Count,
     Positive,
     RandomState,
-    TakesRecipes,
     Verbose,
     parameters,
 )
@@ -35,7 +35,7 @@ PAIRS = {"cpu": 2**20, "cuda": 2**28}
 
 
 @parameters
-class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimator):
+class PatchKMeansTransformer(Reader, Saved, TransformerMixin, BaseEstimator):
     """Patch k-means: encode image patches by k-means centroids and pool them (Coates et al.).
 
     A classical baseline of unsupervised feature learning, without a network: random patches are
@@ -132,10 +132,6 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
     _recipes = {"input": (Images,)}
     get_feature_names_out = SSLTransformer.get_feature_names_out
 
-    def _find(self, X, **check):
-        """Check X; return its source, or listed images, which ``read()`` decodes."""
-        return find_samples(self, X, **check)
-
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -157,10 +153,11 @@ class PatchKMeansTransformer(TakesRecipes, Saved, TransformerMixin, BaseEstimato
         """
         resolve_device(self.device)
         source = self._find(X, reset=True, min_samples=2).read()
-        if not source.is_image:
-            raise needs_images(self, source)
+        if source.spec.kind != Images.kind:
+            raise wrong_kind(type(self).__name__, {Images.kind}, source.spec)
         rng = check_random_state(self.random_state)
-        self._scaling = scaling_of(self, source)
+        self._set_spec(source.spec)
+        self._scaling = self._learn_scaling(source)
         patches = self._random_patches(source, rng)
         self.whitening_ = whitening(patches, self.epsilon)
         kmeans = MiniBatchKMeans(

@@ -180,10 +180,10 @@ class DistillationTransformer(SSLTransformer):
     freeze_last_layer: NonNegative = 1
     final_weight_decay: Auto | NonNegative = "auto"
 
-    def _default_views(self, source):
-        views, n_local_crops = super()._default_views(source), self.n_local_crops
+    def _default_views(self, spec):
+        views, n_local_crops = super()._default_views(spec), self.n_local_crops
         if n_local_crops == "auto":
-            n_local_crops = 0 if source.is_image and min(source.shape[1:]) < 24 else 4
+            n_local_crops = 0 if spec.kind == "image" and min(spec.shape[1:]) < 24 else 4
         return MultiCrop(views, n_local_crops=n_local_crops)
 
     def _resolve_training(self, *args):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sklearn_ssl.base import SSLTransformer, mean_of
+from sklearn_ssl.methods._images import MapsImages
 from sklearn_ssl.training.objective import Objective
 from sklearn_ssl.views.image import CROPS
 
@@ -41,7 +42,7 @@ class MaskedObjective(Objective):
         return torch.where(masks, self.encoder.mean, images), self.filled(images, masks)
 
 
-class ImageGenerator(SSLTransformer):
+class ImageGenerator(MapsImages, SSLTransformer):
     """Base of the methods that generate images.
 
     Their objective has ``pictures(images)``, which returns what the network sees of images and what

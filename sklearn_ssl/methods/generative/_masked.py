@@ -12,7 +12,6 @@ from torch.nn.functional import pixel_unshuffle
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.isolation import torch_defaults
-from sklearn_ssl.data.inputs import needs_images
 from sklearn_ssl.inference.batches import in_batches, moved
 from sklearn_ssl.methods.generative._base import ImageGenerator, MaskedObjective
 from sklearn_ssl.parameters import Auto, Count, between, is_auto
@@ -108,11 +107,6 @@ class MaskedImageTransformer(ImageGenerator):
     decoder_dim: Count = 64
 
     default_views = {"image": replace(CROPS, scale=(0.2, 1.0))}
-
-    def _resolve_views(self, source):
-        if not source.is_image:
-            raise ValueError(f"{needs_images(self, source)} For tabular data use VIMETransformer.")
-        return super()._resolve_views(source)
 
     def _resolve_patch_size(self, sides, auto, unit=1):
         """Return the side of masked patches, a multiple of ``unit`` that divides the sides."""

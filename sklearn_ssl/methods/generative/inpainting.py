@@ -7,7 +7,7 @@ import torch
 from sklearn import config_context
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl.data.inputs import holds_nan
+from sklearn_ssl.data.arrays import holds_nan
 from sklearn_ssl.methods.generative._adversarial import Discriminator, adversarial_loss
 from sklearn_ssl.methods.generative._base import ImageGenerator, MaskedObjective
 from sklearn_ssl.methods.generative._rectangles import central_masks, given_masks, random_masks

@@ -93,10 +93,10 @@ class MAETransformer(MaskedImageTransformer):
 
     decoder_depth: Count = 2
 
-    def _resolve_backbone(self, source, device):
+    def _resolve_backbone(self, spec, device):
         if not is_auto(self.backbone):
-            return super()._resolve_backbone(source, device)
-        _, height, width = source.shape
+            return super()._resolve_backbone(spec, device)
+        _, height, width = spec.shape
         if height != width or not any(height % p == 0 for p in range(2, max(3, height // 8 + 1))):
             raise uncut((height, width), "2 pixels or more")
         return "small_vit"

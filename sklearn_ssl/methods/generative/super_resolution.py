@@ -102,13 +102,13 @@ class SuperResolutionTransformer(ImageGenerator):
     }
     whole_views = False  # the network of other methods, which is finer
 
-    def _default_views(self, source):
-        _, height, width = source.shape
+    def _default_views(self, spec):
+        _, height, width = spec.shape
         return replace(self.default_views["image"], ratio=(width / height,) * 2)
 
-    def _resolve_views(self, source):
-        views = super()._resolve_views(source)
-        height, width = source.shape[1:]
+    def _resolve_views(self, spec):
+        views = super()._resolve_views(spec)
+        height, width = spec.shape[1:]
         near = [max(1, side // self.scale) * self.scale for side in (height, width)]
         if near != [height, width]:
             raise ValueError(

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.data.inputs import holds_nan
+from sklearn_ssl.data.arrays import holds_nan
 from sklearn_ssl.inference.batches import in_batches, moved
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.parameters import Count, between
@@ -114,8 +114,8 @@ class VIMETransformer(SSLTransformer):
 
     default_views = {"table": TableViews()}
 
-    def _default_views(self, source):
-        return replace(super()._default_views(source), corruption=self.mask_ratio)
+    def _default_views(self, spec):
+        return replace(super()._default_views(spec), corruption=self.mask_ratio)
 
     def _make_objective(self, encoder, n_features, training):
         ratio = self.mask_ratio

@@ -101,9 +101,9 @@ class EMPSSLTransformer(SSLTransformer):
         "table": TableViews(keep_first=False, n_views=8),
     }
 
-    def _default_views(self, source):
-        views = super()._default_views(source)
-        tiny = source.is_image and min(source.shape[1:]) < 24
+    def _default_views(self, spec):
+        views = super()._default_views(spec)
+        tiny = spec.kind == "image" and min(spec.shape[1:]) < 24
         return replace(views, size=1.0, scale=(0.4, 1.0), ratio=(3 / 4, 4 / 3)) if tiny else views
 
     def _resolve_training(self, *args):
@@ -112,7 +112,7 @@ class EMPSSLTransformer(SSLTransformer):
         return replace(training, lr=0.004) if auto else training
 
     def _network(self):
-        views, sides = getattr(self, "views_", None), self._sample_shape()[1:]
+        views, sides = getattr(self, "views_", None), self._spec.shape[1:]
         return mean_over_crops(super()._network(), views, sides, self.n_patches)
 
     def _make_objective(self, encoder, n_features, training):

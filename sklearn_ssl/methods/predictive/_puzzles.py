@@ -6,6 +6,8 @@ import math
 import numpy as np
 import torch
 
+from sklearn_ssl.methods._images import MapsImages
+
 POOL = 10_000  # random permutations of which some are chosen
 
 
@@ -31,7 +33,7 @@ def far_permutations(n_tiles, n, rng):
     return pool[chosen]
 
 
-class PuzzleSolver:
+class PuzzleSolver(MapsImages):
     """Mixin of estimators that shuffle images by ``permutations_``, and solve such puzzles."""
 
     def shuffle(self, X, permutation):

@@ -50,7 +50,7 @@ class TileTask(PretextTask):
     tiles: Auto | Tiles = "auto"
     hidden_dim: Count = 256
 
-    def _default_views(self, source):
+    def _default_views(self, spec):
         return self.default_views["image"]  # of the size of the image, as tiles are smaller
 
     def _cutter(self, encoder, grid):

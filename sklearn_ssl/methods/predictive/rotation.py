@@ -112,8 +112,8 @@ class RotationTransformer(PretextTask):
         "by the number of transformations.",
     }
 
-    def _default_views(self, source):
-        views = super()._default_views(source)
+    def _default_views(self, spec):
+        views = super()._default_views(spec)
         flips = self.transformations == "rotations_and_flips"
         return replace(views, hflip=0.0) if flips else views  # a flip would be a wrong label
 
