@@ -11,6 +11,7 @@ import pytest
 from common import METHODS
 
 import sklearn_ssl
+from sklearn_ssl.data.inputs import MODALITIES
 
 PACKAGE = Path(sklearn_ssl.__file__).parent
 # Tests of all files of a folder.
@@ -65,6 +66,38 @@ def test_arrows_point_one_way(path):
     assert ours <= ARROWS[part] | {part}
     in_training = path.parent == PACKAGE / "training"
     assert in_training or not any(m.split(".")[0] == "skorch" for m in modules)
+
+
+def identifiers(path):
+    """Names, attributes, arguments and text of the code of a file, without its docstrings."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant(None)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword):  # named by what is called
+            continue
+        for field in ("id", "attr", "arg", "name", "value"):
+            if isinstance(found := getattr(node, field, None), str):
+                yield found
+
+
+def files_of(room):
+    return sorted((PACKAGE / room).rglob("*.py")) or [PACKAGE / f"{room}.py"]
+
+
+@pytest.mark.parametrize("room", ["base", "training", "inference", "persistence"])
+def test_no_modality_is_named(room):
+    """Adding one changes no line of these."""
+    named = {name for cls in MODALITIES for name in (cls.kind, cls.__name__, f"is_{cls.kind}")}
+    for path in files_of(room):
+        assert not named & set(identifiers(path)), path
+
+
+@pytest.mark.parametrize("room", ["data", "views", "networks"])
+def test_rooms_below_know_no_estimator(room):
+    for path in files_of(room):
+        assert "estimator" not in set(identifiers(path)), path
 
 
 def test_table_of_arrows_is_complete_and_has_no_cycle():

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn_ssl.data.arrays import as_array
 from sklearn_ssl.data.image_lists import listed_images
 from sklearn_ssl.data.recognition import recognized
-from sklearn_ssl.parameters import Recipe
+from sklearn_ssl.parameters import Recipe, recipe
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Given:
         return as_array(self.X)
 
 
+@recipe
 class Modality(Recipe):
     """Kind of input, such as images: what X may be, and how it is read and preprocessed.
 

@@ -63,6 +63,8 @@ class Table(Modality):
                 f"X has shape {shape}, but input={self!r} is for tabular data, "
                 "(n_samples, n_features). Give such an array, or input=Images(...)."
             )
+        if len(shape) == 1:
+            _check_column(given.array)
         if seen is not None and seen.kind != self.kind:
             raise ValueError(
                 f"X is tabular data, of shape {shape}, but {request.name} was fitted on "
@@ -85,8 +87,6 @@ def checked_rows(X, request):
     """
     header = request.header()
     how = {"reset": request.seen is None}
-    if len(X.shape) == 1:
-        _check_column(X)
     if isinstance(X, OnDisk):
         rows = validate_data(header, checked(X, request), skip_check_array=True, **how)
     else:

@@ -64,7 +64,7 @@ def test_gray_images_and_files_have_views(images, photos, tmp_path):
 
 def test_rows_have_nothing_to_show(data):
     rows = data[0].reshape(100, -1)
-    with pytest.raises(ValueError, match=r"tabular data .* no images to show"):
+    with pytest.raises(ValueError, match=r"tabular data .* without images to show"):
         ViewsDisplay.from_estimator(shrunk(SimCLRTransformer), rows)
-    with pytest.raises(ValueError, match=r"tabular data .* no images to show"):
+    with pytest.raises(ValueError, match=r"tabular data .* without images to show"):
         NeighborsDisplay.from_embeddings(rows, rows)

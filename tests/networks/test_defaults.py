@@ -24,9 +24,9 @@ def test_defaults_follow_the_size_of_images(method, side):
 
     def of(**parameters):
         model = shrunk(method, device="cpu", **parameters)
-        source = model._find(X, reset=True, min_samples=2).read()
-        network = model._resolve_backbone(source, torch.device("cpu"))
-        return network, largest_views(model._resolve_views(source))
+        spec = model._find(X, reset=True, min_samples=2).read().spec
+        network = model._resolve_backbone(spec, torch.device("cpu"))
+        return network, largest_views(model._resolve_views(spec))
 
     own = largest_views(method.default_views["image"])  # EMP-SSL's are small wherever it is
     whole = 1.0 if side < 24 else own

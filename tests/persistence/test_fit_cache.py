@@ -305,7 +305,7 @@ def test_files_are_not_read_again(files, tmp_path, trainings, monkeypatch):
     first = simclr(**settings).fit(files)
     embedding = first.transform(files)
     with monkeypatch.context() as broken:
-        broken.setattr(sklearn_ssl.data.inputs, "read_images", None)
+        broken.setattr(sklearn_ssl.data.images, "read_images", None)
         again = simclr(**settings).fit(files)
         np.testing.assert_array_equal(again.transform(files), embedding)
     assert counted(trainings)[0] == 1

@@ -182,5 +182,5 @@ def test_views_of_the_wrong_kind(images, photos):
     with pytest.raises(ValueError, match="are for tabular data, but X holds images"):
         shrunk(DINOTransformer, views=local).fit(images)
     views = CombinedViews((ImageViews(), ImageViews(size=0.5)))
-    with pytest.raises(ValueError, match="are for images, but X is tabular data"):
+    with pytest.raises(ValueError, match="are for images, but X holds tabular data"):
         shrunk(DINOTransformer, views=views).fit(images.reshape(200, -1))

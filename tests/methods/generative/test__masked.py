@@ -275,9 +275,11 @@ def test_patches_that_do_not_fit_are_refused(photos):
 @pytest.mark.parametrize("method", [MAETransformer, SimMIMTransformer])
 def test_tabular_data_is_refused(method):
     name = method.__name__
-    refused(method, load_wine().data, f"{name} needs images, X has shape .* use VIMETransformer")
+    refused(
+        method, load_wine().data, f"{name} needs images, X holds tabular data .* or VIMETransformer"
+    )
     for backbone in ("mlp", "small_vit"):
-        refused(method, load_wine().data, "use VIMETransformer", backbone=backbone)
+        refused(method, load_wine().data, "or VIMETransformer", backbone=backbone)
 
 
 def test_who_guesses_has_the_loss_of_chance():

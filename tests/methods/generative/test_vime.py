@@ -132,7 +132,7 @@ def test_imputations_are_the_same_after_saving(table, tmp_path):
 def test_images_and_wrong_views_are_refused(table):
     train, _, missing = table
     tabular = shrunk(VIMETransformer).fit(train)
-    message = "needs tabular data.*images, such as SimCLRTransformer or SimMIMTransformer"
+    message = "needs tabular data.*images use a method such as SimCLRTransformer or SimMIM"
     with pytest.raises(ValueError, match=message):
         shrunk(VIMETransformer).fit(digits()[0][:20])
     with pytest.raises(
