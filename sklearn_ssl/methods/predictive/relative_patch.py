@@ -52,7 +52,8 @@ class RelativePatchObjective(TileObjective):
 
 def pairs(parts):
     """Return the pairs of center and patch and of patch and center, (n, 8, 2 * d) each."""
-    around = parts[:, AROUND]
+    # Indexing by a list would synchronize with the device.
+    around = torch.cat([parts[:, :CENTER], parts[:, CENTER + 1 :]], dim=1)
     center = parts[:, CENTER, None].expand_as(around)
     return torch.cat([center, around], dim=2), torch.cat([around, center], dim=2)
 
