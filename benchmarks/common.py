@@ -147,7 +147,7 @@ def batch_maker(X, device):
     """Return the function by which fit makes a float batch on the device from indices of X."""
     from sklearn_ssl.data.sources import ArraySource, learn_scaling
 
-    source = ArraySource(X, X.shape[1:], 2)
+    source = ArraySource(X, X.shape[1:], 2 if X.ndim == 4 else None)
     scale = learn_scaling(source).on(device)
     return lambda indices: scale(source.batch(indices, device))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from common import IMAGE_METHODS, ONE_THREAD, photo_patches
+from common import IMAGE_METHODS, METHODS, ONE_THREAD, photo_patches
 from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -52,6 +52,31 @@ def test_full_cifar_10_goes_on_where_it_was(tmp_path, result):
     assert set(found) == {method.__name__ for method in IMAGE_METHODS}
     assert all(0 <= row["accuracy"] <= 1 for row in found.values())
     assert len(list((tmp_path / "checkpoints").glob("*.joblib"))) == len(IMAGE_METHODS)
+
+
+@pytest.mark.slow
+def test_what_needs_a_gpu_goes_on_where_it_was(tmp_path, result):
+    X, y = photo_patches(64), np.arange(64) % 2
+    np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X[:20], y_test=y[:20])
+    options = [tmp_path, "--device", "cpu", "--tiny", "--backbone", "small_convnet"]
+    options += ["--cifar-minutes", "0.02", "--name", "trial"]
+    parts = ["--parts", "correct, VIME", "bfloat16"]
+    first = run("gpu.py", *options, "--minutes", "0", *parts, cwd=tmp_path)
+    assert first.endswith("run the same command again: 1 parts are missing\n")
+    [correct] = json.loads(result.read_text())["results"].items()
+    assert run("gpu.py", *options, cwd=tmp_path).endswith("done\n")
+    found = json.loads(result.read_text())["results"]
+    assert correct in found.items()
+    correct = {name for name in found if name.startswith("correct, ")}
+    others = {"step", "views", "throughput", "bfloat16", "CIFAR-10, 0.02 min"}
+    others |= {"out of memory, small_vit", "out of memory, small_convnet"}
+    assert set(found) == correct | others
+    assert {name.split(", ")[1] for name in correct} == {method.__name__ for method in METHODS}
+    assert not any("error" in part for part in found.values())
+    assert run("gpu.py", *options, cwd=tmp_path) == "done\n"
+    again = run("gpu.py", *options, "--again", "--parts", "bfloat16", cwd=tmp_path)
+    assert [*json.loads(again.splitlines()[0])] == ["bfloat16"]
+    assert json.loads(result.read_text())["results"].keys() == found.keys()
 
 
 PEERS = [name for name in ("lightly", "kornia") if importlib.util.find_spec(name)]

@@ -140,7 +140,9 @@ def gpu():
     }
     answers |= dict.fromkeys(["_lazy_init", "set_rng_state", "empty_cache"])
     functions = {name: lambda *_, value=value, **__: value for name, value in answers.items()}
-    image._color_axes.cache_clear()
+    caches = [value for value in vars(image).values() if hasattr(value, "cache_clear")]
+    for cache in caches:
+        cache.cache_clear()
     with (
         mock.patch.multiple(torch.cuda, default_generators=[torch.Generator()], **functions),
         mock.patch.object(
@@ -152,7 +154,8 @@ def gpu():
         FakeGPU(fakes) as fake,
     ):
         yield fake
-    image._color_axes.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 class Watch(Callback):
