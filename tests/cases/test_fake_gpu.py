@@ -15,6 +15,7 @@ from common import METHODS, photo_patches, shrunk, slowly
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
+from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -42,6 +43,9 @@ from sklearn_ssl.methods.contrastive.simclr import SimCLRObjective
 from sklearn_ssl.training.objective import Objective
 from sklearn_ssl.views import CombinedViews, ImageViews, image
 
+pytestmark = pytest.mark.skipif(
+    not torch.backends.cuda.is_built(), reason="fake tensors on a GPU need torch built with CUDA"
+)
 aten = torch.ops.aten
 READS = {aten._local_scalar_dense.default, aten.item.default, aten.nonzero.default}
 IMAGES, ROWS = photo_patches(32, 24), np.random.default_rng(0).normal(size=(32, 6))
@@ -148,6 +152,7 @@ def gpu():
         mock.patch.object(
             torch.cuda.amp.common, "amp_definitely_not_available", return_value=False
         ),
+        mock.patch.object(fake_tensor, "init_gpu_context"),
         mock.patch.object(nn.Module, "_apply", apply),
         mock.patch.multiple(torch.Tensor, backward=backward, pin_memory=lambda tensor: tensor),
         WithoutDriver() as fakes,
