@@ -145,10 +145,11 @@ def now(device):
 
 def batch_maker(X, device):
     """Return the function by which fit makes a float batch on the device from indices of X."""
-    from sklearn_ssl.data.sources import ArraySource, learn_scaling
+    from sklearn_ssl.data.sources import ArraySource, learn_scaling, learn_standardization
 
-    source = ArraySource(X, X.shape[1:], 2 if X.ndim == 4 else None)
-    scale = learn_scaling(source).on(device)
+    is_image = X.ndim == 4
+    source = ArraySource(X, X.shape[1:], 2 if is_image else None)
+    scale = (learn_scaling if is_image else learn_standardization)(source).on(device)
     return lambda indices: scale(source.batch(indices, device))
 
 

@@ -79,11 +79,15 @@ class FakeGPU(TorchDispatchMode):
         if op is aten.nonzero.default:
             return torch.empty(0, args[0].ndim, dtype=torch.int64, device=args[0].device)
         if op in READS:
-            return 0.5 if args[0].is_floating_point() else int(args[0].dtype is not torch.bool)
+            if args[0].dtype is torch.bool:  # all are finite, none is out of range
+                return getattr(args[0], "of_all", False)
+            return 0.5 if args[0].is_floating_point() else 1
         if op is aten.copy_.default and not isinstance(args[0], FakeTensor):
             return args[0]
         args, kwargs = tree_map(self.as_fake, (args, kwargs))
         result = op(*args, **kwargs)
+        if op is aten.all.default:
+            result.of_all = True
         with unset_fake_temporarily():
             return tree_map(self.as_real, result)
 
