@@ -28,7 +28,7 @@ class Spec(Stored):
     unit = "sample"
     noun = methods = None  # name of such data, and of methods for it, in errors
     remedy = ""  # if X is of another kind than in fit
-    has_mirror_images = False
+    has_mirror_images = has_maps = False
 
     @property
     def n_positions(self):
@@ -90,7 +90,7 @@ class ImageSpec(Spec):
 
     kind, unit, noun = "image", "img", "images"
     methods = "SimCLRTransformer or SimMIMTransformer"
-    has_mirror_images = True
+    has_mirror_images = has_maps = True
     remedy = (
         "Pass images, or set input=Images(shape=...) for flattened ones. If X is one image, pass "
         "[image]."

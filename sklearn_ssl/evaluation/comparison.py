@@ -545,10 +545,9 @@ class Components:
 def _as_it_is(method, seed):
     """Return the encoder of a fitted method before training, with the same input settings."""
     shared = {key: getattr(method, key) for key in (*READING, "weights", "flip_tta")}
-    encoder = method.encoder_
     return EncoderTransformer(
         backbone=method.backbone_,
-        layer=encoder.map_hook.layer if encoder.reads_map else method.layer,
+        layer=getattr(method.encoder_.read, "layer", None) or method.layer,
         random_state=seed,
         **shared,
     )

@@ -18,6 +18,7 @@ from sklearn_ssl.inference.batches import embedding_batch, in_batches, moved
 from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.networks.backbone import named
 from sklearn_ssl.networks.defaults import default_for
+from sklearn_ssl.networks.encoder import with_map
 from sklearn_ssl.networks.flip_tta import FlipTTA
 from sklearn_ssl.networks.fuse_batchnorm import folded
 from sklearn_ssl.parameters import TakesRecipes, is_auto
@@ -106,6 +107,49 @@ class Embedder(Reader, Saved, TransformerMixin):
             Embedding. It is computed for each sample independently, up to rounding error.
         """
         return self._embedding_of(*self._find_again(X))
+
+    def transform_map(self, X):
+        """Embed the positions of images: the map of the encoder, before it is pooled to features.
+
+        Use it to segment images or to locate objects in them. Networks return the map that the
+        embedding is computed from, or the last one; vision transformers the tokens of their
+        patches. With ``layer`` it is that of the layer.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Images, as in ``transform``.
+
+        Returns
+        -------
+        maps : ndarray of shape (n_samples, height, width, n_features), float32
+            Features of each position of a grid that covers the image, with features last, like the
+            channels of images; ``maps.reshape(-1, maps.shape[3])`` are samples for other
+            estimators. NaN for unreadable images. With ``flip_tta`` it is the mean of the maps of
+            the image and of its mirror image, mirrored back.
+
+        Raises
+        ------
+        ValueError
+            If X is tabular data, or the backbone has no map.
+        """
+        found, device = self._find_again(X)
+        if not self._spec.has_maps:
+            raise ValueError(
+                f"transform_map requires images, but {type(self).__name__} was fitted on "
+                f"{self._spec.described()}, without positions. Use transform, or set "
+                "input=Images(shape=...) before fit if X holds flattened images."
+            )
+        encoder, _ = with_map(self.encoder_)
+        encoder = moved(FlipTTA(encoder) if self.flip_tta else encoder, device)
+        precision = self._resolve_precision(device) if device.type == "cuda" else "float32"
+        source, copies = found.read(), getattr(encoder, "copies", 1)
+
+        def maps(images):
+            return encoder.features(images).map.permute(0, 2, 3, 1).float()
+
+        scale = self._scaling.on(device)
+        return source.aligned(in_batches(maps, source, scale, device, precision, copies=copies))
 
     def _embedding_of(self, found, device):
         """Return the embedding of checked samples."""

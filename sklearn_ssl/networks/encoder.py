@@ -1,28 +1,22 @@
 """Encoders: normalization, backbone, and pooling to one feature vector per sample."""
 
-import contextlib
-import dataclasses
-import difflib
 import math
-import threading
-from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import nn
 
 from sklearn_ssl.networks.backbone import built_backbone
+from sklearn_ssl.networks.features import (
+    MUST_RETURN,
+    HasFeatures,
+    MeanOfTokens,
+    UnfitOutput,
+    read_features,
+)
+from sklearn_ssl.networks.layers import LastMap, find_map, up_to
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of the channels
-# Entries of dicts and similar outputs that are used as features, in this order. Poolers are last,
-# since many networks have an untrained one.
-OUTPUTS = "last_hidden_state", "features", "pooler_output"
-MUST_RETURN = (
-    "The backbone must return a vector, a map or tokens per sample: a floating-point tensor "
-    "of shape (n, d), (n, d, height, width) or (n, tokens, d)."
-)
-# Threads may share a fitted encoder and the attribute that stores its map.
-_one_at_a_time = threading.RLock()
 
 
 class Encoder(nn.Module):
@@ -30,194 +24,91 @@ class Encoder(nn.Module):
 
     The input is images of shape (n, c, h, w) with values in [0, 1], or standardized tabular data of
     shape (n, n_features); the output is a float tensor of shape (n, n_features_out).
+
+    ``preprocess`` is a module applied to samples before normalization, ``read`` a function of the
+    backbone and normalized samples that returns their features, and ``published`` whether a
+    torchvision model has its published stem.
     """
 
-    def __init__(self, backbone, mean, std, in_shape=None):
+    def __init__(
+        self,
+        backbone,
+        mean,
+        std,
+        in_shape=None,
+        *,
+        preprocess=None,
+        read=read_features,
+        published=None,
+    ):
         super().__init__()
-        self.backbone = backbone
-        self.in_shape = in_shape  # shape of a sample
-        self.published = None  # whether a torchvision model has its published stem
-        self.seen_as = None  # function applied to samples before normalization
-        self.map_hook = None  # stores the map of the layer found by ``find_map``
-        self.reads_map = False  # whether features are the map's mean, set by ``find_map``
+        self.backbone, self.preprocess, self.read = backbone, preprocess, read
+        self.in_shape, self.published = in_shape, published  # in_shape is that of a sample
         shape = (-1, 1, 1) if len(mean) else (0,)
         # On the CPU, independent of the default device.
         for name, value in {"mean": mean, "std": std}.items():
             value = torch.as_tensor(value, dtype=torch.float32, device="cpu")
             self.register_buffer(name, value.reshape(shape))
 
+    def __setstate__(self, state):
+        """Restore a pickle."""
+        super().__setstate__(state)
+        if isinstance(self.read, LastMap) and self.read.graphs is None:
+            images = torch.zeros(2, *self.in_shape, device=self.mean.device)
+            self.read = find_map(self.backbone, self.normalized(images))
+
+    def changed(self, **parts):
+        """Return an encoder with other parts, named as those of the constructor."""
+        names = "backbone", "mean", "std", "in_shape", "preprocess", "read", "published"
+        return Encoder(**{name: getattr(self, name) for name in names} | parts)
+
     @property
     def patch_size(self):
-        """Side of the patches that ``keep`` indexes; None if the backbone has no ``tokens``."""
-        return self.backbone.patch_size if hasattr(self.backbone, "tokens") else None
+        """Side of the patches that ``visible`` indexes; None if the backbone has none."""
+        ours = isinstance(self.backbone, HasFeatures)
+        return getattr(self.backbone, "patch_size", None) if ours else None
 
-    def forward(self, samples, dense=False, keep=None):
-        """Return the features of a batch; if ``dense``, also the map that they are pooled from.
+    def forward(self, samples):
+        """Return the pooled features of a batch."""
+        return self.features(samples).pooled
 
-        With ``keep``, indices (n, k) of visible patches, return the tokens, those of patches last.
+    def features(self, samples, **how):
+        """Return the :class:`~sklearn_ssl.networks.features.Features` of a batch.
+
+        ``visible``, indices (n, k) of patches, removes all other patches from the input of a vision
+        transformer.
         """
-        if self.seen_as is not None:
-            samples = self.seen_as(samples)
-        if self.mean.numel():
-            # One pass with constants of an image's shape and memory format takes less than half
-            # the time of broadcasting those of the channels.
-            image = torch.zeros_like(samples[:1])
-            samples = torch.addcmul(image - self.mean / self.std, samples, image + 1 / self.std)
-        if keep is not None:
-            return self.backbone.tokens(samples, keep)
-        if not dense and not self.reads_map:
-            return _pooled(self._output(samples))
-        # All layers run: those after the map update their statistics.
-        with contextlib.nullcontext() if self.training else _one_at_a_time:
-            self.map_hook.wanted = True
-            try:
-                features = self._output(samples)
-            finally:
-                maps, self.map_hook.wanted, self.map_hook.result = self.map_hook.result, False, None
-        features = _pooled(maps if self.reads_map else features)
-        return (features, as_map(maps)) if dense else features
+        return self.read(self.backbone, self.normalized(samples), **how)
 
-    def _output(self, samples):
-        """Return the tensor that the backbone returns for normalized samples."""
-        features = output_of(self.backbone(samples))
-        if features.dtype != samples.dtype:
-            narrow = torch.is_autocast_enabled(features.device.type)
-            if not narrow or features.dtype is torch.float64:
-                features = features.to(samples.dtype)
-        return features
-
-    def find_map(self):
-        """Find the last map, or tokens, of the backbone; return its shape, (d, h, w).
-
-        Features become the map's mean if they would not be trained by a decoder of the map: if
-        layers with weights follow it, or for tokens, of which only one may be used.
-        """
-        images, found, hooks = torch.zeros(2, *self.in_shape, device="cpu"), {}, []
-        self.reads_map = False
-        for name, module in self.backbone.named_modules():
-
-            def keep(module, given, result, name=name):
-                found.pop(name, None)  # ordered by the last call
-                found[name] = result
-
-            hooks.append(module.register_forward_hook(keep))
-        with torch.enable_grad():
-            features = self.eval()(images)
-        for hook in hooks:
-            hook.remove()
-        pools = nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d
-        layers = {name: self.backbone.get_submodule(name) for name in found}
-        maps = {
-            name: result
-            for name, result in found.items()
-            if is_map(result, self.in_shape[-1]) and not isinstance(layers[name], pools)
-        }
-        if not maps:
-            raise ValueError(
-                "This method needs a backbone that makes a map, such as "
-                '"small_convnet" or "resnet18", or with tokens, such as "small_vit". No layer of '
-                "this one returns either."
-            )
-        name, map_ = maps.popitem()
-        weights = [weight for weight in self.backbone.parameters() if weight.requires_grad]
-        follow = _reached(features, weights) - _reached(map_, weights)
-        self.reads_map = map_.ndim == 3 or bool(follow)
-        if self.map_hook is None:  # else it is a copy of an encoder that has one
-            self.map_hook = OutputHook(name)
-            layers[name].register_forward_hook(self.map_hook)
-        return as_map(map_).shape[1:]
+    def normalized(self, samples):
+        """Return the input of the backbone."""
+        if self.preprocess is not None:
+            samples = self.preprocess(samples)
+        if not self.mean.numel():
+            return samples
+        # One pass with constants of an image's shape and memory format takes less than half the
+        # time of broadcasting those of the channels.
+        image = torch.zeros_like(samples[:1])
+        return torch.addcmul(image - self.mean / self.std, samples, image + 1 / self.std)
 
 
-class OutputHook:
-    """Forward hook that stores the output of a layer while ``wanted``."""
+def with_map(encoder):
+    """Return an encoder whose features include a map, and the map's shape, (d, h, w).
 
-    changes_nothing = True  # read by ``folded``
-
-    def __init__(self, layer):
-        self.layer, self.wanted, self.result = layer, False, None
-
-    def __call__(self, module, given, result):
-        """Store the output."""
-        if self.wanted:
-            self.result = result
-
-
-def _reached(result, weights):
-    """Return the indices of the weights that a result depends on."""
-    if not result.requires_grad:
-        return set()
-    found = torch.autograd.grad(result.sum(), weights, retain_graph=True, allow_unused=True)
-    return {i for i, gradient in enumerate(found) if gradient is not None}
-
-
-def is_map(tensor, side):
-    """Return whether a tensor is maps of more than one position, or tokens of a square grid.
-
-    A last dimension larger than the image's side is taken for channels.
+    Weights are shared. Features become the mean of the map or tokens if a decoder of the map would
+    not train them: if layers with weights follow it, or if they are those of one token.
     """
-    if not isinstance(tensor, torch.Tensor) or tensor.ndim not in (3, 4):
-        return False
-    if tensor.ndim == 4:
-        return tensor.shape[2] * tensor.shape[3] > 1 and tensor.shape[3] <= side
-    return tensor.shape[1] > 2 and math.isqrt(n_patches(tensor)) ** 2 == n_patches(tensor)
-
-
-def n_patches(tokens):
-    """Return the number of patches among tokens (n, t, d), of which one may be the class token."""
-    t = tokens.shape[1]
-    return t - 1 if math.isqrt(t - 1) ** 2 == t - 1 else t
-
-
-def as_map(features):
-    """Return maps unchanged, and tokens (n, t, d) as a map (n, d, h, w) without class token."""
-    if features.ndim == 4:
-        return features
-    n = n_patches(features)
-    return features[:, -n:].transpose(1, 2).unflatten(2, (math.isqrt(n), -1))
-
-
-class UnfitOutput(ValueError):  # noqa: N818
-    """Raised if the output of a backbone cannot be used as features."""
-
-
-def output_of(result):
-    """Return the features in the output of a backbone.
-
-    They are the first entry of a tuple or list; of a dict, dataclass or ModelOutput the first of
-    ``OUTPUTS``, or the only tensor.
-    """
-    got = result
-    if isinstance(result, tuple) and hasattr(result, "_asdict"):
-        result = result._asdict() if set(OUTPUTS) & set(result._fields) else result[0]
-    elif isinstance(result, tuple | list) and result:
-        result = result[0]
-    elif dataclasses.is_dataclass(result) and not isinstance(result, Mapping):
-        result = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
-    if isinstance(result, Mapping):
-        tensors = {k: v for k, v in result.items() if isinstance(v, torch.Tensor)}
-        names = [name for name in (*OUTPUTS, *tensors) if name in tensors]
-        if not names or (names[0] not in OUTPUTS and len(tensors) > 1):
-            raise UnfitOutput(
-                f"{MUST_RETURN} It returned a {type(got).__name__} with the entries "
-                f"{', '.join(map(repr, result))}, but none of {' or '.join(OUTPUTS)}. Wrap it "
-                "in a module that returns one of them."
-            )
-        result = tensors[names[0]]
-    if not isinstance(result, torch.Tensor):
-        what = f"a {type(got).__name__}" + ("" if got is result else f" of {type(result).__name__}")
-        raise UnfitOutput(f"{MUST_RETURN} It returned {what}.")
-    if result.is_nested or result.layout is not torch.strided:
-        raise UnfitOutput(f"{MUST_RETURN} It returned a nested or sparse tensor.")
-    if not result.is_floating_point():
-        raise UnfitOutput(f"{MUST_RETURN} It returned a tensor of {result.dtype}.")
-    return result
-
-
-def _pooled(features):
-    """Return the output of a backbone as one vector per sample."""
-    if features.ndim == 4:  # a map (n, d, h, w)
-        return features.mean(dim=(2, 3))
-    return features.mean(dim=1) if features.ndim == 3 else features  # tokens (n, t, d)
+    images = torch.zeros(2, *encoder.in_shape, device="cpu")
+    with torch.no_grad():
+        encoder = encoder.eval()
+        features = encoder.features(images)
+        if isinstance(encoder.backbone, HasFeatures) and features.tokens is not None:
+            encoder = encoder.changed(read=MeanOfTokens(encoder.backbone.token_layer))
+        if features.map is None:
+            read = find_map(encoder.backbone, encoder.normalized(images))
+            encoder = encoder.changed(read=read).eval()
+            features = encoder.features(images)
+    return encoder, features.map.shape[1:]
 
 
 def make_encoder(
@@ -236,9 +127,7 @@ def make_encoder(
     if constants is not None and len(in_shape) == 3:
         given = not isinstance(normalization, str)
         mean, std = (_for_channels(values, in_shape[0], given) for values in constants)
-    encoder = Encoder(model, mean, std, in_shape).float().cpu()
-    encoder.published = published
-    return encoder
+    return Encoder(model, mean, std, in_shape, published=published).float().cpu()
 
 
 def _for_channels(values, n_channels, given):
@@ -290,44 +179,4 @@ def encoder_at(encoder, layer):
     """Return the encoder up to a layer, with shared weights; the encoder itself for None."""
     if layer is None:
         return encoder
-    cut = Encoder(_cut(encoder.backbone, layer), encoder.mean, encoder.std)
-    cut.seen_as = encoder.seen_as
-    return cut
-
-
-def _cut(model, layer):
-    """Return the part of a model up to a layer."""
-    from torchvision.models import SwinTransformer
-    from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
-
-    try:
-        _, nodes = get_graph_node_names(model)
-    except Exception as error:
-        raise ValueError(
-            f"layer={layer!r} needs a backbone that torch.fx can trace, but this one "
-            "branches on values in its forward. Pass a backbone that ends at the layer."
-        ) from error
-    names = sorted({node.rsplit(".", i)[0] for node in nodes for i in range(node.count(".") + 1)})
-    if layer not in names:
-        near = difflib.get_close_matches(layer.lower(), names, n=5, cutoff=0.4)
-        outer = [name for name, _ in model.named_children() if name in names]
-        raise ValueError(
-            f"layer={layer!r} is not a layer of the backbone."
-            + (f" Similar names: {', '.join(near)}." if near else "")
-            + f" Its outer layers are {', '.join(outer)}."
-        )
-    channels_last = isinstance(model, SwinTransformer) and layer.startswith(("features", "norm"))
-    return Cut(create_feature_extractor(model, {layer: "features"}), channels_last)
-
-
-class Cut(nn.Module):
-    """Traced model up to a layer; returns the layer's output, maps as (n, d, h, w)."""
-
-    def __init__(self, model, channels_last):
-        super().__init__()
-        self.model, self.channels_last = model, channels_last
-
-    def forward(self, samples):
-        """Return the output of the layer."""
-        features = self.model(samples)["features"]
-        return features.permute(0, 3, 1, 2) if self.channels_last else features
+    return encoder.changed(backbone=up_to(encoder.backbone, layer), read=read_features)

@@ -17,8 +17,7 @@ def folded(network, samples):
     convolution before it. ``samples`` are a few typical inputs: a forward pass finds which norm
     follows which convolution, and the outputs of both networks must match.
     """
-    hooks = [h for m in network.modules() for h in (m._forward_hooks, m._forward_pre_hooks)]
-    if any(not getattr(hook, "changes_nothing", False) for them in hooks for hook in them.values()):
+    if any(m._forward_hooks or m._forward_pre_hooks for m in network.modules()):
         return network  # hooks need the original modules
     try:
         with torch.inference_mode(False), torch.no_grad():

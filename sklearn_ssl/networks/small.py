@@ -8,7 +8,19 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from sklearn_ssl.networks.features import Features, HasFeatures
 from sklearn_ssl.networks.torchvision import set_in_channels
+
+
+class Stages(HasFeatures, nn.Sequential):
+    """Stages that make a map, and last a pool that makes the features of it."""
+
+    def features(self, images):
+        """Return the features of a batch."""
+        *stages, pool = self
+        for stage in stages:
+            images = stage(images)
+        return Features(pool(images), images)
 
 
 def small_convnet(in_channels, height, width, widths=(64, 128, 256)):
@@ -19,10 +31,10 @@ def small_convnet(in_channels, height, width, widths=(64, 128, 256)):
         zip(pairwise((in_channels, *widths)), strides, strict=True), start=1
     ):
         layers[f"stage{i}"] = _convolution(n_in, n_out, stride)
-    return nn.Sequential(layers | {"pool": _standardized_pool(widths[-1])})
+    return Stages(layers | {"pool": _standardized_pool(widths[-1])})
 
 
-class SmallMultiscale(nn.Module):
+class SmallMultiscale(HasFeatures):
     """``small_convnet`` whose features are the last two maps, pooled to 2 x 2.
 
     Features pooled to 2 x 2 are better for linear models than global averages
@@ -38,11 +50,12 @@ class SmallMultiscale(nn.Module):
         self.stage3 = _convolution(widths[1], widths[2], third)
         self.pools = nn.ModuleList(_standardized_pool(n, grid=2) for n in widths[-2:])
 
-    def forward(self, images):
-        """Return the features, (n, 4 * sum(widths[-2:]))."""
+    def features(self, images):
+        """Return the features of a batch; they have 4 * sum(widths[-2:]) entries."""
         second = self.stage2(self.stage1(images))
         maps = second, self.stage3(second)
-        return torch.cat([pool(m) for pool, m in zip(self.pools, maps, strict=True)], dim=1)
+        pooled = [pool(m) for pool, m in zip(self.pools, maps, strict=True)]
+        return Features(torch.cat(pooled, dim=1), maps[1])
 
 
 def small_resnet(in_channels, height, width, widths=(32, 64, 128), depth=1):
@@ -60,7 +73,7 @@ def small_resnet(in_channels, height, width, widths=(32, 64, 128), depth=1):
         first = BasicBlock(n_in, n_out, stride, shortcut)
         rest = [BasicBlock(n_out, n_out) for _ in range(depth - 1)]
         layers[f"stage{i}"] = nn.Sequential(first, *rest)
-    return nn.Sequential(layers | {"pool": _standardized_pool(widths[-1])})
+    return Stages(layers | {"pool": _standardized_pool(widths[-1])})
 
 
 def small_vit(in_channels, height, width):

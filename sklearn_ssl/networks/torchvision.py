@@ -71,7 +71,7 @@ def _published(name, in_shape, small):
     if name.startswith("vit_"):
         from sklearn_ssl.networks.vit import AnySizeVisionTransformer
 
-        model.__class__ = AnySizeVisionTransformer  # only forward differs
+        model.__class__ = AnySizeVisionTransformer  # only methods differ
     return _small_stem(model, side) if small else model
 
 

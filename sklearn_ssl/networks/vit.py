@@ -7,28 +7,44 @@ from torch import nn
 from torch.nn.functional import interpolate
 from torchvision.models import VisionTransformer
 
+from sklearn_ssl.networks.features import Features, HasFeatures
+from sklearn_ssl.networks.layers import sharing
 
-class AnySizeVisionTransformer(VisionTransformer):
+
+class AnySizeVisionTransformer(HasFeatures, VisionTransformer):
     """Torchvision's vision transformer, which interpolates position embeddings to other sizes."""
 
-    def forward(self, images):
-        """Return the class token's features, (n, d)."""
-        return self.heads(self.tokens(images)[:, 0])
+    token_layer = "encoder.ln"
 
-    def tokens(self, images, keep=None):
-        """Return the output tokens of the class token and of the patches, (n, 1 + patches, d).
+    def features(self, images, visible=None):
+        """Return the features of a batch: the class token's, and the output tokens of patches.
 
-        With ``keep``, indices (n, k) of visible patches, the others are removed from the input, and
-        the output has 1 + k tokens.
+        With ``visible``, indices (n, k) of patches, the others are removed from the input; the
+        output has 1 + k tokens and no map.
         """
+        tokens, grid = self._embedded(images)
+        if visible is not None:
+            patches = tokens[:, 1:].gather(1, visible[:, :, None].expand(-1, -1, tokens.shape[2]))
+            tokens = torch.cat([tokens[:, :1], patches], dim=1)
+        tokens = self.encoder.ln(self.encoder.layers(self.encoder.dropout(tokens)))
+        maps = tokens[:, 1:].transpose(1, 2).unflatten(2, grid) if visible is None else None
+        return Features(self.heads(tokens[:, 0]), maps, tokens)
+
+    def attention(self, images):
+        """Return the attention of the class token in the last block, (n, heads, height, width)."""
+        tokens, grid = self._embedded(images)
+        *blocks, last = self.encoder.layers
+        for block in blocks:
+            tokens = block(tokens)
+        return _attention(last.self_attention, last.ln_1(tokens)).unflatten(2, grid)
+
+    def _embedded(self, images):
+        """Return the input tokens of the class token and of the patches, and the patches' grid."""
         patches = self.conv_proj(images)  # (n, d, rows, columns)
         positions = _positions(self.encoder.pos_embedding, patches.shape[2], patches.shape[3])
         class_token = self.class_token.expand(patches.shape[0], -1, -1)
-        tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1) + positions
-        if keep is not None:
-            visible = tokens[:, 1:].gather(1, keep[:, :, None].expand(-1, -1, tokens.shape[2]))
-            tokens = torch.cat([tokens[:, :1], visible], dim=1)
-        return self.encoder.ln(self.encoder.layers(self.encoder.dropout(tokens)))
+        tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1)
+        return tokens + positions, patches.shape[2:]
 
 
 @torch.fx.wrap  # not traced by ``layer``, since it branches on the size
@@ -44,26 +60,35 @@ def _positions(embedding, rows, columns):
 
 def attention_maps(encoder, images):
     """Return the attention of the class token in the last block, (n, heads, height, width)."""
+    if isinstance(encoder.backbone, AnySizeVisionTransformer):
+        return encoder.backbone.attention(encoder.normalized(images))
     blocks = [m for m in encoder.modules() if isinstance(m, nn.MultiheadAttention)]
     if not blocks:
         raise ValueError(
             'Attention maps require a vision transformer, such as backbone="small_vit"; this '
             "encoder has no torch.nn.MultiheadAttention."
         )
-    tokens = []
-    hook = blocks[-1].register_forward_pre_hook(
+    # The input of a block of an unknown network is found by a hook, of a copy, since threads may
+    # share the encoder.
+    encoder, tokens = sharing(encoder), []
+    block = [m for m in encoder.modules() if isinstance(m, nn.MultiheadAttention)][-1]
+    block.register_forward_pre_hook(
         lambda block, args, kwargs: tokens.append(args[0] if args else kwargs["query"]),
         with_kwargs=True,
     )
-    try:
-        encoder(images)
-    finally:
-        hook.remove()
-    _, weights = blocks[-1](*3 * tokens, need_weights=True, average_attn_weights=False)
-    side = math.isqrt(weights.shape[-1] - 1)  # weights: (n, heads, 1 + patches, 1 + patches)
-    if side**2 != weights.shape[-1] - 1:
+    encoder(images)
+    attention = _attention(block, *tokens)
+    side = math.isqrt(attention.shape[2])
+    if side**2 != attention.shape[2]:
         raise ValueError(
-            f"The last attention block has {weights.shape[-1]} tokens; expected one class token "
-            "and a square grid of patches."
+            f"The last attention block has {attention.shape[2] + 1} tokens; expected one class "
+            "token and a square grid of patches."
         )
-    return weights[:, :, 0, 1:].unflatten(2, (side, side))
+    return attention.unflatten(2, (side, side))
+
+
+def _attention(block, tokens):
+    """Return the attention of the class token to the patches, (n, heads, patches)."""
+    # Not the mean over heads. Weights are of shape (n, heads, 1 + patches, 1 + patches).
+    _, weights = block(tokens, tokens, tokens, average_attn_weights=False)
+    return weights[:, :, 0, 1:]

@@ -125,6 +125,8 @@ class _Content:
             return [value.__qualname__, *known] if known else self._class(value)
         if isinstance(value, torch.fx.GraphModule):
             return [value.code, value.state_dict(), dict(value.named_children())]
+        if isinstance(value, torch.fx.Graph):
+            return [value.python_code("self").src]
         if isinstance(value, nn.Module):  # keys of hooks differ between processes
             return [
                 type(value),

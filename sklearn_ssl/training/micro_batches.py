@@ -37,11 +37,12 @@ def micro_batches(objective, size):
     encoders = encoders_of(objective)
     for encoder in encoders:
         encoder.forward = _in_parts(encoder.forward, size)
+        encoder.features = _in_parts(encoder.features, size)
     try:
         yield
     finally:
         for encoder in encoders:
-            del encoder.forward  # restores the method of the class
+            del encoder.forward, encoder.features  # restores the methods of the class
 
 
 def _in_parts(forward, size):
@@ -62,6 +63,7 @@ def _in_parts(forward, size):
             )
         if isinstance(given[0], torch.Tensor):
             return torch.cat(given)
-        return tuple(torch.cat(parts) for parts in zip(*given, strict=True))  # features and maps
+        parts = zip(*given, strict=True)  # of Features
+        return type(given[0])(*(None if part[0] is None else torch.cat(part) for part in parts))
 
     return embed

@@ -119,7 +119,7 @@ class Fit:
                 len(source), self.device, self.seed, len(self.history), self.anneal, planned
             )
             self.objective = estimator._make_objective(encoder, n_features, self.training).float()
-            cut = encoder_at(encoder, estimator.layer)
+            cut = encoder_at(self.objective.encoder, estimator.layer)
             self.n_features_out = count_features(cut, source.shape)
         if self.resume:
             _restore(self.objective, estimator._objective)

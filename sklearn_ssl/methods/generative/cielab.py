@@ -1,6 +1,7 @@
 """CIELAB: lightness L and the color axes a and b of images, and bins of a and b."""
 
 import torch
+from torch import nn
 from torch.nn.functional import interpolate
 
 # Linear sRGB to X, Y and Z, divided by those of white (D65), so that a and b of gray are exactly 0.
@@ -24,9 +25,12 @@ def lightness(images):
     return 1.16 * _root(channels) - 0.16
 
 
-def lightness_channels(images):
-    """Return the lightness of images as three equal channels."""
-    return lightness(images).expand(-1, 3, -1, -1)
+class LightnessChannels(nn.Module):
+    """Lightness of images as three equal channels."""
+
+    def forward(self, images):
+        """Return the channels of a batch."""
+        return lightness(images).expand(-1, 3, -1, -1)
 
 
 def rgb_to_lab(images):

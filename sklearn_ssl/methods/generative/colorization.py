@@ -8,6 +8,7 @@ from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.methods.generative import cielab
 from sklearn_ssl.methods.generative._base import ImageGenerator
 from sklearn_ssl.networks.decoders import Decoder
+from sklearn_ssl.networks.encoder import with_map
 from sklearn_ssl.parameters import Positive, between
 from sklearn_ssl.training.objective import Objective, joined, wide
 
@@ -18,11 +19,11 @@ class ColorizationObjective(Objective):
     near_chance = 0.98  # most of it is between plausible colors of the same object
 
     def __init__(self, encoder, uniform_share):
+        encoder, map_shape = with_map(encoder.changed(preprocess=cielab.LightnessChannels()))
         super().__init__(encoder)
-        encoder.seen_as = cielab.lightness_channels
         self.uniform_share = uniform_share
         bins, sides = cielab.ab_bins(), cielab.reduced(encoder.in_shape[1:])
-        self.decode = Decoder(encoder.find_map(), (len(bins), *sides))
+        self.decode = Decoder(map_shape, (len(bins), *sides))
         self.register_buffer("bins", bins)  # a and b, (bins, 2)
         self.register_buffer("weights", torch.ones(len(bins)))
         self.register_buffer("mean_code", torch.full_like(self.weights, 1 / len(bins)))
@@ -54,8 +55,8 @@ class ColorizationObjective(Objective):
 
     def predict(self, images):
         """Return the logits of the bins, (n, bins, h', w'), and the features."""
-        features, maps = self.encoder(images, dense=True)
-        return self.decode(maps, cielab.reduced(images.shape[2:])), features
+        features = self.encoder.features(images)
+        return self.decode(features.map, cielab.reduced(images.shape[2:])), features.pooled
 
     def colorize(self, images, temperature):
         """Return images with three channels or one in the predicted colors."""

@@ -12,6 +12,7 @@ from sklearn_ssl.methods.generative._adversarial import Discriminator, adversari
 from sklearn_ssl.methods.generative._base import ImageGenerator, MaskedObjective
 from sklearn_ssl.methods.generative._rectangles import central_masks, given_masks, random_masks
 from sklearn_ssl.networks.decoders import Decoder
+from sklearn_ssl.networks.encoder import with_map
 from sklearn_ssl.parameters import NonNegative, between
 from sklearn_ssl.training.objective import joined, wide
 
@@ -20,9 +21,10 @@ class InpaintingObjective(MaskedObjective):
     """Squared error of masked pixels, and the loss of a discriminator of filled images."""
 
     def __init__(self, encoder, mask, mask_ratio, adversarial_weight):
+        encoder, map_shape = with_map(encoder)
         super().__init__(encoder)
         self.mask, self.mask_ratio, self.adversarial_weight = mask, mask_ratio, adversarial_weight
-        self.decode = Decoder(encoder.find_map(), encoder.in_shape)
+        self.decode = Decoder(map_shape, encoder.in_shape)
         if adversarial_weight:
             self.discriminate = Discriminator(encoder.in_shape[0])
 
@@ -54,8 +56,9 @@ class InpaintingObjective(MaskedObjective):
     def reconstruct(self, images, masks):
         """Return the images that the network predicts, of any values, and its features."""
         visible = torch.where(masks, self.encoder.mean, images)
-        features, maps = self.encoder(visible, dense=True)
-        return self.decode(maps, images.shape[2:]) * self.encoder.std + self.encoder.mean, features
+        features = self.encoder.features(visible)
+        images = self.decode(features.map, images.shape[2:]) * self.encoder.std + self.encoder.mean
+        return images, features.pooled
 
 
 class InpaintingTransformer(ImageGenerator):

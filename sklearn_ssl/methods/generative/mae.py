@@ -9,6 +9,7 @@ from sklearn_ssl.methods.generative._masked import (
     uncut,
 )
 from sklearn_ssl.networks.decoders import PatchDecoder
+from sklearn_ssl.networks.encoder import with_map
 from sklearn_ssl.parameters import Count, is_auto
 
 MASK_RATIO, MASK_RATIO_OF_FEW, FEW_PATCHES = 0.75, 0.5, 16
@@ -20,8 +21,8 @@ class MAEObjective(MaskedPatchesObjective):
     error = staticmethod(torch.square)
 
     def __init__(self, encoder, n_features, patch_size, mask_ratio, norm_pix_loss, width, depth):
+        encoder, _ = with_map(encoder)  # the embedding is the mean of its tokens
         super().__init__(encoder, patch_size, encoder.patch_size, mask_ratio, norm_pix_loss)
-        encoder.find_map()  # the embedding is the mean of its tokens
         self.decode = PatchDecoder(n_features, width, depth, self.n_values)
 
     def predict(self, images, masks):
@@ -31,7 +32,7 @@ class MAEObjective(MaskedPatchesObjective):
         order = masked.flatten(1).byte().argsort(dim=1, stable=True)  # visible patches first
         n_masked = self.n_masked(images.shape[2:]) * (self.patch_size // side) ** 2
         visible = order[:, : order.shape[1] - n_masked]
-        tokens = self.encoder(images, keep=visible)
+        tokens = self.encoder.features(images, visible=visible).tokens
         patches = self.decode(tokens, order, visible.shape[1], masked.shape[1:])
         maps = patches.transpose(1, 2).unflatten(2, masked.shape[1:])
         return pixel_shuffle(maps, side), tokens.flatten(1)

@@ -7,6 +7,7 @@ from torch import nn
 
 from sklearn_ssl.methods.generative._masked import MaskedImageTransformer, MaskedPatchesObjective
 from sklearn_ssl.networks.decoders import Decoder
+from sklearn_ssl.networks.encoder import with_map
 
 MASK_RATIO = 0.6
 LARGEST_PATCH, PATCHES_PER_SIDE = 32, 4  # the largest patch in pixels, the least patches
@@ -18,9 +19,10 @@ class SimMIMObjective(MaskedPatchesObjective):
     error = staticmethod(torch.abs)
 
     def __init__(self, encoder, patch_size, mask_ratio, norm_pix_loss, width):
+        encoder, map_shape = with_map(encoder)
         super().__init__(encoder, patch_size, patch_size, mask_ratio, norm_pix_loss)
         self.mask_patch = nn.Parameter(encoder.mean.repeat(1, patch_size, patch_size))
-        self.decode = Decoder(encoder.find_map(), encoder.in_shape, width)
+        self.decode = Decoder(map_shape, encoder.in_shape, width)
 
     def chance_loss(self, n):
         """Return the largest absolute error of the best constant for each patch, or image."""
@@ -29,8 +31,8 @@ class SimMIMObjective(MaskedPatchesObjective):
     def predict(self, images, masks):
         """Return the prediction, normalized as ``scale`` says, and features."""
         blank = self.mask_patch.tile(1, *self.grid(images))
-        features, maps = self.encoder(torch.where(masks, blank, images), dense=True)
-        return self.decode(maps, images.shape[2:]), features
+        features = self.encoder.features(torch.where(masks, blank, images))
+        return self.decode(features.map, images.shape[2:]), features.pooled
 
 
 class SimMIMTransformer(MaskedImageTransformer):

@@ -9,6 +9,7 @@ from torch.nn.functional import interpolate
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.methods.generative._base import ImageGenerator
 from sklearn_ssl.networks.decoders import Decoder
+from sklearn_ssl.networks.encoder import with_map
 from sklearn_ssl.training.objective import Objective, joined, wide
 from sklearn_ssl.views import ImageViews
 
@@ -19,9 +20,10 @@ class SuperResolutionObjective(Objective):
     near_chance = 0.99  # few details can be predicted
 
     def __init__(self, encoder, scale):
+        encoder, map_shape = with_map(encoder)
         super().__init__(encoder)
         self.scale = scale
-        self.decode = Decoder(encoder.find_map(), encoder.in_shape)
+        self.decode = Decoder(map_shape, encoder.in_shape)
         for parameter in self.decode.last.parameters():  # training starts from interpolation
             nn.init.zeros_(parameter)
 
@@ -46,8 +48,8 @@ class SuperResolutionObjective(Objective):
         """Return images upscaled by the network, and by interpolation; and features."""
         sides = tuple(self.scale * side for side in images.shape[2:])
         plain = interpolate(images, sides, mode="bicubic", align_corners=False)
-        features, maps = self.encoder(plain, dense=True)
-        return plain + self.decode(maps, sides), plain, features
+        features = self.encoder.features(plain)
+        return plain + self.decode(features.map, sides), plain, features.pooled
 
     def chance_loss(self, n):
         """Return the loss of bicubic interpolation."""
