@@ -18,7 +18,7 @@ from sklearn_ssl.inference.batches import embedding_batch, in_batches, moved
 from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.networks.backbone import named
 from sklearn_ssl.networks.defaults import default_for
-from sklearn_ssl.networks.encoder import with_map
+from sklearn_ssl.networks.encoder import shared_with_map
 from sklearn_ssl.networks.flip_tta import FlipTTA
 from sklearn_ssl.networks.fuse_batchnorm import folded
 from sklearn_ssl.parameters import TakesRecipes, is_auto
@@ -140,7 +140,7 @@ class Embedder(Reader, Saved, TransformerMixin):
                 f"{self._spec.described()}, without positions. Use transform, or set "
                 "input=Images(shape=...) before fit if X holds flattened images."
             )
-        encoder, _ = with_map(self.encoder_)
+        encoder = shared_with_map(self.encoder_)
         encoder = moved(FlipTTA(encoder) if self.flip_tta else encoder, device)
         precision = self._resolve_precision(device) if device.type == "cuda" else "float32"
         source, copies = found.read(), getattr(encoder, "copies", 1)

@@ -1,6 +1,8 @@
 """Encoders: normalization, backbone, and pooling to one feature vector per sample."""
 
 import math
+import threading
+import weakref
 
 import numpy as np
 import torch
@@ -17,6 +19,9 @@ from sklearn_ssl.networks.features import (
 from sklearn_ssl.networks.layers import LastMap, find_map, up_to
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of the channels
+
+_tracing = threading.RLock()
+_with_maps = weakref.WeakKeyDictionary()  # results of ``with_map``
 
 
 class Encoder(nn.Module):
@@ -109,6 +114,17 @@ def with_map(encoder):
             encoder = encoder.changed(read=read).eval()
             features = encoder.features(images)
     return encoder, features.map.shape[1:]
+
+
+def shared_with_map(encoder):
+    """Return ``with_map(encoder)[0]``, found once for an encoder that threads may share."""
+    with _tracing:  # torch.fx changes what calling modules does
+        if encoder not in _with_maps:
+            found, _ = with_map(encoder)
+            if found is encoder:  # a value would keep its own key
+                return encoder
+            _with_maps[encoder] = found
+        return _with_maps[encoder]
 
 
 def make_encoder(

@@ -8,13 +8,15 @@ import pytest
 import torch
 from common import digits, each_image_method, shrunk, slowly, takes_network
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from networks.helpers import Tokens, encoder
 from sklearn_ssl import (
     InpaintingTransformer,
     SimCLRTransformer,
 )
-from sklearn_ssl.networks.encoder import encoder_at, make_encoder
+from sklearn_ssl.networks.encoder import encoder_at, make_encoder, with_map
+from sklearn_ssl.networks.features import grid_of
 from sklearn_ssl.networks.fuse_batchnorm import folded
 from sklearn_ssl.training.micro_batches import micro_batches
 
@@ -36,18 +38,21 @@ def test_a_backbone_without_maps_is_refused():
     ],
 )
 def test_the_map_is_what_the_features_are_made_of(name, layer, shape):
-    encoder = make_encoder(name, (3, 32, 32), [0.5] * 3, [0.2] * 3)
-    found = tuple(encoder.find_map())
-    assert (encoder.map_hook.layer, found) == (layer, shape)
+    encoder, found = with_map(make_encoder(name, (3, 32, 32), [0.5] * 3, [0.2] * 3))
+    assert tuple(found) == shape
     encoder.eval()
     images = torch.rand(2, 3, 32, 32)
-    features, maps = encoder(images, dense=True)
+    features, maps, *_ = encoder.features(images)
     torch.testing.assert_close(features, encoder(images))
+    up_to_layer = create_feature_extractor(encoder.backbone, [layer])
+    output = up_to_layer.eval()(encoder.normalized(images))[layer]
+    output = grid_of(output) if output.ndim == 3 else output
+    torch.testing.assert_close(maps, output)
     assert maps.shape == (2, *shape)
     if name == "resnet18":
         torch.testing.assert_close(maps.mean(dim=(2, 3)), features)
     assert maps.shape[2] > 1
-    larger = encoder(torch.rand(2, 3, 64, 64), dense=True)[1]
+    larger = encoder.features(torch.rand(2, 3, 64, 64)).map
     assert larger.shape[2:] == (2 * shape[1], 2 * shape[2])
 
 
@@ -73,15 +78,18 @@ def test_features_are_learned_with_the_map(name, side, reads_map):
     encoder = make_encoder(name, (1, side, side), [0.5], [0.2])
     images = torch.rand(2, 1, side, side)
     for _ in range(2):  # and where training goes on
-        shape = encoder.find_map()
-        assert encoder.reads_map is reads_map
-        features, maps = encoder.eval()(images, dense=True)
+        encoder, shape = with_map(encoder)
+        features, maps, *_ = encoder.eval().features(images)
+        # A network of its own has features of its own, of the same width or not.
+        plain = make_encoder(name, (1, side, side), [0.5], [0.2])
+        plain.load_state_dict(encoder.state_dict())
+        assert torch.equal(plain.eval()(images), features) is not reads_map
         torch.testing.assert_close(features, encoder(images))
         assert reached(features, encoder) <= reached(maps, encoder)
         if reads_map:
             assert features.shape[1] == shape[0]
     if name == "small_vit":  # with the class token
-        tokens = encoder.backbone.tokens((images - 0.5) / 0.2)
+        tokens = encoder.backbone.features((images - 0.5) / 0.2).tokens
         torch.testing.assert_close(features, tokens.mean(dim=1))
 
 
@@ -93,47 +101,35 @@ def test_encoders_whose_map_was_found_are_folded(backbone):
     assert quick is not model.encoder_
     with torch.no_grad():
         torch.testing.assert_close(quick(images), model.encoder_(images), rtol=1e-3, atol=1e-3)
-    assert model.encoder_.reads_map is (backbone == "resnet18")
 
 
 def test_channels_that_come_last_are_no_places():
-    encoder = make_encoder("swin_t", (3, 64, 64), [0.5] * 3, [0.2] * 3)
-    assert tuple(encoder.find_map()) == (768, 2, 2)
+    _, shape = with_map(make_encoder("swin_t", (3, 64, 64), [0.5] * 3, [0.2] * 3))
+    assert tuple(shape) == (768, 2, 2)
 
 
 def test_tokens_lie_as_their_patches_do():
-    encoder = make_encoder("small_vit", (1, 32, 32), [0.5], [0.2])
-    encoder.find_map()
+    encoder, _ = with_map(make_encoder("small_vit", (1, 32, 32), [0.5], [0.2]))
     block = encoder.eval().backbone.encoder.layers
     for layer in block:  # no patch sees another
         nn.init.zeros_(layer.self_attention.out_proj.weight)
     images = torch.zeros(1, 1, 32, 32)
-    _, plain = encoder(images, dense=True)
+    plain = encoder.features(images).map
     images[:, :, 4:8, 20:24] = 1  # second row, sixth column
-    _, marked = encoder(images, dense=True)
+    marked = encoder.features(images).map
     changed = (marked - plain).abs().amax(dim=1)[0] > 1e-5
     assert changed.nonzero().tolist() == [[1, 5]]
 
 
-def test_no_map_is_kept_after_an_error():
-    encoder = make_encoder("small_convnet", (1, 16, 16), [0.5], [0.2])
-    encoder.find_map()
-    with pytest.raises(RuntimeError):
-        encoder(torch.rand(2, 1, 16, 0), dense=True)
-    encoder(torch.rand(2, 1, 16, 16))
-    assert encoder.map_hook.result is None
-
-
 def test_maps_in_micro_batches_are_those_of_the_batch():
     torch.manual_seed(0)
-    encoder = make_encoder("small_vit", (1, 16, 16), [0.5], [0.2])
-    encoder.find_map()
+    encoder, _ = with_map(make_encoder("small_vit", (1, 16, 16), [0.5], [0.2]))
     objective = nn.Module()
     objective.encoder = encoder
     images, given = torch.rand(7, 1, 16, 16), []
     for size in (None, 3):
         with micro_batches(objective, size):
-            features, maps = objective.encoder(images, dense=True)
+            features, maps, *_ = objective.encoder.features(images)
             (features.square().sum() + maps.square().sum()).backward()
         gradients = [p.grad.clone() for p in encoder.parameters() if p.grad is not None]
         given.append((features, maps, gradients))

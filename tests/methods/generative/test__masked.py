@@ -236,7 +236,7 @@ def test_the_embedding_is_the_mean_over_tokens(tmp_path):
         encoder = model._objective.encoder
         scaled = torch.from_numpy(images).float()[:, None] / 16
         with torch.no_grad():
-            tokens = encoder.backbone.tokens((scaled - encoder.mean) / encoder.std)
+            tokens = encoder.backbone.features((scaled - encoder.mean) / encoder.std).tokens
         assert tokens.shape == (20, 17, 128)
         np.testing.assert_allclose(model.transform(images), tokens.mean(dim=1), atol=1e-5)
         read = shrunk(method, layer="heads", **settings).fit(images)

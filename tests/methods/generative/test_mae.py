@@ -24,15 +24,16 @@ def test_patches_that_are_kept_are_those_of_the_numbers(name):
     images, order = torch.rand(3, 1, 16, 16), torch.rand(3, n).argsort(dim=1)
     with torch.no_grad():
         scaled = (images - 0.5) / 0.2
-        every = encoder.backbone.tokens(scaled)
+        every = encoder.backbone.features(scaled).tokens
         torch.testing.assert_close(encoder(images), every[:, 0], rtol=1e-4, atol=1e-5)
-        kept = encoder(images, keep=order)  # all of them, in another order
+        kept = encoder.features(images, visible=order).tokens  # all of them, in another order
         for i in range(3):
             torch.testing.assert_close(kept[i, 1:], every[i, 1 + order[i]], rtol=1e-3, atol=1e-4)
-        few = encoder(images, keep=order[:, :4])
+        few = encoder.features(images, visible=order[:, :4]).tokens
         assert few.shape[1] == 5
         one_by_one = [
-            encoder(x[None], keep=o[None, :4]) for x, o in zip(images, order, strict=True)
+            encoder.features(x[None], visible=o[None, :4]).tokens
+            for x, o in zip(images, order, strict=True)
         ]
         torch.testing.assert_close(torch.cat(one_by_one), few, rtol=1e-3, atol=1e-4)
         assert (few[:, 1:] - kept[:, 1:5]).abs().max() > 1e-4  # the others are not there

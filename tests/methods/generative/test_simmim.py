@@ -52,7 +52,7 @@ def test_simmim(normalized):
         for k in hidden:
             i, j = 2 * (k // 4), 2 * (k % 4)
             seen[:, i : i + 2, j : j + 2] = net.mask_patch
-        _, maps = net.encoder(seen[None], dense=True)
+        maps = net.encoder.features(seen[None]).map
         told = slow_patches(net.decode(maps, (8, 8))[0], torch.zeros(2), torch.ones(2), 2)
         raw = slow_patches(image, torch.zeros(2), torch.ones(2), 2)
         for k in hidden:
