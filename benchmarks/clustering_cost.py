@@ -64,9 +64,9 @@ def timed(name, function):
 class TimedObjective(deepcluster.DeepClusterObjective):
     """The library's objective, which records how long features take."""
 
-    def before_epoch(self, embed, rng):
+    def plan_epoch(self, embed, rng):
         """Cluster all samples."""
-        return super().before_epoch(timed("features", embed), rng)
+        return super().plan_epoch(timed("features", embed), rng)
 
     def after_training(self, embed, rng, unfinished):
         """Cluster all samples a last time."""

@@ -82,7 +82,7 @@ def one_step(model, X, features, device):
     objective = copy.deepcopy(model._objective).to(device).train()
     with isolated(device), DrawnOnCPU():
         torch.manual_seed(0)
-        plan = objective.before_epoch(lambda: features, np.random.default_rng(0))
+        plan = objective.plan_epoch(lambda: features, np.random.default_rng(0))
         targets = () if plan.targets is None else (plan.targets[: len(X)],)
         views = model.views_(batch_maker(X, device)(slice(None)))
         loss = objective(views, *targets)["loss"]

@@ -607,7 +607,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             scale = self._scaling.on(device)
             make_views = functools.partial(views_of, self.views_, scale)
             embed = functools.partial(in_batches, objective.encoder, source, scale, device)
-            targets = objective.before_epoch(embed, np.random.default_rng(self._seed)).targets
+            targets = objective.plan_epoch(embed, np.random.default_rng(self._seed)).targets
             for i, indices in enumerate(batches):
                 seed_torch(device, self._seed, i)
                 given = () if targets is None else (targets[indices],)

@@ -91,7 +91,7 @@ class ClassesObjective(Objective):
                 module.eval()
         return self
 
-    def before_epoch(self, embed, rng):
+    def plan_epoch(self, embed, rng):
         """Return the class labels as targets."""
         return Epoch(targets=self.codes)
 
@@ -362,7 +362,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
             weights = weights * len(codes) / total
             objective = ClassesObjective(encoder, *linear, torch.from_numpy(codes), weights)
             samples = source.near(device, self.verbose)
-            parts = samples, make_views, None  # before_epoch needs no embedding
+            parts = samples, make_views, None  # plan_epoch needs no embedding
             how = {"n_epochs": n_epochs, "verbose": self.verbose}
             if timed:
                 planned = planned_epochs(clock, copy.deepcopy(objective), *parts, training, **how)

@@ -134,7 +134,7 @@ class SSLNet(NeuralNet):
             step = step_fn((views, *targets))
             embedding = step.pop("embedding", None)
             self.progress = self.position(ended + (i + 1) / n_planned) / t.max_epochs
-            self.module_.after_step(self.progress)
+            self.module_.after_update(self.progress)
             steps.append(step)
             moments.append(time.perf_counter())
             self.step_seconds = self.seconds_of_step(moments)
@@ -228,7 +228,7 @@ class SSLNet(NeuralNet):
         start = time.perf_counter()
         self.module_.train()
         seed_torch(self.training.device, self.training.seed, epoch)
-        plan = self.module_.before_epoch(self.embed, rng)
+        plan = self.module_.plan_epoch(self.embed, rng)
         for parameter in plan.renewed:
             self.optimizer_.state.pop(parameter, None)
         order = rng.permutation(n_samples) if plan.order is None else plan.order
@@ -358,7 +358,7 @@ class SSLNet(NeuralNet):
             gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
             finite = torch.stack(torch._foreach_norm(gradients)).isfinite().all()
             step["skipped_steps"] = (~finite).float()  # as the scaler does
-        self.module_.before_step(self.progress)
+        self.module_.before_update(self.progress)
         self.notify(
             "on_grad_computed",
             named_parameters=TeeGenerator(self.module_.named_parameters()),

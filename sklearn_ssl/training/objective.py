@@ -21,7 +21,7 @@ class Objective(nn.Module):
     """Encoder, heads and loss of a method in one module.
 
     ``encoder`` embeds samples after training. ``forward`` takes the list of views of a batch, and
-    its targets if ``before_epoch`` returned any, and returns a dict of scalar tensors: ``"loss"``
+    its targets if ``plan_epoch`` returned any, and returns a dict of scalar tensors: ``"loss"``
     is minimized, the others are recorded in the history. ``"embedding"``, (n, d), is monitored for
     collapse.
     """
@@ -42,7 +42,7 @@ class Objective(nn.Module):
         ``samples`` yields batches, scaled as for views.
         """
 
-    def before_epoch(self, embed, rng):
+    def plan_epoch(self, embed, rng):
         """Return the next :class:`Epoch`; in evaluation mode, only for scoring.
 
         ``embed()`` returns the encoder's features of all samples in order, (n, d) float32, without
@@ -60,13 +60,13 @@ class Objective(nn.Module):
         """
         return {}
 
-    def before_step(self, progress):
+    def before_update(self, progress):
         """Modify gradients before the optimizer step.
 
         Progress is from 0 to 1, and larger if training continues after its planned end.
         """
 
-    def after_step(self, progress):
+    def after_update(self, progress):
         """Update state after a step, such as momentum teachers."""
 
     def after_training(self, embed, rng, unfinished):

@@ -159,11 +159,11 @@ def test_clustering_is_in_the_time(clock, monkeypatch):
 
 def test_an_epoch_that_goes_on_has_its_samples_again_with_their_targets(clock, monkeypatch):
     images, seen = torch.from_numpy(X / X.max()).flatten(1), []
-    before_epoch, forward = DeepClusterObjective.before_epoch, DeepClusterObjective.forward
+    plan_epoch, forward = DeepClusterObjective.plan_epoch, DeepClusterObjective.forward
 
     def slowly(self, *args):
         clock.now += 8
-        return dataclasses.replace(before_epoch(self, *args), order=np.arange(len(X)))
+        return dataclasses.replace(plan_epoch(self, *args), order=np.arange(len(X)))
 
     def noted(self, views, targets):
         numbers = torch.cdist(views[0].flatten(1).double(), images).argmin(dim=1)
@@ -171,7 +171,7 @@ def test_an_epoch_that_goes_on_has_its_samples_again_with_their_targets(clock, m
         seen.append(numbers.numpy())
         return forward(self, views, targets)
 
-    monkeypatch.setattr(DeepClusterObjective, "before_epoch", slowly)
+    monkeypatch.setattr(DeepClusterObjective, "plan_epoch", slowly)
     monkeypatch.setattr(DeepClusterObjective, "forward", noted)
     same = Slow(lambda batch: [batch])
     model = timed(DeepClusterEstimator, max_time=36, views=same).fit(X)

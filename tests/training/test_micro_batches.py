@@ -55,7 +55,7 @@ def gradients(model, X, size):
     torch.manual_seed(0)
     batch = torch.from_numpy(X).float() / 16
     batch = batch[:, None] if batch.ndim == 3 else batch.permute(0, 3, 1, 2)
-    epoch = objective.before_epoch(lambda: model.transform(X), np.random.default_rng(0))
+    epoch = objective.plan_epoch(lambda: model.transform(X), np.random.default_rng(0))
     objective.train()  # which transform has ended
     given = () if epoch.targets is None else (epoch.targets,)
     views = [batch, batch + 0.1 * torch.rand_like(batch)]

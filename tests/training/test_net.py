@@ -57,7 +57,7 @@ class Recorder(Objective):
         self.draws.append(torch.rand(1).item())
         return {"loss": self.encoder(views[0]).square().mean(), "one": torch.tensor(1.0)}
 
-    def after_step(self, progress):
+    def after_update(self, progress):
         self.progress.append(progress)
 
 
@@ -133,7 +133,7 @@ class Planner(Recorder):
         super().__init__()
         self.steps, self.targets, self.embedded, self.moments = [], [], [], []
 
-    def before_epoch(self, embed, rng):
+    def plan_epoch(self, embed, rng):
         self.embedded.append((embed(), rng.random(), self.training))
         self.order = np.arange(4, 20)
         self.eval()  # as embedding samples does
@@ -144,7 +144,7 @@ class Planner(Recorder):
         self.targets.append((views[0].numpy(), targets.numpy()))
         return super().forward(views)
 
-    def before_step(self, progress):
+    def before_update(self, progress):
         self.steps.append((progress, self.encoder.weight.grad.clone()))
         self.encoder.weight.grad.zero_()
 

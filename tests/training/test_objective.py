@@ -8,4 +8,4 @@ from sklearn_ssl.training.objective import Epoch
 
 def test_objectives_decide_nothing_about_an_epoch_unless_they_say_so():
     objective = SimCLRObjective(nn.Identity(), 4, 8, 5, 0.5)
-    assert objective.before_epoch(None, None) == Epoch(None, None, ())
+    assert objective.plan_epoch(None, None) == Epoch(None, None, ())

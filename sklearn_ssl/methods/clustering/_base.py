@@ -23,7 +23,7 @@ class ClusteringObjective(Objective):
         super().__init__(encoder)
         self.clustering = clustering
 
-    def before_epoch(self, embed, rng):
+    def plan_epoch(self, embed, rng):
         """Cluster all samples; in evaluation mode, assign them to the existing clusters."""
         if self.training:
             labels = self.clustering.fit(embed(), rng)

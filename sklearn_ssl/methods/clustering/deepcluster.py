@@ -34,9 +34,9 @@ class DeepClusterObjective(ClusteringObjective):
             loss = cross_entropy(wide(logits), clusters.repeat(len(views)))
         return {"loss": loss, "embedding": features[: len(clusters)]}
 
-    def before_epoch(self, embed, rng):
+    def plan_epoch(self, embed, rng):
         """Cluster all samples and reset the classifier; in evaluation mode, only assign them."""
-        epoch = super().before_epoch(embed, rng)
+        epoch = super().plan_epoch(embed, rng)
         if not self.training:
             return epoch
         nn.init.normal_(self.classify.weight, std=0.01)

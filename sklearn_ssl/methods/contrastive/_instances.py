@@ -25,7 +25,7 @@ class InstanceObjective(ContrastiveObjective):
         """Begin with classes of these projections, (n, d); return parameters that were reset."""
         raise NotImplementedError
 
-    def before_epoch(self, embed, rng):
+    def plan_epoch(self, embed, rng):
         """Draw the classes in the first epoch; in ``score``, all samples are classes."""
         device = self.project.weight.device
         if not self.training:

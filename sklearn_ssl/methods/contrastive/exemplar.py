@@ -53,7 +53,7 @@ class ExemplarObjective(InstanceObjective):
         return {"loss": loss, "embedding": z[: len(labels)]}
 
     @torch.no_grad()
-    def after_step(self, progress):
+    def after_update(self, progress):
         """Update the memory bank with the projections of the batch."""
         if self.bank is not None:
             z, labels = self.update

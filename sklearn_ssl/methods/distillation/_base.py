@@ -128,13 +128,13 @@ class DistillationObjective(Objective):
             }
         return {}
 
-    def before_step(self, progress):
+    def before_update(self, progress):
         """Clip the gradient of each tensor; drop that of the prototypes while they are fixed."""
         if progress < self.freeze_until:
             self.student_head.prototypes.grad = None
         clip_each_gradient(self.parameters(), self.clip_grad)
 
-    def after_step(self, progress):
+    def after_update(self, progress):
         """Update the teacher."""
         self.teacher.update(self.student, self.student_head, progress)
 

@@ -38,9 +38,9 @@ class DINOObjective(DistillationObjective):
                 self.center.lerp_(teacher.mean(dim=0), 1 - self.center_momentum)
             return {"loss": loss, "embedding": embedding[:n]} | entropies(targets)
 
-    def after_step(self, progress):
+    def after_update(self, progress):
         """Update the teacher and its temperature."""
-        super().after_step(progress)
+        super().after_update(progress)
         low, high = self.teacher_temperatures
         share = min(1.0, progress / self.temperature_warmup) if self.temperature_warmup else 1.0
         self.teacher_temperature.fill_(low + (high - low) * share)

@@ -23,11 +23,11 @@ def test_state_is_not_shared():
     def blobs():
         return rng.normal(size=(60, 5)).astype("f4")
 
-    before.before_epoch(blobs, rng)
+    before.plan_epoch(blobs, rng)
     before.after_training(blobs, rng, unfinished=False)
     after.load_state_dict(before.state_dict())
-    after.before_epoch(blobs, rng)
-    after.before_epoch(blobs, rng)
+    after.plan_epoch(blobs, rng)
+    after.plan_epoch(blobs, rng)
     assert (len(before.clustering.assignments), len(after.clustering.assignments)) == (2, 3)
 
 

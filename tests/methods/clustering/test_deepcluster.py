@@ -38,7 +38,7 @@ def test_deepcluster():
 
 def test_deepcluster_clusters_whitened_directions_of_features():
     objective, features = deepcluster_objective(), blobs()
-    epoch = objective.before_epoch(lambda: features, np.random.default_rng(0))
+    epoch = objective.plan_epoch(lambda: features, np.random.default_rng(0))
     points = PCA(4, whiten=True).fit_transform(features)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     expected = KMeans(3, n_init=10, random_state=0).fit_predict(points)
@@ -52,12 +52,12 @@ def test_deepcluster_begins_with_a_new_classifier_and_another_seed():
     objective, features = deepcluster_objective(n_clusters=12), blobs()
     rng = np.random.default_rng(0)
     nn.init.ones_(objective.classify.weight), nn.init.ones_(objective.classify.bias)
-    first = objective.before_epoch(lambda: features, rng)
+    first = objective.plan_epoch(lambda: features, rng)
     weight = objective.classify.weight.detach().clone()
     assert 0.005 < weight.std() < 0.015
     assert (objective.classify.bias == 0).all()
     assert {id(p) for p in first.renewed} == {id(p) for p in objective.classify.parameters()}
-    second = objective.before_epoch(lambda: features, rng)
+    second = objective.plan_epoch(lambda: features, rng)
     assert not torch.equal(objective.classify.weight, weight)
     assert not torch.equal(first.targets, second.targets)  # clusters have other numbers
 
@@ -65,17 +65,17 @@ def test_deepcluster_begins_with_a_new_classifier_and_another_seed():
 def test_deepcluster_last_clustering_keeps_the_numbers_and_judging_uses_them():
     objective, features = deepcluster_objective(n_clusters=6), blobs()
     rng = np.random.default_rng(0)
-    epoch = objective.before_epoch(lambda: features, rng)
+    epoch = objective.plan_epoch(lambda: features, rng)
     objective.after_training(lambda: features + 0.01, rng, unfinished=False)
     assert len(objective.clustering.assignments) == 2
     assert (objective.clustering.assignments[0] == objective.clustering.assignments[1]).mean() > 0.9
     weight = objective.classify.weight.detach().clone()
     objective.eval()
-    judged = objective.before_epoch(lambda: features[:10], rng)
+    judged = objective.plan_epoch(lambda: features[:10], rng)
     assert (judged.targets == epoch.targets[:10]).float().mean() > 0.8
     assert torch.equal(objective.classify.weight, weight)
     assert len(objective.clustering.assignments) == 2
-    objective.train().before_epoch(lambda: features, rng)  # training goes on
+    objective.train().plan_epoch(lambda: features, rng)  # training goes on
     assert (
         len(objective.clustering.assignments) == 2
     )  # in place of the last one, which no epoch had
@@ -85,7 +85,7 @@ def test_deepcluster_of_fewer_distinct_samples_than_clusters():
     objective = deepcluster_objective(n_clusters=8)
     features = np.repeat(blobs(5), 4, axis=0)
     rng = np.random.default_rng(0)
-    epoch = objective.before_epoch(lambda: features, rng)
+    epoch = objective.plan_epoch(lambda: features, rng)
     assert objective.clustering.n_empty == [3]
     assert len(epoch.order) == 20
     objective.after_training(lambda: features, rng, unfinished=False)
@@ -94,7 +94,7 @@ def test_deepcluster_of_fewer_distinct_samples_than_clusters():
     objective.clustering.classes = (
         objective.clustering.classes + 3
     )  # as if the classifier's first three were empty
-    judged = objective.eval().before_epoch(lambda: features, rng)
+    judged = objective.eval().plan_epoch(lambda: features, rng)
     np.testing.assert_array_equal(judged.targets, labels + objective.clustering.classes[0])
     np.testing.assert_array_equal(objective.clustering.assign(features), labels)
 

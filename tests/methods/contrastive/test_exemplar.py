@@ -19,7 +19,7 @@ def exemplar_objective(momentum, n_exemplars=6):
     torch.manual_seed(0)
     objective = ExemplarObjective(nn.Linear(4, 3), 3, n_exemplars, 5, 0.3, momentum).double()
     a, _ = check_inputs()
-    epoch = objective.before_epoch(
+    epoch = objective.plan_epoch(
         lambda: objective.encoder(a).detach().numpy(), np.random.default_rng(0)
     )
     return objective, epoch
@@ -58,7 +58,7 @@ def test_exemplar_remembers_after_the_step_what_views_were_projected_to(classes)
     objective([v[:4] for v in views], classes)
     torch.testing.assert_close(objective.bank, expected)
     assert not objective.update[0].requires_grad
-    objective.after_step(0.0)
+    objective.after_update(0.0)
     for number in set(classes.tolist()):
         rows = [v[i] for v in views for i in range(4) if classes[i] == number]
         z = [nn.functional.normalize(objective.project(objective.encoder(x)), dim=0) for x in rows]
@@ -75,7 +75,7 @@ def test_exemplar_shows_few_classes_as_often_as_there_are_samples(momentum):
     assert set(epoch.order) == set(objective.exemplars)
     assert len(objective.exemplars) == 4
     assert sorted(epoch.targets[objective.exemplars].tolist()) == [0, 1, 2, 3]
-    second = objective.before_epoch(None, np.random.default_rng(1))  # the same classes
+    second = objective.plan_epoch(None, np.random.default_rng(1))  # the same classes
     torch.testing.assert_close(second.targets, epoch.targets)
     assert objective.chance_loss(6) == pytest.approx(math.log(4))
     objective.after_training(None, None, False)
@@ -92,11 +92,11 @@ def test_exemplar_begins_again_with_what_samples_are_projected_to():
     again.load_state_dict(objective.state_dict())
     z = nn.functional.normalize(again.project(again.encoder(a[:4])))
     features = again.encoder(a[:4]).detach().numpy()
-    epoch = again.before_epoch(lambda: features, np.random.default_rng(3))
+    epoch = again.plan_epoch(lambda: features, np.random.default_rng(3))
     assert epoch.renewed == (again.class_vectors,)
     torch.testing.assert_close(again.class_vectors[epoch.targets].float(), z.float())
     torch.testing.assert_close(again.class_vectors[4:], first[4:])
-    assert again.before_epoch(None, np.random.default_rng(4)).renewed == ()
+    assert again.plan_epoch(None, np.random.default_rng(4)).renewed == ()
 
 
 def test_exemplar_judges_samples_beside_each_other():
@@ -105,7 +105,7 @@ def test_exemplar_judges_samples_beside_each_other():
     a, b = check_inputs()
     state = copy.deepcopy(objective.get_extra_state())
     features = objective.encoder(a[:5]).detach().numpy()
-    epoch = objective.before_epoch(lambda: features, np.random.default_rng(0))
+    epoch = objective.plan_epoch(lambda: features, np.random.default_rng(0))
     loss = objective([b[:5]], epoch.targets)["loss"]
     za, zb = (nn.functional.normalize(objective.project(objective.encoder(x[:5]))) for x in (a, b))
     expected = nn.functional.cross_entropy(zb @ za.T / 0.3, torch.arange(5))

@@ -29,7 +29,7 @@ def test_teacher_averages_weights_only():
     for p in tested.student_head.parameters():
         p.data += 1
     tested.student[1].running_mean += 5
-    tested.after_step(0.5)  # momentum 1 - 0.1 * (1 + cos(pi / 2)) / 2 = 0.95
+    tested.after_update(0.5)  # momentum 1 - 0.1 * (1 + cos(pi / 2)) / 2 = 0.95
     for now, old in zip(tested.teacher.parameters(), before.parameters(), strict=True):
         torch.testing.assert_close(now, old + 0.05)
     torch.testing.assert_close(tested.encoder[1].running_mean, torch.zeros(3))
@@ -67,12 +67,12 @@ def test_each_gradient_is_clipped_and_prototypes_are_frozen():
         for p, g in zip(tested.student.parameters(), gradients, strict=True):
             p.grad = g * scale
         tested.student_head.prototypes.grad = torch.ones(6, 5)
-        tested.before_step(0.3)
+        tested.before_update(0.3)
         for p, g in zip(tested.student.parameters(), gradients, strict=True):
             expected = g / g.norm() * min(3.0, scale * g.norm().item())
             torch.testing.assert_close(p.grad, expected, rtol=1e-4, atol=1e-6)
         assert tested.student_head.prototypes.grad is not None
-    tested.before_step(0.2)
+    tested.before_update(0.2)
     assert tested.student_head.prototypes.grad is None
 
 
