@@ -8,12 +8,15 @@ import traceback
 import torch
 
 from sklearn_ssl._runtime.isolation import note_computing
+from sklearn_ssl._runtime.world import launched, local_rank
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def own_gpu():
     """Return the index of torch's current GPU; worker processes are distributed over the GPUs."""
+    if launched():
+        return local_rank() % torch.cuda.device_count()
     if multiprocessing.parent_process() is None:
         return torch.cuda.current_device()
     process = multiprocessing.current_process()
@@ -41,9 +44,10 @@ def resolve_device(device):
         raise ValueError(
             f'device="{device}" is not available: torch finds {n_gpus} GPUs. Give "auto" or "cpu".'
         )
-    return torch.device(
-        "cuda", torch.cuda.current_device() if resolved.index is None else resolved.index
-    )
+    index = resolved.index
+    if index is None:
+        index = own_gpu() if launched() else torch.cuda.current_device()
+    return torch.device("cuda", index)
 
 
 @contextlib.contextmanager

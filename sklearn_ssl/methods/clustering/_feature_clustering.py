@@ -11,6 +11,7 @@ from sklearn.metrics import normalized_mutual_info_score, pairwise_distances_arg
 from sklearn.preprocessing import normalize
 
 from sklearn_ssl._runtime.decompositions import fit_pca
+from sklearn_ssl._runtime.world import world
 
 
 @dataclass
@@ -35,14 +36,21 @@ class FeatureClustering:
     def fit(self, features, rng, start=None):
         """Cluster features, (n, n_features), and return the cluster of each sample.
 
-        ``start`` is an earlier assignment, whose cluster means initialize k-means.
+        ``start`` is an earlier assignment, whose cluster means initialize k-means. Of several
+        processes one computes, as sums of another order would give other clusters.
         """
+        seed = int(rng.integers(2**31))
+        if world().is_main:
+            self._fit(features, seed, start)
+        vars(self).update(world().from_main(vars(self)))
+        return self.assignments[-1].astype(np.intp)
+
+    def _fit(self, features, seed, start):
         if self.is_final:  # training continues: the next epoch replaces it
             self.forget_last()
             self.is_final = False
         if self.assignments and len(self.assignments[-1]) != len(features):
             self.assignments, self.n_empty, self.nmi = [], [], []  # X has changed
-        seed = int(rng.integers(2**31))
         self._fit_whitening(features, seed)
         points = self.project(features)
         self.classes = np.arange(min(self.n_clusters, len(points)))
@@ -64,7 +72,6 @@ class FeatureClustering:
         if self.assignments:
             self.nmi.append(normalized_mutual_info_score(self.assignments[-1], labels))
         self.assignments.append(labels.astype(np.min_scalar_type(len(self.classes))))
-        return labels
 
     def _fit_whitening(self, features, seed):
         self.mean = features.mean(axis=0)

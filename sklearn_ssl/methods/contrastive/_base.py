@@ -1,5 +1,6 @@
 """Contrastive learning: what methods share that compare projections by cosine similarity."""
 
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.training.objective import Objective
 
 
@@ -11,8 +12,8 @@ class ContrastiveObjective(Objective):
         self.project, self.temperature = projector, temperature
 
     def projections(self, views):
-        """Return the projections of each view, (n, projection_dim).
+        """Return the projections of each view, (n, projection_dim), from all processes.
 
         One view passes the encoder after the other, so that batch norm statistics are of one view.
         """
-        return [self.project(self.encoder(view)) for view in views]
+        return [self.project(world().gather(self.encoder(view))) for view in views]

@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
 from sklearn_ssl._runtime.device import full_precision
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.methods.contrastive._instances import InstanceObjective
 from sklearn_ssl.parameters import Auto, Count, Positive, at_least, between
@@ -43,7 +44,7 @@ class ExemplarObjective(InstanceObjective):
 
     def forward(self, views, labels):
         """Return the loss of a batch of views and of the classes of their samples."""
-        z = torch.cat(self.projections(views))
+        z, labels = torch.cat(self.projections(views)), world().gather(labels)
         with full_precision(z.device):
             z = normalize(wide(z))
             logits = z @ self.vectors().to(z).T / self.temperature

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import linear, normalize
 
 from sklearn_ssl._runtime.device import full_precision
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.networks.heads import clip_each_gradient
 from sklearn_ssl.networks.teacher import move_teacher, short_run_momentum, teacher_momentum
@@ -30,9 +31,9 @@ class Teacher(nn.Module):
         self.momentum = momentum  # at the start of training
 
     @torch.no_grad()
-    def forward(self, samples):
-        """Return features and outputs of a batch, without gradients."""
-        features = self.encoder(samples)
+    def forward(self, views):
+        """Return features and outputs of views, without gradients, for all processes."""
+        features = world().gather(self.encoder(torch.cat(views)), len(views))
         return features, self.head(features)
 
     def update(self, encoder, head, progress):
@@ -95,17 +96,18 @@ class DistillationObjective(Objective):
                 f"The first {self.n_global} views are the global views and must have one size; the "
                 f"view recipe returned {' and '.join(map(str, sizes))}."
             )
-        return self.teacher(torch.cat(views[: self.n_global]))
+        return self.teacher(views[: self.n_global])
 
     def student_logits(self, views):
         """Return the student's logits of all views, (n_views, n, n_prototypes)."""
         # One pass per size: batch norms must not mix views of different sizes.
         sizes = dict.fromkeys(view.shape for view in views)
+        same_size = [[view for view in views if view.shape == size] for size in sizes]
         logits = [
-            self.student_head(self.student(torch.cat([v for v in views if v.shape == size])))
-            for size in sizes
+            self.student_head(world().gather(self.student(torch.cat(same)), len(same)))
+            for same in same_size
         ]
-        return torch.cat(logits).unflatten(0, (len(views), len(views[0])))
+        return torch.cat(logits).unflatten(0, (len(views), -1))
 
     def chance_loss(self, n):
         """Return the cross entropy of equal probabilities for all prototypes."""

@@ -30,7 +30,8 @@ class DINOObjective(DistillationObjective):
     def forward(self, views):
         """Return the loss of a batch of views, global views first, and the teacher's entropies."""
         embedding, teacher = self.teach(views)
-        student, n = self.student_logits(views), len(views[0])
+        student = self.student_logits(views)
+        n = student.shape[1]
         with full_precision(teacher.device):
             targets = softmax((teacher - self.center) / self.teacher_temperature, dim=1)
             loss = dino_loss(targets.unflatten(0, (-1, n)), student, self.student_temperature)

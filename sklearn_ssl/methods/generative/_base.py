@@ -19,8 +19,11 @@ With the layout and the value range of X: uint8 if X holds bytes, else float32. 
 class MaskedObjective(Objective):
     """Base of the objectives that reconstruct masked pixels from the visible ones."""
 
-    def masks(self, images):
-        """Draw a mask for each image, (n, 1, h, w), True where pixels are masked."""
+    def masks(self, images, n_views=1):
+        """Draw a mask for each image, (n, 1, h, w), True where pixels are masked.
+
+        ``n_views`` is the number of views that are concatenated in ``images``.
+        """
         raise NotImplementedError
 
     def reconstruct(self, images, masks):

@@ -12,6 +12,7 @@ from torch.nn.functional import pixel_unshuffle
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.isolation import torch_defaults
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.inference.batches import in_batches, moved
 from sklearn_ssl.methods.generative._base import ImageGenerator, MaskedObjective
 from sklearn_ssl.parameters import Auto, Count, between, is_auto
@@ -37,7 +38,7 @@ class MaskedPatchesObjective(MaskedObjective):
     def forward(self, views):
         """Return the loss of a batch of views."""
         images = joined(views)
-        masks = self.masks(images)
+        masks = self.masks(images, n_views=len(views))
         predicted, features = self.predict(images, masks)
         with full_precision(images.device):
             mean, std = self.scale(images)
@@ -60,11 +61,15 @@ class MaskedPatchesObjective(MaskedObjective):
             )
         return min(max(1, round(self.mask_ratio * n)), n - 1)
 
-    def masks(self, images, generator=None):
+    def masks(self, images, generator=None, n_views=1):
         """Draw the masked patches of each image, (n, 1, h, w), True where pixels are masked."""
         n_masked, grid = self.n_masked(images.shape[2:]), self.grid(images)
         device = images.device if generator is None else generator.device
-        noise = torch.rand(len(images), math.prod(grid), generator=generator, device=device)
+
+        def draw(n):
+            return torch.rand(n, math.prod(grid), generator=generator, device=device)
+
+        noise = world().drawn(draw, len(images), n_views)
         masked = noise.argsort(dim=1) < n_masked  # in each row n_masked of them
         return repeated(masked.unflatten(1, (1, *grid)), self.patch_size).to(images.device)
 

@@ -7,6 +7,7 @@ import torch
 from sklearn import config_context
 
 from sklearn_ssl._runtime.device import full_precision
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.data.arrays import holds_nan
 from sklearn_ssl.methods.generative._adversarial import Discriminator, adversarial_loss
 from sklearn_ssl.methods.generative._base import ImageGenerator, MaskedObjective
@@ -31,12 +32,12 @@ class InpaintingObjective(MaskedObjective):
     def forward(self, views):
         """Return the loss of a batch of views."""
         images = joined(views)
-        masks = self.masks(images)
+        masks = self.masks(images, n_views=len(views))
         predicted, features = self.reconstruct(images, masks)
         with full_precision(images.device):
             # In standard deviations of the channels: the mean color has an error of 1.
             errors = ((wide(predicted) - images) / self.encoder.std).square() * masks
-            error = errors.sum() / (masks.sum() * images.shape[1])
+            error = errors.sum() / (world().mean(masks.sum().float()) * images.shape[1])
         found = {"loss": error, "embedding": features[: len(views[0])]}
         if self.adversarial_weight:
             adversarial = adversarial_loss(self.discriminate, images, predicted, masks)
@@ -48,10 +49,11 @@ class InpaintingObjective(MaskedObjective):
         """Return the loss of the mean color in all masked regions."""
         return 1.0 + self.adversarial_weight * math.log(2)
 
-    def masks(self, images):
+    def masks(self, images, n_views=1):
         """Draw a rectangle for each image, (n, 1, h, w), True where pixels are masked."""
         draw = central_masks if self.mask == "center" else random_masks
-        return draw(len(images), images.shape[2:], self.mask_ratio, images.device)
+        rest = images.shape[2:], self.mask_ratio, images.device
+        return world().drawn(lambda n: draw(n, *rest), len(images), n_views)
 
     def reconstruct(self, images, masks):
         """Return the images that the network predicts, of any values, and its features."""

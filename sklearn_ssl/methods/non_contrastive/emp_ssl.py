@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import cosine_similarity, normalize
 
 from sklearn_ssl._runtime.device import full_precision
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.methods.non_contrastive._crops import mean_over_crops
 from sklearn_ssl.networks.heads import mlp
@@ -25,7 +26,7 @@ class EMPSSLObjective(Objective):
         """Return the loss of a batch of views of one size, which pass the encoder together."""
         if len(views) < 2:
             raise ValueError(f"EMP-SSL needs two views or more; the view recipe gave {len(views)}.")
-        z = self.project(self.encoder(joined(views)))
+        z = self.project(world().gather(self.encoder(joined(views)), len(views)))
         with full_precision(z.device):
             z = normalize(wide(z)).unflatten(0, (len(views), -1))  # (v, n, p)
             rate = coding_rate(z).mean()

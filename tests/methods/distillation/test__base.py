@@ -33,7 +33,7 @@ def test_teacher_averages_weights_only():
     for now, old in zip(tested.teacher.parameters(), before.parameters(), strict=True):
         torch.testing.assert_close(now, old + 0.05)
     torch.testing.assert_close(tested.encoder[1].running_mean, torch.zeros(3))
-    features, outputs = tested.teacher(torch.randn(6, 4))
+    features, outputs = tested.teacher([torch.randn(3, 4), torch.randn(3, 4)])
     assert not features.requires_grad
     assert not outputs.requires_grad
     assert tested.encoder[1].num_batches_tracked == 1  # statistics of its own

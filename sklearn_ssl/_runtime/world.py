@@ -1,0 +1,225 @@
+"""Processes that train one estimator together, such as those that torchrun starts."""
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+from contextvars import ContextVar
+
+import numpy as np
+import torch
+from torch import distributed
+
+# How long processes wait for each other at most before an inference that they may share.
+JOIN_SECONDS = 10.0
+
+
+class World:
+    """The processes of a distributed fit; by default this process alone.
+
+    Each process reads its share of a batch: the slice ``share(n)`` of its n samples. What a loss
+    compares across samples it gathers. The loss of a step is the mean of those of all processes, so
+    gradients are averaged.
+    """
+
+    rank, size = 0, 1
+
+    def __init__(self, group=None, rank=0, size=1):
+        self.group, self.rank, self.size = group, rank, size
+
+    @property
+    def is_main(self):
+        """Whether this process writes files, progress bars and warnings."""
+        return self.rank == 0
+
+    def share(self, n):
+        """Return the slice of n samples that this process computes."""
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def drawn(self, draw, n, n_views=1):
+        """Return random values for the ``n`` samples of each view of this process.
+
+        ``draw(n)`` returns a tensor with an entry for each of n samples. It is called for the whole
+        batch, so that the values do not depend on the number of processes.
+        """
+        if self.size == 1:
+            return draw(n)
+        values = draw(n * self.size)
+        share = self.share(len(values) // n_views)
+        return values.unflatten(0, (n_views, -1))[:, share].flatten(0, 1)
+
+    def gather(self, tensor, n_views=1):
+        """Return the rows of all processes, in the order of the batch, with their gradients.
+
+        ``n_views`` is the number of views that are concatenated in the tensor.
+        """
+        if self.size == 1:
+            return tensor
+        return _Gather.apply(tensor.unflatten(0, (n_views, -1)), self).flatten(0, 1)
+
+    def mean(self, tensor):
+        """Return the mean over all processes of a tensor without gradients."""
+        if self.size == 1:
+            return tensor
+        tensor = tensor.detach().clone()
+        distributed.all_reduce(tensor, group=self.group)
+        return tensor / self.size
+
+    def average_(self, tensors):
+        """Replace tensors by their means over all processes, with one message for each dtype."""
+        if self.size == 1:
+            return
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+            same = [tensor for tensor in tensors if tensor.dtype == dtype]
+            mean = self.mean(torch.cat([tensor.flatten() for tensor in same]))
+            parts = mean.to(dtype).split([tensor.numel() for tensor in same])
+            shaped = [part.view(old.shape) for part, old in zip(parts, same, strict=True)]
+            torch._foreach_copy_(same, shaped)
+
+    def largest(self, number):
+        """Return the largest of a number of each process."""
+        if self.size == 1:
+            return number
+        value = torch.tensor(float(number), dtype=torch.float64)
+        distributed.all_reduce(value, distributed.ReduceOp.MAX, group=self.group)
+        return value.item()
+
+    def gather_objects(self, value):
+        """Return a list of the values of all processes."""
+        if self.size == 1:
+            return [value]
+        values = [None] * self.size
+        distributed.all_gather_object(values, value, group=self.group)
+        return values
+
+    def from_main(self, value):
+        """Return the value of the main process."""
+        if self.size == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, 0, group=self.group)
+        return values[0]
+
+    def concatenate(self, array):
+        """Return the rows of the arrays of all processes, in the order of their ranks."""
+        return np.concatenate(self.gather_objects(array)) if self.size > 1 else array
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenation of the tensors of all processes along their second axis."""
+
+    @staticmethod
+    def forward(ctx, tensor, world):
+        ctx.world = world
+        tensor = tensor.contiguous()
+        parts = [torch.empty_like(tensor) for _ in range(world.size)]
+        distributed.all_gather(parts, tensor, group=world.group)
+        return torch.cat(parts, dim=1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        # Each process has a loss, and that of the step is their mean.
+        gradient = gradient.contiguous().clone()
+        distributed.all_reduce(gradient, group=ctx.world.group)
+        return gradient[:, ctx.world.share(gradient.shape[1])], None
+
+
+ALONE = World()
+# Threads that are started inside a fit do not take part in it.
+_current = ContextVar("world", default=ALONE)
+
+
+def world():
+    """Return the processes that compute together at this point of the program."""
+    return _current.get()
+
+
+def launched():
+    """Return whether this process was started to train together with others."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size() > 1
+    # Worker processes of joblib inherit the environment.
+    workers = multiprocessing.current_process().name != "MainProcess"
+    return not workers and int(os.environ.get("WORLD_SIZE", 1)) > 1 and "RANK" in os.environ
+
+
+def local_rank():
+    """Return the index of this process among those of its machine, or None if it is alone."""
+    return int(os.environ.get("LOCAL_RANK", 0)) if launched() else None
+
+
+def _default_group():
+    """Return the process group of all processes, initialized at the first call."""
+    if not distributed.is_initialized():
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        atexit.register(_end_default_group)
+    return distributed.group.WORLD
+
+
+def _end_default_group():
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+_n_meetings = 0  # of this process; equal in all that run the same program
+
+
+@contextlib.contextmanager
+def ending_together(what):
+    """Context of what all processes do together; an error of one of them ends it in all.
+
+    ``what`` names it in errors.
+    """
+    global _n_meetings
+    if not launched() or world() is not ALONE:
+        yield world()
+        return
+    _default_group()
+    _n_meetings += 1
+    store, key = distributed.distributed_c10d._get_default_store(), f"sklearn_ssl/{_n_meetings}"
+    rank, size = distributed.get_rank(), distributed.get_world_size()
+    try:
+        group = distributed.new_group(
+            backend="cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        )
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"{what} was not called by all {size} processes. All have to run the same program: "
+            "call it outside of conditions on the rank."
+        ) from error
+    together = World(group, rank, size)
+    token = _current.set(together)
+    try:
+        names = together.gather_objects(what)
+        if len(set(names)) > 1:
+            raise RuntimeError(
+                f"The processes have to call the same methods in the same order, but they called "
+                f"{' and '.join(dict.fromkeys(names))}."
+            )
+        yield together
+        together.largest(0)  # until all have ended
+    except BaseException as error:
+        before = _first_error(store, key, f"{rank} {type(error).__name__}: {error}")
+        other, _, text = before.partition(" ")
+        # Errors of messages that others no longer answer.
+        if isinstance(error, RuntimeError) and int(other) != rank:
+            raise RuntimeError(f"{what} ended because process {other} raised {text}") from error
+        if isinstance(error, RuntimeError) and "by peer" in str(error):  # of gloo
+            raise RuntimeError(f"{what} ended because another process was ended.") from error
+        raise
+    finally:
+        _current.reset(token)
+        together.group = None
+        # Closes its connections, so that others do not wait for this process.
+        distributed.destroy_process_group(group)
+
+
+def _first_error(store, key, text):
+    """Return the text of the error that was raised first by a process."""
+    try:
+        return store.compare_set(f"{key}/error", "", text).decode()
+    except RuntimeError:  # the process of the store was ended
+        return text
