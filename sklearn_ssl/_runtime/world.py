@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import os
 from contextvars import ContextVar
+from datetime import timedelta
 
 import numpy as np
 import torch
@@ -165,6 +166,7 @@ def _end_default_group():
 
 
 _n_meetings = 0  # of this process; equal in all that run the same program
+_n_visits = {}  # the same, for each key of shared_if_all_come
 
 
 @contextlib.contextmanager
@@ -215,6 +217,30 @@ def ending_together(what):
         together.group = None
         # Closes its connections, so that others do not wait for this process.
         distributed.destroy_process_group(group)
+
+
+@contextlib.contextmanager
+def shared_if_all_come(what, key):
+    """Context of what processes compute together if all come to it soon, and else each alone.
+
+    ``key`` is text that is equal if they compute the same.
+    """
+    if not (launched() and distributed.is_initialized() and world() is ALONE):
+        yield
+        return
+    store, place = distributed.distributed_c10d._get_default_store(), f"sklearn_ssl/{key}"
+    _n_visits[key] = _n_visits.get(key, 0) + 1
+    place = f"{place}/{_n_visits[key]}"
+    if store.add(f"{place}/present", 1) == distributed.get_world_size():
+        store.compare_set(f"{place}/decided", "", "together")
+    else:
+        try:
+            store.wait([f"{place}/decided"], timedelta(seconds=JOIN_SECONDS))
+        except RuntimeError:
+            store.compare_set(f"{place}/decided", "", "alone")
+    together = store.get(f"{place}/decided") == b"together"
+    with ending_together(what) if together else contextlib.nullcontext():
+        yield
 
 
 def _first_error(store, key, text):

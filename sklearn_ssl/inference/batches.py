@@ -1,5 +1,6 @@
 """Inference in batches, and checks of views."""
 
+import contextlib
 import copy
 
 import numpy as np
@@ -10,13 +11,17 @@ from sklearn.utils import check_array, gen_batches
 from sklearn_ssl._runtime.device import autocast
 from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl._runtime.malloc import untrimmed_heap
+from sklearn_ssl._runtime.world import launched, shared_if_all_come, world
 from sklearn_ssl.data.sources import one_behind
+from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
 
 # Views are checked with this many samples before training.
 TRIAL_SAMPLES = 64
 # Batches of about this many pixels, and at most this many samples.
 EMBEDDING_PIXELS = 2**20
 EMBEDDING_BATCH = {"cpu": 256, "cuda": 1024}
+# Processes share a transform of more than this many batches, which takes a minute or so.
+SHARED_BATCHES = 256
 
 
 def transformed(transformer, X):
@@ -52,24 +57,38 @@ def in_batches(function, source, scale, device, precision="float32", *, copies=1
     """Return the results of a function of batches on the device for all samples, as one array.
 
     Batches are smaller if the function makes more than two ``copies`` of each sample. The tensor
-    ``extra``, if given, has an entry per sample, which is passed to the function as well.
+    ``extra``, if given, has an entry per sample, which is passed to the function as well. Each of
+    several processes computes a share of the batches, and gets the results of all.
     """
     results = None
     size = max(1, 2 * embedding_batch(source, device) // max(2, copies))
     parts = list(gen_batches(len(source), size)) if len(source) else []
+    parts = parts[world().share(len(parts))]
+    first, n = (parts[0].start, parts[-1].stop - parts[0].start) if parts else (0, 0)
     heap = untrimmed_heap(device.type == "cpu" and len(parts) > 1)
     with torch_defaults(device), torch.inference_mode(), autocast(device, precision), heap:
         computed = _computed(function, source, scale, device, parts, extra)
         for part, result in one_behind(computed):  # copied while the next is computed
             result = result.cpu().numpy()
             if results is None:
-                results = np.empty((len(source), *result.shape[1:]), result.dtype)
-            results[part] = result
-        if results is None:  # no image could be read
+                results = np.empty((n, *result.shape[1:]), result.dtype)
+            results[part.start - first : part.stop - first] = result
+        if results is None:  # no image could be read, or others compute all
             blank = source.blank(device)
             more = () if extra is None else (extra.new_zeros(1, *extra.shape[1:]).to(device),)
             results = function(scale(blank), *more).cpu().numpy()[:0]
-    return results
+    return world().concatenate(results)
+
+
+@contextlib.contextmanager
+def shared_if_large(source, encoder, device):
+    """Context in which processes share the batches of a large source, if all embed it."""
+    with contextlib.ExitStack() as stack:
+        if launched() and len(source) > SHARED_BATCHES * embedding_batch(source, device):
+            with contextlib.suppress(NoContent):
+                key = fingerprint([source.content(), encoder.state_dict()])
+                stack.enter_context(shared_if_all_come("transform", key))
+        yield
 
 
 def _computed(function, source, scale, device, parts, extra):

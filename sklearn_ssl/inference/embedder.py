@@ -14,7 +14,7 @@ from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl._runtime.sklearn_private import _check_feature_names_in
 from sklearn_ssl.data.inputs import MODALITIES, described_as, find_samples
 from sklearn_ssl.data.modality import Request
-from sklearn_ssl.inference.batches import embedding_batch, in_batches, moved
+from sklearn_ssl.inference.batches import embedding_batch, in_batches, moved, shared_if_large
 from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.networks.backbone import named
 from sklearn_ssl.networks.defaults import default_for
@@ -168,9 +168,12 @@ class Embedder(Reader, Saved, TransformerMixin):
             encoder, dtype = copy.deepcopy(encoder).double(), torch.float64
         precision = self._resolve_precision(device) if device.type == "cuda" else "float32"
         copies = getattr(encoder, "copies", 1)
-        embedding = in_batches(
-            lambda x: encoder(x.to(dtype)).float(), source, scale, device, precision, copies=copies
-        )
+
+        def embed(samples):
+            return encoder(samples.to(dtype)).float()
+
+        with shared_if_large(source, encoder, device):
+            embedding = in_batches(embed, source, scale, device, precision, copies=copies)
         return source.aligned(embedding)
 
     def _network(self):

@@ -1,0 +1,59 @@
+"""Inference in batches that several processes share."""
+
+import numpy as np
+import pytest
+from _runtime.two_processes import run_in
+from common import digits
+
+from sklearn_ssl import SimCLRTransformer
+
+
+@pytest.mark.slow
+def test_processes_share_a_transform_that_all_call(tmp_path):
+    model = tmp_path / "simclr.safetensors"
+    simclr = SimCLRTransformer(max_epochs=1, random_state=0).fit(digits()[0][:100])
+    simclr.save(model)
+    code = f"""
+    import time
+    import numpy as np
+    from torch import distributed
+    from common import digits
+    from sklearn_ssl import load
+    from sklearn_ssl._runtime import world
+    from sklearn_ssl.data.sources import ArraySource
+    from sklearn_ssl.inference import batches
+
+    distributed.init_process_group("gloo")
+    simclr, X = load({str(model)!r}), digits()[0]
+    read, batch = [], ArraySource.batch
+    ArraySource.batch = lambda self, part, *device: (
+        read.append(len(self.array[part])) or batch(self, part, *device)
+    )
+    found["small"] = simclr.transform(X)
+    found["alone"], _ = sum(read), read.clear()
+    batches.SHARED_BATCHES = 2
+    found["shared"] = simclr.transform(X)
+    found["part"], _ = sum(read), read.clear()
+    # Each process has other samples, or one of them none: nobody waits for long.
+    world.JOIN_SECONDS = 0.5
+    begun = time.perf_counter()
+    found["other"] = simclr.transform(X[rank:])
+    if rank == 0:
+        found["first alone"] = simclr.transform(X)
+    found["seconds"] = time.perf_counter() - begun
+    world.JOIN_SECONDS = 60
+    distributed.barrier()
+    found["again"] = simclr.transform(X[::-1].copy())
+    distributed.destroy_process_group()
+    """
+    both, _, _ = run_in(2, code, tmp_path)
+    X = digits()[0]
+    expected = simclr.transform(X)
+    for rank, found in enumerate(both):
+        assert found["alone"] - found["part"] > 0.4 * len(X)
+        for name in ("small", "shared"):
+            np.testing.assert_allclose(found[name], expected, atol=1e-5)
+        np.testing.assert_allclose(found["other"], expected[rank:], atol=1e-5)
+        np.testing.assert_allclose(found["again"], expected[::-1], atol=1e-5)
+        assert found["seconds"] < 20
+    np.testing.assert_allclose(both[0]["first alone"], expected, atol=1e-5)
