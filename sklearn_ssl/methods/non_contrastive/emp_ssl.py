@@ -8,7 +8,7 @@ from torch.nn.functional import cosine_similarity, normalize
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.world import world
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.methods.non_contrastive._crops import mean_over_crops
+from sklearn_ssl.methods.non_contrastive._base import mean_over_crops
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.parameters import Count, NonNegative
 from sklearn_ssl.training.objective import Objective, joined, wide
