@@ -94,6 +94,20 @@ class ImageGenerator(MapsImages, SSLTransformer):
         return self._of_read(X, squared_errors)
 
 
+def check_divisible(sides, name, value, kind):
+    """Raise if the value of a parameter does not divide the sides of "images" or of "views"."""
+    near = [max(1, side // value) * value for side in sides]
+    if near != list(sides):
+        way_out = (
+            f"Resize them to {near[0]} x {near[1]}, or set input=Images(size={min(near)})."
+            if kind == "images"
+            else "They are what the view recipe gives."
+        )
+        raise ValueError(
+            f"{name}={value} does not divide {kind} of {sides[0]} x {sides[1]} pixels. {way_out}"
+        )
+
+
 def decibels(errors):
     """Return the peak signal-to-noise ratio of mean squared errors, (n,)."""
     with np.errstate(divide="ignore"):  # infinite for perfect reconstructions

@@ -113,8 +113,7 @@ class MAETransformer(MaskedImageTransformer):
         if sides[0] != sides[1] or sides[0] % unit:
             raise uncut(sides, f"{unit} pixels")
         patch_size = self._resolve_patch_size(sides, auto=unit, unit=unit)
-        few = sides[0] ** 2 // patch_size**2 <= FEW_PATCHES
-        auto = MASK_RATIO_OF_FEW if few else MASK_RATIO
+        auto = MASK_RATIO if (sides[0] // patch_size) ** 2 > FEW_PATCHES else MASK_RATIO_OF_FEW
         ratio = self._resolve_mask_ratio(sides, patch_size, auto)
         normalized = self._resolve_norm_pix_loss(n_channels, unit, auto=unit >= 4)
         widths = self.decoder_dim, self.decoder_depth

@@ -7,11 +7,11 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl.methods.generative._base import ImageGenerator
+from sklearn_ssl.methods.generative._base import ImageGenerator, check_divisible
 from sklearn_ssl.networks.decoders import Decoder
 from sklearn_ssl.networks.encoder import with_map
 from sklearn_ssl.training.objective import Objective, joined, wide
-from sklearn_ssl.views import ImageViews
+from sklearn_ssl.views.image import CROPS
 
 
 class SuperResolutionObjective(Objective):
@@ -22,23 +22,18 @@ class SuperResolutionObjective(Objective):
     def __init__(self, encoder, scale):
         encoder, map_shape = with_map(encoder)
         super().__init__(encoder)
-        self.scale = scale
-        self.decode = Decoder(map_shape, encoder.in_shape)
+        self.scale, self.decode = scale, Decoder(map_shape, encoder.in_shape)
         for parameter in self.decode.last.parameters():  # training starts from interpolation
             nn.init.zeros_(parameter)
 
     def forward(self, views):
         """Return the loss of a batch of views."""
         images = joined(views)
-        height, width = images.shape[2:]
-        if height % self.scale or width % self.scale:
-            size = f"{height} x {width} pixels, which the view recipe gave"
-            raise ValueError(f"scale={self.scale} does not divide views of {size}.")
+        check_divisible(images.shape[2:], "scale", self.scale, "views")
         upscaled, plain, features = self.upscale(self.downscale(images))
         with full_precision(images.device):
             error, chance = ((wide(x) - images).square().mean() for x in (upscaled, plain))
-        loss = error / chance.clamp(min=1e-8)
-        return {"loss": loss, "embedding": features[: len(views[0])]}
+        return {"loss": error / chance.clamp(min=1e-8), "embedding": features[: len(views[0])]}
 
     def downscale(self, images):
         """Return smaller copies of images, whose pixels are the mean of squares."""
@@ -46,10 +41,9 @@ class SuperResolutionObjective(Objective):
 
     def upscale(self, images):
         """Return images upscaled by the network, and by interpolation; and features."""
-        sides = tuple(self.scale * side for side in images.shape[2:])
-        plain = interpolate(images, sides, mode="bicubic", align_corners=False)
+        plain = interpolate(images, scale_factor=self.scale, mode="bicubic", align_corners=False)
         features = self.encoder.features(plain)
-        return plain + self.decode(features.map, sides), plain, features.pooled
+        return plain + self.decode(features.map, plain.shape[2:]), plain, features.pooled
 
     def chance_loss(self, n):
         """Return the loss of bicubic interpolation."""
@@ -99,27 +93,14 @@ class SuperResolutionTransformer(ImageGenerator):
 
     scale: Literal[2, 4, 8] = 2
 
-    default_views = {
-        "image": ImageViews(scale=(1.0, 1.0), grayscale=0.0, gaussian_blur=0.0, n_views=1)
-    }
+    default_views = {"image": replace(CROPS, scale=(1.0, 1.0), color_jitter=0.8)}
     whole_views = False  # the network of other methods, which is finer
 
     def _default_views(self, spec):
-        _, height, width = spec.shape
-        return replace(self.default_views["image"], ratio=(width / height,) * 2)
-
-    def _resolve_views(self, spec):
-        views = super()._resolve_views(spec)
-        height, width = spec.shape[1:]
-        near = [max(1, side // self.scale) * self.scale for side in (height, width)]
-        if near != [height, width]:
-            raise ValueError(
-                f"scale={self.scale} does not divide images of {height} x {width} pixels. Resize "
-                f"them to {near[0]} x {near[1]}, or set input=Images(size={min(near)})."
-            )
-        return views
+        return replace(self.default_views["image"], ratio=(spec.shape[2] / spec.shape[1],) * 2)
 
     def _make_objective(self, encoder, n_features, training):
+        check_divisible(encoder.in_shape[1:], "scale", self.scale, "images")
         return SuperResolutionObjective(encoder, self.scale)
 
     def upscale(self, X):
@@ -135,6 +116,5 @@ class SuperResolutionTransformer(ImageGenerator):
         images : ndarray of shape (n_samples, scale * height, scale * width, ...)
             {generated}
         """
-        found = self._read_again(X)
-        copies = self._objective.scale**2
+        found, copies = self._read_again(X), self._objective.scale**2
         return self._map_images(*found, lambda o, x: o.upscale(x)[0].clamp(0, 1), copies=copies)

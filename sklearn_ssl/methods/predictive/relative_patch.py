@@ -20,11 +20,10 @@ class RelativePatchObjective(TileObjective):
 
     def task(self, views):
         """Return center features, and logits and labels of all pairs, in reverse the opposite."""
-        images = joined(views)
-        features, patches = self.encode(images)
+        features, patches = self.encode(joined(views))
         logits = self.classify(torch.cat(pairs(patches)).flatten(0, 1))
         position = torch.arange(self.n_classes, device=logits.device)
-        labels = torch.stack([position, position.flip(0)]).repeat_interleave(len(images), dim=0)
+        labels = torch.stack([position, position.flip(0)]).repeat_interleave(len(features), dim=0)
         return features[:, CENTER], logits, labels.flatten()
 
     def cut(self, images, centered):

@@ -48,9 +48,8 @@ class RotationObjective(PretextObjective):
         Pixels are moved and not interpolated, which would reveal the angle.
         """
         images = square(images)
-        flipped = images.flip(3)
-        copies = [(flipped if flip else images, turns) for turns, flip in self.transformations]
-        return torch.cat([torch.rot90(copy, turns, (2, 3)) for copy, turns in copies])
+        copies = images, images.flip(3)
+        return torch.cat([torch.rot90(copies[f], k, (2, 3)) for k, f in self.transformations])
 
 
 def square(images):
