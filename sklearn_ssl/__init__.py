@@ -1,6 +1,6 @@
-"""Self-supervised learning on images and tabular data with scikit-learn estimators."""
+"""Self-supervised learning on images, texts and tabular data with scikit-learn estimators."""
 
-from sklearn_ssl.data import Images, Table
+from sklearn_ssl.data import Images, Table, Text
 from sklearn_ssl.data.folders import image_paths
 from sklearn_ssl.evaluation.comparison import Comparison, compare
 from sklearn_ssl.evaluation.fine_tuning import FineTuneClassifier
@@ -23,12 +23,14 @@ from sklearn_ssl.methods.non_contrastive.emp_ssl import EMPSSLTransformer
 from sklearn_ssl.methods.predictive.jigsaw import JigsawTransformer
 from sklearn_ssl.methods.predictive.relative_patch import RelativePatchTransformer
 from sklearn_ssl.methods.predictive.rotation import RotationTransformer
+from sklearn_ssl.methods.sequence.bert import BERTTransformer
 from sklearn_ssl.persistence.fit_cache import FitCache
 from sklearn_ssl.persistence.save_load import load
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BERTTransformer",
     "ColorizationTransformer",
     "Comparison",
     "DINOTransformer",
@@ -53,6 +55,7 @@ __all__ = [
     "SimMIMTransformer",
     "SuperResolutionTransformer",
     "Table",
+    "Text",
     "VIMETransformer",
     "compare",
     "image_paths",

@@ -1,8 +1,12 @@
 """Data and small settings that the tests share."""
 
+import functools
+import importlib
+import inspect
 import math
 import os
 import random
+import re
 import signal
 from dataclasses import dataclass, fields, replace
 
@@ -12,11 +16,16 @@ import torch
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.feature_extraction.image import extract_patches_2d
 
+from sklearn_ssl.data import Table
+from sklearn_ssl.data.modality import Given, Request
 from sklearn_ssl.data.sources import ArraySource
 from sklearn_ssl.data.spec import TableSpec
 from sklearn_ssl.discovery import all_methods
 
-METHODS = list(all_methods().values())
+ALL_METHODS = list(all_methods().values())
+TEXT_METHODS = list(all_methods("text").values())
+# Methods for arrays of numbers.
+METHODS = [m for m in ALL_METHODS if {"image", "table"} & set(m.default_views)]
 IMAGE_METHODS = list(all_methods("image").values())
 # What engine and base do is the same for all methods: it is seen quickly with those that use all
 # hooks, teachers, targets of an epoch, what follows training, and slowly with the others.
@@ -83,6 +92,25 @@ def photo_patches(n=128, side=32):
         for photo in load_sample_images().images
     ]
     return np.concatenate(patches)
+
+
+MODULES = "numpy", "scipy.signal", "scipy.stats", "sklearn.metrics", "torch.nn"
+
+
+@functools.cache
+def sentences(n=140):
+    """Paragraphs of the docstrings of modules, and the index of the module, n of each."""
+    texts, labels = [], []
+    for label, name in enumerate(MODULES):
+        found = set()
+        for key, value in vars(importlib.import_module(name)).items():
+            text = "" if key.startswith("_") else inspect.getdoc(value) or ""
+            parts = (" ".join(part.split()) for part in text.split("\n\n"))
+            found |= {part for part in parts if re.fullmatch(r"[A-Z][^>|]{30,300}\.", part)}
+        texts += np.random.default_rng(0).permutation(sorted(found))[:n].tolist()
+        labels += [label] * n
+    order = np.random.default_rng(0).permutation(len(texts))
+    return [texts[i] for i in order], np.array(labels)[order]
 
 
 def suited(method, X):
@@ -163,10 +191,19 @@ class RowsAsImages(ArraySource):
         return tinted(gray) if self.in_color else gray
 
 
+def text_of(row):
+    """A text with a word for each feature: its place, and where its value lies among five."""
+    bins = np.digitize(row, [-1.0, 0.0, 1.0, 10.0])
+    return " ".join(f"{'abcdefghijklmnopqrstuvwxyz'[i % 26]}{b}" for i, b in enumerate(bins))
+
+
 def taking_rows(method):
-    """The method itself if it takes rows, else one that makes images of them."""
-    if "table" in getattr(method, "default_views", ()):
+    """The method itself if it takes rows, else one that makes images, or texts, of them."""
+    kinds = getattr(method, "default_views", ())
+    if "table" in kinds:
         return method
+    if kinds and "image" not in kinds:
+        return taking_rows_as_texts(method)
 
     def find(self, X, **check):
         fitted = getattr(self, "_spec", None)
@@ -180,6 +217,21 @@ def taking_rows(method):
         in_color = getattr(method, "needs_color", False)
         images = RowsAsImages(source.array, source.sample_shape, in_color=in_color)
         return replace(images, spec=images.spec.named(source.spec))
+
+    return _adapted(method, _find=find)
+
+
+def taking_rows_as_texts(method):
+    """A method for texts that makes texts of the rows of a table."""
+
+    def find(self, X, *, reset, min_samples=1):
+        spec = getattr(self, "_spec", None)
+        seen = None if reset else TableSpec((spec.n_features,), spec.n_features, spec.names)
+        request = Request(type(self).__name__, "cpu", min_samples, seen=seen)
+        rows = Table().find(Given(X, seen), request)
+        texts = [text_of(row) for row in rows.array]
+        found = method._find(self, texts, reset=reset, min_samples=min_samples)
+        return replace(found, spec=found.spec.named(rows.spec))
 
     return _adapted(method, _find=find)
 

@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from common import IMAGE_METHODS, METHODS, shrunk
+from common import ALL_METHODS, IMAGE_METHODS, TEXT_METHODS, sentences, shrunk
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
 from sklearn_ssl import (
@@ -12,12 +12,21 @@ from sklearn_ssl import (
     KNNProbe,
     LinearProbe,
     PatchKMeansTransformer,
+    Table,
+    Text,
     metrics,
 )
 from sklearn_ssl.base import SSLTransformer
-from sklearn_ssl.views import CombinedViews, ImageViews, MultiCrop, TableViews, Tiles
+from sklearn_ssl.views import (
+    CombinedViews,
+    ImageViews,
+    MultiCrop,
+    TableViews,
+    TextViews,
+    Tiles,
+)
 
-each_method = pytest.mark.parametrize("method", METHODS)
+each_method = pytest.mark.parametrize("method", ALL_METHODS)
 
 
 def documented(section):
@@ -25,11 +34,12 @@ def documented(section):
 
 
 PROBES = [KNNProbe, LinearProbe]
-VIEWS = [CombinedViews, ImageViews, MultiCrop, TableViews, Tiles]
+VIEWS = [CombinedViews, ImageViews, MultiCrop, TableViews, TextViews, Tiles]
 OTHERS = [EncoderTransformer, PatchKMeansTransformer]
+INPUTS = [Images, Table, Text]
 
 
-@pytest.mark.parametrize("cls", [*METHODS, *OTHERS, *PROBES, *VIEWS])
+@pytest.mark.parametrize("cls", [*ALL_METHODS, *OTHERS, *PROBES, *VIEWS, *INPUTS])
 def test_parameters_match_the_signature(cls):
     doc = ClassDoc(cls)
     assert sorted(documented(doc["Parameters"])) == sorted(inspect.signature(cls).parameters)
@@ -38,7 +48,7 @@ def test_parameters_match_the_signature(cls):
     assert "{" not in " ".join(documented(doc["Parameters"]))
 
 
-@pytest.mark.parametrize("method", [*METHODS, *OTHERS, *PROBES])
+@pytest.mark.parametrize("method", [*ALL_METHODS, *OTHERS, *PROBES])
 def test_defaults_match_the_signature(method):
     for entry in ClassDoc(method)["Parameters"]:
         default = inspect.signature(method).parameters[entry.name].default
@@ -50,7 +60,8 @@ def test_defaults_match_the_signature(method):
 def test_documented_attributes_exist(method, images):
     of_images = method in IMAGE_METHODS
     model = shrunk(method, input=Images(shape=(8, 8)) if of_images else "auto")
-    model.fit(images if of_images else images.reshape(len(images), -1))
+    rows = sentences()[0][:100] if method in TEXT_METHODS else images.reshape(len(images), -1)
+    model.fit(images if of_images else rows)
     names = documented(ClassDoc(method)["Attributes"])
     missing = {name for name in names if not hasattr(model, name)}
     # Names are those of data frames.
@@ -69,7 +80,7 @@ def test_methods_say_what_they_take_and_give(method):
         assert doc["Returns"]
 
 
-@pytest.mark.parametrize("method", [*METHODS, *OTHERS])
+@pytest.mark.parametrize("method", [*ALL_METHODS, *OTHERS])
 def test_example_and_reference_are_there(method):
     assert ">>>" in method.__doc__
     assert "https://" in method.__doc__

@@ -1,7 +1,7 @@
 """scikit-learn's own checks, of every estimator there is; none skipped, none expected to fail."""
 
 import pytest
-from common import METHODS, shrunk, taking_rows
+from common import ALL_METHODS, shrunk, taking_rows
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ssl import (
@@ -17,7 +17,7 @@ from sklearn_ssl import (
 PATCHES = {"n_centroids": 8, "n_patches": 60, "random_state": 0}
 # All methods share their base, so that one of them stands for all in the quick tests.
 METHODS_OF = {
-    is_quick: [shrunk(taking_rows(m)) for m in METHODS if (m is SimCLRTransformer) == is_quick]
+    is_quick: [shrunk(taking_rows(m)) for m in ALL_METHODS if (m is SimCLRTransformer) == is_quick]
     for is_quick in (True, False)
 }
 SLOW = [taking_rows(PatchKMeansTransformer)(**PATCHES), EncoderTransformer(random_state=0)]

@@ -3,9 +3,10 @@
 from sklearn_ssl.data.images import Images
 from sklearn_ssl.data.modality import Given, Modality
 from sklearn_ssl.data.table import Table
+from sklearn_ssl.data.text import Text
 
 # In this order, the first that accepts X is used for input="auto".
-MODALITIES = Images, Table
+MODALITIES = Text, Images, Table
 
 
 def find_samples(X, described, request):

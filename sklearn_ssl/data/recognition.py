@@ -13,6 +13,7 @@ from sklearn_ssl.data.folders import SUFFIXES
 from sklearn_ssl.data.image_decoding import is_image, is_pillow
 from sklearn_ssl.data.on_disk import OnDisk
 
+LONGEST_PATH = 4096  # strings that are longer are no paths
 # Keys of an image in a dict, and keys of a column of samples.
 IMAGE_KEYS = "image", "img", "bytes", "path"
 COLUMN_KEYS = (*IMAGE_KEYS, "images", "pixel_values", "data", "X", "x")
@@ -48,10 +49,21 @@ def is_path_of_image(value):
     )
 
 
+def is_path(text):
+    """Return whether a string is the path of a file that exists."""
+    return 0 < len(text) <= LONGEST_PATH and "\0" not in text and os.path.isfile(text)
+
+
 def is_shape_of_one(shape):
     """Return whether a shape (a, b, c) is that of one image, rather than gray images (n, h, w)."""
     last = min(shape[:2]) > 4 >= shape[2]  # gray images of such a small width are unlikely
     return last or (shape[0] == 3 and min(shape[1:]) > 4)
+
+
+def _may_be_path(text):
+    """Return whether a string looks like the path of an image or a folder."""
+    known = is_path_of_image(text) or (len(text) <= LONGEST_PATH and os.path.exists(text))
+    return known or (os.sep in text and not any(map(str.isspace, text)))
 
 
 def _is_scalar(X):
@@ -186,9 +198,10 @@ NO_SAMPLES = (
     (_is_lazy, "a lazy data frame. Give X.collect() or X.compute()."),
     (_is_closed, "an array in a closed file. Keep the file open while X is used."),
     (
-        lambda X: isinstance(X, str | PathLike),
+        lambda X: isinstance(X, PathLike) or (isinstance(X, str) and _may_be_path(X)),
         "one path, {value}. Give a list of paths: sklearn_ssl.image_paths lists those of a folder.",
     ),
+    (lambda X: isinstance(X, str), "one text, {value}. Give a list of texts: [text]."),
     (_is_image, "one image. Give a list of images: [image]."),
     (_is_scalar, f"{{value}}, of type {{kind}}. {LIST}."),
     (_is_lines, "a list of the pixel rows of one image. Give a list of images: [image]."),

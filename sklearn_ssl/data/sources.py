@@ -254,6 +254,10 @@ class Scaling(Stored):
     levels: np.ndarray | None = None  # (4,), typical_levels of the images in fit
     ranges: dict = field(default_factory=dict)  # of listed images that are not 8-bit
 
+    def described(self):
+        """Return metadata of exported models: none, as these scale their input."""
+        return {}
+
     @property
     def is_bytes(self):
         """Whether the range is that of bytes, from 0 to 255."""

@@ -11,6 +11,9 @@ TOLERANCE, SHARE_OUTSIDE, FAR_OUT = 0.25, 0.01, 1.0
 SPREAD_LEFT = 0.01  # share of the standard deviation; below, images were scaled down
 
 
+PADDING = 0  # id that follows the tokens of shorter texts
+
+
 class Stored:
     """Base of dataclasses that files of estimators may contain."""
 
@@ -80,9 +83,55 @@ class TableSpec(Spec):
         """Return the batch of the input of an exported model."""
         return X
 
-    def export_shape(self):
-        """Return the shape of a sample as input of an exported model."""
-        return self.shape
+    def export_samples(self):
+        """Return a batch as input of an exported model, and largest sizes of its free axes."""
+        return torch.zeros(2, *self.shape, device="cpu"), {"n": None}
+
+
+class TextSpec(Spec):
+    """Texts as token ids, of shape (max_length, n_tokens): length, and size of the vocabulary."""
+
+    kind, unit, noun = "text", "text", "texts"
+    methods = "SimCLRTransformer or BERTTransformer"
+    remedy = "Pass a list of strings."
+
+    @property
+    def n_positions(self):
+        """Maximum number of tokens of a text."""
+        return self.shape[0]
+
+    def described(self):
+        """Return what the samples are, as text."""
+        return "texts"
+
+    def samples(self, n=2):
+        """Return a batch on which networks are tried, without padding."""
+        return trial_ids(n, *self.shape)
+
+    def check_views(self, views, made, samples):
+        """Raise if views of texts are not ids of the vocabulary."""
+        n_tokens = self.shape[1]
+        for view in made:
+            low, high = (extreme.item() for extreme in view.aminmax())
+            if low < 0 or high >= n_tokens or view.shape[1] > self.shape[0]:
+                raise ValueError(
+                    f"Views of texts must have at most {self.shape[0]} ids from 0 to "
+                    f"{n_tokens - 1}, like the batch. Those of {views!r} have {view.shape[1]}, "
+                    f"from {low} to {high}."
+                )
+
+    def exported(self, X):
+        """Return the batch of the input of an exported model, token ids."""
+        return X
+
+    def export_samples(self):
+        """Return a batch as input of an exported model, and largest sizes of its free axes."""
+        return self.samples(), {"n": None, "length": self.shape[0]}
+
+
+def trial_ids(n, length, n_tokens):
+    """Return token ids (n, length) on which networks are tried, none of which is padding."""
+    return torch.arange(1, n * length + 1, device="cpu").reshape(n, length) % (n_tokens - 1) + 1
 
 
 class ImageSpec(Spec):
@@ -140,6 +189,6 @@ class ImageSpec(Spec):
         """Return the batch of the input of an exported model, (n, height, width, channels)."""
         return X.permute(0, 3, 1, 2).contiguous()
 
-    def export_shape(self):
-        """Return the shape of a sample as input of an exported model."""
-        return self.shape_of_one
+    def export_samples(self):
+        """Return a batch as input of an exported model, and largest sizes of its free axes."""
+        return torch.zeros(2, *self.shape_of_one, device="cpu"), {"n": None}

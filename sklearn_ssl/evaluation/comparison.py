@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state, get_tags
 from torch import nn
 
@@ -22,6 +24,7 @@ from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.data.arrays import taken
 from sklearn_ssl.data.labels import labels_of
 from sklearn_ssl.data.recognition import recognized
+from sklearn_ssl.data.spec import PADDING
 from sklearn_ssl.evaluation.model_selection import SemiSupervisedSplit
 from sklearn_ssl.evaluation.probes import LinearProbe
 from sklearn_ssl.inference.batches import transformed
@@ -455,6 +458,7 @@ def _check_scoring(scoring, y):
 def _fitted(estimators, X, seed):
     """Yield name, fitted model, minutes and is_baseline of all estimators and baselines."""
     encoders, reading, before_reading, names = {}, {}, [], list(estimators)
+    of_texts = False
 
     def baseline(name):
         name = f"{name} (baseline)" if name in estimators else name
@@ -472,19 +476,25 @@ def _fitted(estimators, X, seed):
             continue
         if not reading:
             reading, before_reading = {key: getattr(method, key) for key in READING}, before
+            of_texts = method._spec.kind == "text"
         if isinstance(method, SSLTransformer):
             as_it_is = _as_it_is(method, seed)
             encoders.setdefault(repr([*before, as_it_is]), (before, as_it_is))
-    pixels = _behind(before_reading, EncoderTransformer(backbone=nn.Flatten(), **reading))
+    raw = EncoderTransformer(backbone=_counter if of_texts else nn.Flatten(), **reading)
+    raw = _behind(before_reading, TokenShares(raw) if of_texts else raw)
     start = time.perf_counter()
-    components = Components(pixels.fit(X), seed).fit(X)
+    components = Components(raw.fit(X), seed).fit(X)
     minutes = (time.perf_counter() - start) / 60
-    yield baseline("raw values"), pixels, np.nan, True
+    yield baseline("TF-IDF" if of_texts else "raw values"), raw, np.nan, True
     yield baseline("PCA"), components, minutes, True
     for before, encoder in encoders.values():
         known = encoder.backbone if isinstance(encoder.backbone, str) else "encoder"
         kind = "untrained" if encoder.weights is None else "pretrained"
         yield baseline(f"{kind} {known}"), _behind(before, encoder).fit(X), np.nan, True
+
+
+def _counter(shape):
+    return CountTokens(shape[1])
 
 
 def _method_of(model):
@@ -508,6 +518,38 @@ def _steps(model, frozen=False):
 def _behind(before, transformer):
     """Return a pipeline of fitted steps and a transformer."""
     return make_pipeline(*map(FrozenEstimator, before), transformer) if before else transformer
+
+
+class TokenShares(TransformerMixin, BaseEstimator):
+    """TF-IDF of the tokens of texts: their counts on a log scale, weighted by how rare they are."""
+
+    def __init__(self, counter):
+        self.counter = counter  # EncoderTransformer of CountTokens
+
+    def fit(self, X, y=None):
+        """Learn the vocabulary, and in how many texts each token is."""
+        n_texts = (self.counter.fit_transform(X) > 0).sum(axis=0)
+        self.weights_ = (np.log((1 + len(X)) / (1 + n_texts)) + 1).astype(np.float32)
+        return self
+
+    def transform(self, X):
+        """Return the features, of length 1 for each text."""
+        return normalize(np.log1p(self.counter.transform(X)) * self.weights_)
+
+
+class CountTokens(nn.Module):
+    """Count the tokens of texts."""
+
+    def __init__(self, n_tokens):
+        super().__init__()
+        self.n_tokens = n_tokens
+
+    def forward(self, ids):
+        """Return counts (n, n_tokens) of token ids (n, length), without padding."""
+        counts = torch.zeros(len(ids), self.n_tokens, device=ids.device)
+        counts.scatter_add_(1, ids, torch.ones_like(ids, dtype=counts.dtype))
+        counts[:, PADDING] = 0
+        return counts
 
 
 class Components:

@@ -48,7 +48,7 @@ from sklearn_ssl.training.clock import Clock, seconds_of
 from sklearn_ssl.training.net import planned_epochs, train
 from sklearn_ssl.training.objective import Epoch, Objective, wide
 from sklearn_ssl.training.schedule import Training
-from sklearn_ssl.views import ImageViews, TableViews
+from sklearn_ssl.views import ImageViews, TableViews, TextViews
 from sklearn_ssl.views.combined import all_flip
 
 N_STEPS, FEWEST_EPOCHS = 300, 5  # of max_epochs="auto"
@@ -64,7 +64,8 @@ FLIPS = ImageViews(
 )
 # Attributes, except for numbers, that networks are rebuilt from.
 NEEDED = {"backbone_", "image_shape_", "_pretrained", "_scaling", "_spec"}
-VIEWS = {"image": FLIPS, "table": TableViews(n_views=1)}  # the first view is the sample itself
+# The first view of tabular data is the sample itself.
+VIEWS = {"image": FLIPS, "table": TableViews(n_views=1), "text": TextViews(0.0, n_views=1)}
 
 
 class ClassesObjective(Objective):

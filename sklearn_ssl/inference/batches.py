@@ -99,7 +99,10 @@ def _computed(function, source, scale, device, parts, extra):
 
 
 def views_of(views, scale, batch):
-    """Return the views of a batch as float32 tensors, with checked shapes and data types."""
+    """Return the views of a batch, with checked shapes and data types.
+
+    They are float32, or int64 for samples that are ids.
+    """
     samples = scale(batch)
     made = views(samples)
     problem = None
@@ -117,16 +120,21 @@ def views_of(views, scale, batch):
             problem = f"{place} has the shape {tuple(view.shape)}"
         elif view.device != samples.device:
             problem = f"{place} is on {view.device}"
-        elif not view.is_floating_point() and (view.dtype is not torch.uint8 or view.ndim != 4):
+        elif not (
+            view.is_floating_point() == samples.is_floating_point()
+            or (view.dtype is torch.uint8 and view.ndim == 4)
+        ):
             problem = f"{place} is of {view.dtype}"
         if problem:
             break
     if problem:
         raise ValueError(
             f"views={views!r} must map a batch to a list of tensors, each with a view of all "
-            f"{len(samples)} samples: floats, like the batch of shape {tuple(samples.shape)} on "
-            f"{samples.device}. {problem}."
+            f"{len(samples)} samples: {'floats' if samples.is_floating_point() else 'integers'}, "
+            f"like the batch of shape {tuple(samples.shape)} on {samples.device}. {problem}."
         )
+    if not samples.is_floating_point():
+        return [view.detach().long() for view in made]
     return [_floats(view) for view in made]
 
 

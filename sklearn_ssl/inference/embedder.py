@@ -162,15 +162,15 @@ class Embedder(Reader, Saved, TransformerMixin):
             few = source.batch(slice(2))
             with torch_defaults(few.device):
                 encoder = folded(encoder, self._scaling.on(few.device)(few))
-        encoder, dtype = moved(encoder, device), torch.float32
-        if self.backbone_ == "mlp" and device.type == "cpu":
+        encoder, precise = moved(encoder, device), self.backbone_ == "mlp" and device.type == "cpu"
+        if precise:
             # In float32, the rounding error of a sample depends on its position in the batch.
-            encoder, dtype = copy.deepcopy(encoder).double(), torch.float64
+            encoder = copy.deepcopy(encoder).double()
         precision = self._resolve_precision(device) if device.type == "cuda" else "float32"
         copies = getattr(encoder, "copies", 1)
 
         def embed(samples):
-            return encoder(samples.to(dtype)).float()
+            return encoder(samples.double() if precise else samples).float()
 
         with shared_if_large(source, encoder, device):
             embedding = in_batches(embed, source, scale, device, precision, copies=copies)

@@ -15,6 +15,7 @@ from sklearn_ssl.persistence.file_format import replaced
 
 # An ONNX file has at most 2**31 bytes, including more than the weights.
 LARGEST = 2 * 10**9
+OUTPUT = "embedding"
 
 
 class ScaledEncoder(nn.Module):
@@ -49,29 +50,33 @@ def write_onnx(estimator, path):
         # around each pooling.
         encoder = copy.deepcopy(estimator._network()).to(memory_format=torch.contiguous_format)
         module = ScaledEncoder(spec, estimator._scaling.on(cpu), encoder).eval()
-        samples = torch.zeros(2, *spec.export_shape())
-        program = _traced(module, samples, estimator.backbone_)
+        program = _traced(module, *spec.export_samples(), estimator.backbone_)
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # lines of code, with the paths of their files
+        for value in node.outputs:  # torch.nn.Embedding has the name of the output
+            if value.name == OUTPUT and value not in program.model.graph.outputs:
+                value.name = f"{OUTPUT}_"
+    program.model.metadata_props.update(estimator._scaling.described())
     with replaced(path) as part:
         Path(part).write_bytes(program.model_proto.SerializeToString())
 
 
-def _traced(module, samples, backbone):
-    """Return a module as ONNX program for any number of samples."""
+def _traced(module, samples, free, backbone):
+    """Return a module as ONNX program; ``free`` are names and largest sizes of its first axes."""
     reason = (
         "torch cannot trace its forward, which may depend on values or on the number of samples"
     )
     try:
         with _quiet():
-            n = torch.export.Dim("n")
-            program = torch.export.export(module, (samples,), dynamic_shapes={"X": {0: n}})
+            sizes = [torch.export.Dim(name, max=largest) for name, largest in free.items()]
+            sizes = dict(enumerate(sizes))
+            program = torch.export.export(module, (samples,), dynamic_shapes={"X": sizes})
             reason = "it has an operation that torch cannot export to ONNX"
             return torch.onnx.export(
                 program,
                 input_names=["X"],
-                output_names=["embedding"],
-                dynamic_shapes={"X": {0: "n"}},  # named again, or it would be "s29"
+                output_names=[OUTPUT],
+                dynamic_shapes={"X": dict(enumerate(free))},  # named again, or it would be "s29"
                 verbose=False,
                 dynamo=True,
             )

@@ -7,6 +7,7 @@ import math
 
 from torch import nn
 
+from sklearn_ssl.networks.bert import OF_TEXTS
 from sklearn_ssl.networks.checkpoints import find_checkpoint
 from sklearn_ssl.networks.small import SMALL, mlp_backbone
 from sklearn_ssl.networks.torchvision import torchvision_model
@@ -17,7 +18,7 @@ NOT_SHAPES |= {"model_name", "model", "channels", "in_channels", "in_chans", "ch
 
 
 def make_backbone(backbone, in_shape, *, weights=None, published=False):
-    """Build the backbone for samples of shape (c, h, w) or (n_features,).
+    """Build the backbone for samples of shape (c, h, w), (n_features,) or (length, n_tokens).
 
     ``backbone`` is a name, a factory ``callable(in_shape)``, or a module, which is copied.
     ``published`` builds torchvision's networks with the published stem, also for small images.
@@ -35,6 +36,8 @@ def built_backbone(backbone, in_shape, weights, published):
         model = copy.deepcopy(backbone).float()
     elif not isinstance(backbone, str):
         model = _from_factory(backbone, in_shape)
+    elif len(in_shape) == 2:
+        model = _of_texts(backbone)(*in_shape)
     elif backbone == "mlp":
         model = nn.Sequential(nn.Flatten(), *mlp_backbone(math.prod(in_shape)))
     else:
@@ -75,7 +78,8 @@ def _from_factory(factory, in_shape):
                 else f"backbone={name} is a function that does not take the shape of a sample as "
                 "its only argument. Pass the module that it returns"
             )
-            + ", or a function of the shape, (channels, height, width) or (n_features,): "
+            + ", or a function of the shape, (channels, height, width), (n_features,) or "
+            "(max_length, n_tokens): "
             f"backbone=lambda shape: {'...' if name == '<lambda>' else name + '(...)'}."
         )
     try:
@@ -106,10 +110,25 @@ def _takes_shape(factory):
     return bool(needed) and given[0].name not in NOT_SHAPES and not isinstance(factory, type)
 
 
+def _of_texts(name):
+    """Return the class of a backbone for texts; raise if the name is not that of one."""
+    if name not in OF_TEXTS:
+        raise ValueError(
+            f"backbone={name!r} is not for texts. Choose {', '.join(OF_TEXTS)}, or a function of "
+            "(max_length, n_tokens), the shape of a text, that returns a module of token ids."
+        )
+    return OF_TEXTS[name]
+
+
 def _check_name(name, in_shape):
     """Raise if a backbone name is unknown or does not support samples of a shape."""
     from torchvision import models
 
+    if name in OF_TEXTS:
+        raise ValueError(
+            f"backbone={name!r} is for texts, but samples of X have the shape {in_shape}. Pass "
+            'texts, or set backbone="auto".'
+        )
     known = [*models.list_models(module=models), *SMALL]
     if name not in known:
         near = difflib.get_close_matches(name.lower(), [*known, "mlp", "auto"], n=4, cutoff=0.4)

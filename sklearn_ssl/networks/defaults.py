@@ -37,7 +37,7 @@ WHOLE_VIEWS = {
 
 
 # For data of other kinds than images.
-OTHER = {"table": Default(0, "mlp")}
+OTHER = {"table": Default(0, "mlp"), "text": Default(0, "small_bert")}
 
 
 def default_for(spec, device, whole_views=False):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_ssl.data.spec import trial_ids
 from sklearn_ssl.networks.backbone import built_backbone
 from sklearn_ssl.networks.features import (
     MUST_RETURN,
@@ -27,8 +28,9 @@ _with_maps = weakref.WeakKeyDictionary()  # results of ``with_map``
 class Encoder(nn.Module):
     """Normalize samples, apply the backbone, and pool its output to one vector per sample.
 
-    The input is images of shape (n, c, h, w) with values in [0, 1], or standardized tabular data of
-    shape (n, n_features); the output is a float tensor of shape (n, n_features_out).
+    The input is images of shape (n, c, h, w) with values in [0, 1], standardized tabular data of
+    shape (n, n_features), or token ids of texts of shape (n, length); the output is a float tensor
+    of shape (n, n_features_out).
 
     ``preprocess`` is a module applied to samples before normalization, ``read`` a function of the
     backbone and normalized samples that returns their features, and ``published`` whether a
@@ -130,7 +132,7 @@ def shared_with_map(encoder):
 def make_encoder(
     backbone, in_shape, mean, std, *, weights=None, published=False, normalization="auto"
 ):
-    """Build an encoder for samples of a shape (c, h, w) or (n_features,).
+    """Build an encoder for samples of a shape (c, h, w), (n_features,) or (length, n_tokens).
 
     ``mean`` and ``std`` are those of the samples; ``normalization``, as in ``Images``, replaces
     them.
@@ -165,8 +167,11 @@ def count_features(encoder, in_shape, of="X or its views"):
 
     ``of`` names the data of this shape in the error.
     """
-    shape = (2, *in_shape)
-    samples = torch.linspace(0, 1, math.prod(shape), device="cpu").reshape(shape)
+    shape, full = (2, *in_shape), getattr(encoder, "in_shape", None) or ()
+    if len(full) == 2:  # of texts; views may be shorter
+        samples = trial_ids(2, in_shape[0], full[1])
+    else:
+        samples = torch.linspace(0, 1, math.prod(shape), device="cpu").reshape(shape)
     try:
         with torch.no_grad():
             features = encoder.eval()(samples)
@@ -174,9 +179,9 @@ def count_features(encoder, in_shape, of="X or its views"):
         raise
     except Exception as error:
         raise ValueError(
-            f"The backbone fails on samples of shape {tuple(in_shape)}, (channels, height, width) "
-            f"or (features,), such as {of} have. Choose one that supports this shape, or resize "
-            "the images."
+            f"The backbone fails on samples of shape {tuple(in_shape)}, (channels, height, width), "
+            f"(features,) or (length, n_tokens), such as {of} have. Choose one that supports this "
+            "shape, or resize the images."
         ) from error
     if features.ndim != 2 or len(features) != 2:
         raise UnfitOutput(

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from sklearn_ssl.data.spec import PADDING
+
 # Entries of dicts and similar outputs that are used as features, in this order. Poolers are last,
 # since many networks have an untrained one.
 OUTPUTS = "last_hidden_state", "features", "pooler_output"
@@ -64,9 +66,17 @@ def features_of(result, samples):
     result = as_precise(output_of(result), samples)
     if result.ndim == 4:  # a map, or pooled to one position
         return Features(result.mean(dim=(2, 3)), result if result[0, 0].numel() > 1 else None)
+    if result.ndim == 3 and not samples.is_floating_point():  # of token ids
+        return features_of_tokens(result, samples != PADDING)
     if result.ndim == 3:
         return Features(result.mean(dim=1), grid_of(result), result)
     return Features(result)
+
+
+def features_of_tokens(tokens, mask):
+    """Return features of texts: the mean over tokens that are not padding, 0 without any."""
+    total = (tokens * mask[:, :, None]).sum(dim=1)
+    return Features(total / mask.sum(dim=1, keepdim=True).clamp(min=1), None, tokens, mask)
 
 
 def grid_of(tokens):
@@ -83,8 +93,8 @@ def grid_of(tokens):
 
 
 def as_precise(features, samples):
-    """Return features in the data type of samples, except for those of autocast."""
-    if features.dtype != samples.dtype:
+    """Return features in the data type of samples, except for those of autocast and of ids."""
+    if features.dtype != samples.dtype and samples.is_floating_point():
         narrow = torch.is_autocast_enabled(features.device.type)
         if not narrow or features.dtype is torch.float64:
             return features.to(samples.dtype)

@@ -5,6 +5,15 @@ from sklearn_ssl.views.image import ImageViews
 from sklearn_ssl.views.multi_crop import MultiCrop
 from sklearn_ssl.views.per_sample import PerSampleViews
 from sklearn_ssl.views.table import TableViews
+from sklearn_ssl.views.text import TextViews
 from sklearn_ssl.views.tiles import Tiles
 
-__all__ = ["CombinedViews", "ImageViews", "MultiCrop", "PerSampleViews", "TableViews", "Tiles"]
+__all__ = [
+    "CombinedViews",
+    "ImageViews",
+    "MultiCrop",
+    "PerSampleViews",
+    "TableViews",
+    "TextViews",
+    "Tiles",
+]

@@ -16,8 +16,8 @@ class CombinedViews(Recipe):
     Parameters
     ----------
     recipes : tuple of view recipes
-        Recipes of this package, all for images or all for tabular data, in the order of their
-        views.
+        Recipes of this package, all for images, for tabular data or for texts, in the order of
+        their views.
 
     Examples
     --------
@@ -38,15 +38,16 @@ class CombinedViews(Recipe):
             if several
             else set()
         )
-        if kinds not in ({"image"}, {"table"}):
+        if len(kinds) != 1 or None in kinds:
             raise ValueError(
-                "recipes must be a tuple of view recipes, all for images or all for tabular data. "
+                "recipes must be a tuple of view recipes, all for images, for tabular data or for "
+                "texts. "
                 f"Got {self.recipes!r} instead."
             )
 
     @property
     def kind(self):
-        """Whether the recipes are for "image" or "table"."""
+        """Whether the recipes are for "image", "table" or "text"."""
         return self.recipes[0].kind
 
     def for_images(self, height, width, channels):

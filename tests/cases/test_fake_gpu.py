@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from common import METHODS, photo_patches, shrunk, slowly
+from common import ALL_METHODS, photo_patches, sentences, shrunk, slowly
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
@@ -205,8 +205,8 @@ def fitted(gpu, method, X, precision="bfloat16", n_steps=2, **parameters):
     return model
 
 
-KINDS = {"image": IMAGES, "table": ROWS}
-CASES = [(method, kind) for method in METHODS for kind in method.default_views]
+KINDS = {"image": IMAGES, "table": ROWS, "text": sentences(20)[0][:32]}
+CASES = [(method, kind) for method in ALL_METHODS for kind in method.default_views]
 # What methods have besides ``transform`` and ``score``.
 USES = ("predict", "predict_pretext", "score_pretext", "solve")
 USES += ("inpaint", "colorize", "upscale", "reconstruct", "impute")

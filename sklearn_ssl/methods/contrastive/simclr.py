@@ -11,7 +11,7 @@ from sklearn_ssl.methods.contrastive._base import ContrastiveObjective
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.parameters import Count, Positive
 from sklearn_ssl.training.objective import wide
-from sklearn_ssl.views import ImageViews, TableViews
+from sklearn_ssl.views import ImageViews, TableViews, TextViews
 
 
 class SimCLRObjective(ContrastiveObjective):
@@ -50,9 +50,10 @@ def nt_xent(z1, z2, temperature):
 class SimCLRTransformer(SSLTransformer):
     """Learn features by contrasting two augmented views of each sample with all other samples.
 
-    The default method for images, and a good first try: the features become invariant to the
-    augmentations of ``views``. The other samples in a batch are the negatives, so larger batches
-    help. On tabular data it is SCARF: in the second view, random features are replaced.
+    The default method for images and texts, and a good first try: the features become invariant to
+    the augmentations of ``views``. The other samples in a batch are the negatives, so larger
+    batches help. On tabular data it is SCARF: in the second view, random features are replaced. In
+    views of texts, half of the tokens are deleted.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ class SimCLRTransformer(SSLTransformer):
     projection_dim: Count = 128
     projection_hidden_dim: Count = 512
 
-    default_views = {"image": ImageViews(), "table": TableViews()}
+    default_views = {"image": ImageViews(), "table": TableViews(), "text": TextViews()}
 
     def _make_objective(self, encoder, n_features, training):
         widths = self.projection_hidden_dim, self.projection_dim

@@ -1,0 +1,1 @@
+"""Sequences: methods that predict masked tokens of texts."""
