@@ -1,13 +1,14 @@
 """Views of several recipes, concatenated."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from sklearn_ssl.parameters import Recipe, recipe
+from sklearn_ssl.parameters import recipe
+from sklearn_ssl.views.drawn import Drawn, ViewRecipe
 from sklearn_ssl.views.image import ImageViews
 
 
 @recipe
-class CombinedViews(Recipe):
+class CombinedViews(ViewRecipe):
     """The views of several recipes, one after the other.
 
     Use it if the views of a sample should have different augmentations: two global views and some
@@ -56,9 +57,35 @@ class CombinedViews(Recipe):
         recipes = (r.for_images(*shape) if hasattr(r, "for_images") else r for r in self.recipes)
         return replace(self, recipes=tuple(recipes))
 
+    @property
+    def uses_pool(self):
+        """Whether a recipe makes the views of a sample of others."""
+        return any(getattr(recipe, "uses_pool", False) for recipe in self.recipes)
+
+    def draw(self, n, shape, *, device, generator=None):
+        """Draw the random values of the views of all recipes, for n samples."""
+        random = {"device": device, "generator": generator}
+        return CombinedDraws(tuple(recipe.draw(n, shape, **random) for recipe in self.recipes))
+
+    def apply(self, batch, drawn, pool=None):
+        """Return the views of a batch, ordered by recipe."""
+        pairs = zip(self.recipes, drawn.parts, strict=True)
+        return [view for recipe, part in pairs for view in recipe.apply(batch, part, pool)]
+
     def __call__(self, batch):
         """Return the views of a batch, ordered by recipe."""
         return [view for recipe in self.recipes for view in recipe(batch)]
+
+
+@dataclass(frozen=True, eq=False)
+class CombinedDraws(Drawn):
+    """Random values of the views of several recipes."""
+
+    parts: tuple
+
+    def geometries(self):
+        """Return the geometry of each view."""
+        return [geometry for part in self.parts for geometry in part.geometries()]
 
 
 def all_flip(views):

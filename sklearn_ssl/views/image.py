@@ -7,13 +7,15 @@ rows and columns, and the changes of color are one matrix.
 
 import functools
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch.nn.functional import affine_grid, embedding_bag, grid_sample
 
-from sklearn_ssl.parameters import Recipe, recipe
+from sklearn_ssl.parameters import recipe
+from sklearn_ssl.views.drawn import Drawn, ViewRecipe, check_drawn, check_image_shape, uniform
+from sklearn_ssl.views.geometry import Crop, geometries
 
 # Rec. 601 luma, the weights of torchvision's and Pillow's conversion to gray.
 LUMA = (0.299, 0.587, 0.114)
@@ -24,7 +26,7 @@ ERASE_ASPECT = (0.3, 3.3)
 
 
 @recipe
-class ImageViews(Recipe):
+class ImageViews(ViewRecipe):
     """Random views of images: crop, flip, rotation, color jitter, blur, solarization, erasing.
 
     Use it as the ``views`` of an estimator: the augmentations that the embedding should be
@@ -175,43 +177,128 @@ class ImageViews(Recipe):
             changes.update(saturation=0.0, hue=0.0, grayscale=0.0)
         return replace(self, **changes)
 
-    def __call__(self, images):
+    def draw(self, n, shape, *, device, generator=None):
+        """Draw the random values of the views of n images of shape (c, h, w)."""
+        channels, height, width = shape
+        recipe, random = self.for_images(height, width, channels), (device, generator)
+        n_drawn = n * self.n_views
+
+        def by_sample(values):
+            """Return values (n, n_views) of values that are ordered by view."""
+            if isinstance(values, tuple):
+                return type(values)(*map(by_sample, values))
+            return values.view(self.n_views, n).T
+
+        def drawn_if(probability, draw_values):
+            return by_sample(draw_values()) if probability else None
+
+        crop, _ = draw_crop(n_drawn, (height, width), recipe.scale, recipe.ratio, *random)
+        sides = view_sides(recipe, height, width)
+        return ImageDraws(
+            tuple(shape),
+            sides,
+            by_sample(crop),
+            by_sample(draw(n_drawn, recipe.hflip, *random)),
+            drawn_if(
+                recipe.rotation or recipe.quarter_turn, lambda: draw_angle(n_drawn, recipe, *random)
+            ),
+            drawn_if(
+                recipe.gaussian_blur, lambda: draw_blur(n_drawn, recipe.gaussian_blur, *random)
+            ),
+            drawn_if(
+                recipe.color_jitter or recipe.grayscale,
+                lambda: draw_colors(n_drawn, recipe, channels, *random),
+            ),
+            drawn_if(recipe.solarize, lambda: draw(n_drawn, recipe.solarize, *random)),
+            drawn_if(recipe.random_erasing, lambda: draw_erased(n_drawn, sides, recipe, *random)),
+        )
+
+    def apply(self, batch, drawn, pool=None):
         """Return the views of a batch of images, shape (n, c, h', w') each, values in [0, 1]."""
-        recipe = self.for_images(*images.shape[2:], images.shape[1])
-        columns = images.permute(0, 3, 2, 1).contiguous()  # (n, w, h, c), once for all views
-        return list(_views(columns, recipe).unflatten(0, (self.n_views, len(images))))
+        check_drawn(batch, drawn)
+        check_image_shape(batch, drawn.shape)
+        columns = batch.permute(0, 3, 2, 1).contiguous()  # (n, w, h, c), once for all views
+        return list(_views(columns, drawn).unflatten(0, drawn.flipped.T.shape))
 
 
 # Crops and flips that change no colors and details, for methods that predict or generate these.
 CROPS = ImageViews(scale=(0.5, 1.0), color_jitter=0.0, grayscale=0.0, gaussian_blur=0.0, n_views=1)
 
 
-def _views(columns, recipe):
+class Blur(NamedTuple):
+    """Which views are blurred, and the standard deviations of the kernels, in pixels."""
+
+    drawn: torch.Tensor
+    sigma: torch.Tensor
+
+
+class Colors(NamedTuple):
+    """Factors of brightness and contrast and, of color images, of saturation, and shifts of hue."""
+
+    brightness: torch.Tensor
+    contrast: torch.Tensor
+    saturation: torch.Tensor
+    hue: torch.Tensor
+
+
+class Erased(NamedTuple):
+    """Which views have an erased rectangle, and the rectangle."""
+
+    drawn: torch.Tensor
+    top: torch.Tensor
+    left: torch.Tensor
+    height: torch.Tensor
+    width: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDraws(Drawn):
+    """Random values of the views of images, (n, n_views) each; None is what no view has."""
+
+    shape: tuple  # of the images: channels, height and width
+    sides: tuple  # height and width of the views
+    crop: Crop
+    flipped: torch.Tensor
+    angle: torch.Tensor | None
+    blur: Blur | None
+    colors: Colors | None
+    solarized: torch.Tensor | None
+    erased: Erased | None
+
+    def geometries(self):
+        """Return the geometry of each view."""
+        return geometries(self.crop, self.sides, self.flipped, self.angle)
+
+
+def by_view(values):
+    """Return values (n_views * n) of values (n, n_views), ordered by view; None stays."""
+    if isinstance(values, tuple):
+        return type(values)(*map(by_view, values))
+    return None if values is None else values.T.flatten()
+
+
+def _views(columns, drawn):
     """Return all views in one batch, (n_views * n, c, h', w'), ordered by view."""
     n_images, width, height, _ = columns.shape
-    device, n = columns.device, recipe.n_views * n_images
+    device, crop, flipped = columns.device, by_view(drawn.crop), by_view(drawn.flipped)
+    n = len(flipped)
     # Crops refer to images by index, so images are not copied for each view.
-    samples = torch.arange(n_images, device=device).repeat(recipe.n_views)
-    crop, _ = draw_crop(n, (height, width), recipe.scale, recipe.ratio, device)
-    flipped = draw(n, recipe.hflip, device)
-    if recipe.rotation or recipe.quarter_turn:
+    samples = torch.arange(n_images, device=device).repeat(drawn.flipped.shape[1])
+    if drawn.angle is not None:
         # Rotated views are not weighted sums of rows and columns. They are sampled at the size of
         # the image, without aliasing, and then resized.
-        images = columns.permute(0, 3, 2, 1)
-        angle = draw_angle(n, recipe, device)
-        images = turned(images, crop, flipped, angle)
+        images = turned(columns.permute(0, 3, 2, 1), crop, flipped, by_view(drawn.angle))
         columns, samples = images.permute(0, 3, 2, 1).contiguous(), None
         crop = Crop(*(torch.full((n,), side, device=device) for side in (0, 0, height, width)))
         flipped = torch.zeros_like(flipped)
-    sides = view_sides(recipe, height, width)
-    blur = draw_blur(n, recipe.gaussian_blur, sides, device)
-    images = resize(columns, crop, flipped, sides, blur, samples)
-    if recipe.color_jitter or recipe.grayscale:
-        images = change_colors(images, recipe)
-    if recipe.solarize:
-        drawn = draw(n, recipe.solarize, device)[:, None, None, None]
-        images = torch.where(drawn & (images >= 0.5), 1 - images, images)
-    return erase(images, recipe) if recipe.random_erasing else images
+    blur = None if drawn.blur is None else kernels_of(by_view(drawn.blur), drawn.sides)
+    images = resize(columns, crop, flipped, drawn.sides, blur, samples)
+    if drawn.colors is not None:
+        images = change_colors(images, by_view(drawn.colors))
+    if drawn.solarized is not None:
+        solarized = by_view(drawn.solarized)[:, None, None, None]
+        images = torch.where(solarized & (images >= 0.5), 1 - images, images)
+    return images if drawn.erased is None else erase(images, by_view(drawn.erased))
 
 
 def view_sides(recipe, height, width):
@@ -251,26 +338,12 @@ def line_matrices(start, length, n_in, n_out):
     return matrices.scatter_add_(2, index, weight)
 
 
-def uniform(n, low, high, device):
-    """Draw n values uniformly between low and high."""
-    return torch.empty(n, dtype=torch.float32, device=device).uniform_(low, high)
-
-
-def draw(n, probability, device):
+def draw(n, probability, device, generator=None):
     """Draw for each of n samples whether it is augmented, with a probability."""
-    return torch.rand(n, device=device) < probability
+    return torch.rand(n, device=device, generator=generator) < probability
 
 
-class Crop(NamedTuple):
-    """Rectangles, one per image: tensors of shape (n,), in pixels."""
-
-    top: torch.Tensor
-    left: torch.Tensor
-    height: torch.Tensor
-    width: torch.Tensor
-
-
-def draw_crop(n, sides, areas, aspects, device):
+def draw_crop(n, sides, areas, aspects, device, generator=None):
     """Draw rectangles of random area, aspect ratio and position for n images.
 
     Also return whether one of the draws fits into the image (n,); if none does, the rectangle is
@@ -278,8 +351,9 @@ def draw_crop(n, sides, areas, aspects, device):
     """
     height, width = sides
     # Ten draws, of which the first that fits is used, as in torchvision.
-    area = uniform((n, CROP_TRIES), *areas, device) * height * width
-    aspect = uniform((n, CROP_TRIES), *(math.log(ratio) for ratio in aspects), device).exp()
+    tries, random = (n, CROP_TRIES), (device, generator)
+    area = uniform(tries, *areas, *random) * height * width
+    aspect = uniform(tries, *(math.log(ratio) for ratio in aspects), *random).exp()
     # Not rounded to pixels, as small images would have few different crops.
     widths, heights = (area * aspect).sqrt(), (area / aspect).sqrt()
     fitting = (widths <= width) & (heights <= height)
@@ -288,20 +362,21 @@ def draw_crop(n, sides, areas, aspects, device):
     largest = min(height, width / aspect), min(width, height * aspect)
     fits = fitting.any(dim=1)
     chosen = [
-        torch.where(fits, tries.gather(1, first)[:, 0], side)
-        for tries, side in zip((heights, widths), largest, strict=True)
+        torch.where(fits, lengths.gather(1, first)[:, 0], side)
+        for lengths, side in zip((heights, widths), largest, strict=True)
     ]
     places = [
-        uniform(n, 0, 1, device) * (side - taken) for side, taken in zip(sides, chosen, strict=True)
+        uniform(n, 0, 1, *random) * (side - taken)
+        for side, taken in zip(sides, chosen, strict=True)
     ]
     return Crop(*places, *chosen), fits
 
 
-def draw_angle(n, recipe, device):
+def draw_angle(n, recipe, device, generator=None):
     """Draw an angle for each of n images, in radians."""
-    angle = uniform(n, -recipe.rotation, recipe.rotation, device) * (math.pi / 180)
-    quarters = torch.randint(1, 4, (n,), device=device) * (math.pi / 2)
-    return angle + torch.where(draw(n, recipe.quarter_turn, device), quarters, 0.0)
+    angle = uniform(n, -recipe.rotation, recipe.rotation, device, generator) * (math.pi / 180)
+    quarters = torch.randint(1, 4, (n,), device=device, generator=generator) * (math.pi / 2)
+    return angle + torch.where(draw(n, recipe.quarter_turn, device, generator), quarters, 0.0)
 
 
 def turned(images, crop, flipped, angle):
@@ -388,14 +463,17 @@ def lines(start, length, flipped, n_in, n_out):
     return index, weight / weight.sum(dim=2, keepdim=True)
 
 
-def draw_blur(n, probability, sides, device):
-    """Draw the images to blur (m,) and their kernels (m, k); None if the probability is 0."""
-    if not probability:
-        return None
-    drawn = draw(n, probability, device)
-    side = min(sides)
+def draw_blur(n, probability, device, generator=None):
+    """Draw which of n images are blurred, and how much."""
+    drawn = draw(n, probability, device, generator)
+    return Blur(drawn, uniform(n, 0.1, 2.0, device, generator))
+
+
+def kernels_of(blur, sides):
+    """Return the indices of the blurred images (m,), and their kernels (m, k)."""
+    drawn, sigma = blur
+    device, side = drawn.device, min(sides)
     radius = min(max(1, round(side / 20)), side - 1)  # a kernel of about a tenth of the side
-    sigma = uniform(n, 0.1, 2.0, device)
     position = torch.arange(-radius, radius + 1, device=device)
     kernels = torch.softmax(-(position**2) / (2 * sigma[:, None] ** 2), dim=1)
     if device.type == "cpu":
@@ -403,11 +481,11 @@ def draw_blur(n, probability, sides, device):
         return samples, kernels[samples]
     # Indexing by a mask would synchronize with the device: the others get an identity kernel.
     kernels = torch.where(drawn[:, None], kernels, (position == 0).float())
-    return torch.arange(n, device=device), kernels
+    return torch.arange(len(drawn), device=device), kernels
 
 
 def blur_lines(images, blur):
-    """Blur along the lines (n, n_lines, ...) of the images drawn by ``draw_blur``."""
+    """Blur along the lines (n, n_lines, ...) of the images of ``kernels_of``."""
     if blur is None:
         return images
     samples, kernels = blur
@@ -420,12 +498,17 @@ def blur_lines(images, blur):
     return images.index_copy_(0, samples, blurred)
 
 
-def erase(images, recipe):
-    """Fill a random rectangle of random images with their mean color."""
-    device, sides = images.device, images.shape[2:]
-    box, fits = draw_crop(len(images), sides, recipe.erasing_scale, ERASE_ASPECT, device)
-    drawn = draw(len(images), recipe.random_erasing, device) & fits
-    inside = pixels_of(box, sides) & drawn[:, None, None, None]
+def draw_erased(n, sides, recipe, device, generator=None):
+    """Draw a rectangle for random ones of n views of these sides."""
+    areas, random = recipe.erasing_scale, (device, generator)
+    box, fits = draw_crop(n, sides, areas, ERASE_ASPECT, *random)
+    return Erased(draw(n, recipe.random_erasing, *random) & fits, *box)
+
+
+def erase(images, erased):
+    """Fill the erased rectangles of images with their mean color."""
+    drawn, *box = erased
+    inside = pixels_of(box, images.shape[2:]) & drawn[:, None, None, None]
     return torch.where(inside, images.mean(dim=(2, 3), keepdim=True), images)
 
 
@@ -438,16 +521,30 @@ def pixels_of(box, sides):
     return (rows[:, :, None] & columns[:, None])[:, None]
 
 
-def change_colors(images, recipe):
-    """Change brightness and contrast and, of color images, saturation, hue and grayscale."""
-    n, channels = images.shape[:2]
-    device = images.device
-    jittered = draw(n, recipe.color_jitter, device)
+def draw_colors(n, recipe, channels, device, generator=None):
+    """Draw the changes of color of n images; of others than color images, two of them."""
+    random = device, generator
+    jittered = draw(n, recipe.color_jitter, *random)
 
     def factor(change):
-        return torch.where(jittered, uniform(n, max(0, 1 - change), 1 + change, device), 1.0)
+        drawn = uniform(n, max(0, 1 - change), 1 + change, *random)
+        return torch.where(jittered, drawn, 1.0)
 
     brightness, contrast = factor(recipe.brightness), factor(recipe.contrast)
+    if channels != 3:
+        return Colors(brightness, contrast, torch.ones_like(contrast), torch.zeros_like(contrast))
+    saturation = factor(recipe.saturation)
+    hue = torch.where(jittered, uniform(n, -recipe.hue, recipe.hue, *random), 0.0)
+    # Grayscale is a saturation of 0.
+    grayed = draw(n, recipe.grayscale, *random)
+    return Colors(brightness, contrast, torch.where(grayed, 0.0, saturation), hue)
+
+
+def change_colors(images, colors):
+    """Change brightness and contrast and, of color images, saturation and hue."""
+    n, channels = images.shape[:2]
+    device = images.device
+    brightness, contrast, saturation, hue = colors
     means = images.mean(dim=(2, 3)).float()  # (n, c)
     mean = means @ _color_axes(device)[0][0] if channels == 3 else means.mean(dim=1)
     offset = (1 - contrast) * brightness * mean
@@ -456,11 +553,7 @@ def change_colors(images, recipe):
         scaled = images * scale.to(images.dtype)[:, None, None, None]
         return (scaled + offset.to(images.dtype)[:, None, None, None]).clamp(0, 1)
 
-    saturation = factor(recipe.saturation)
-    hue = torch.where(jittered, uniform(n, -recipe.hue, recipe.hue, device), 0.0)
-    grayed = draw(n, recipe.grayscale, device)
-    # Grayscale is a saturation of 0. Both scale the two color axes, which hue rotates.
-    saturation = torch.where(grayed, 0.0, saturation)
+    # Saturation scales the two color axes, which hue rotates.
     cos, sin = saturation * (2 * math.pi * hue).cos(), saturation * (2 * math.pi * hue).sin()
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).reshape(n, 3, 3)

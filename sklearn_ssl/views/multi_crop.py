@@ -3,8 +3,9 @@
 from dataclasses import replace
 from numbers import Integral
 
-from sklearn_ssl.parameters import Recipe, recipe
+from sklearn_ssl.parameters import recipe
 from sklearn_ssl.views.combined import CombinedViews
+from sklearn_ssl.views.drawn import ViewRecipe
 from sklearn_ssl.views.image import ImageViews
 from sklearn_ssl.views.table import TableViews
 
@@ -12,7 +13,7 @@ GLOBAL_VIEWS = ImageViews(scale=(0.4, 1.0))
 
 
 @recipe
-class MultiCrop(Recipe):
+class MultiCrop(ViewRecipe):
     """Multi-crop augmentation: global views, followed by smaller local crops [1]_.
 
     Use it for methods that compare local crops with global views, such as
@@ -92,6 +93,15 @@ class MultiCrop(Recipe):
         """Return the combined recipe for images of this shape, with every "auto" resolved."""
         return self.combined().for_images(height, width, channels)
 
-    def __call__(self, batch):
+    @property
+    def uses_pool(self):
+        """Whether the views of a sample are made of others."""
+        return self.global_views.uses_pool
+
+    def draw(self, n, shape, *, device, generator=None):
+        """Draw the random values of the views of n samples, global views first."""
+        return self.combined().draw(n, shape, device=device, generator=generator)
+
+    def apply(self, batch, drawn, pool=None):
         """Return the views of a batch, global views first."""
-        return self.combined()(batch)
+        return self.combined().apply(batch, drawn, pool)

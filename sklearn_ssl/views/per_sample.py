@@ -1,14 +1,16 @@
 """Views by a transform of single images, such as torchvision's."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
-from sklearn_ssl.parameters import Recipe, recipe
+from sklearn_ssl.parameters import recipe
+from sklearn_ssl.views.drawn import Drawn, ViewRecipe, check_drawn
 
 
 @recipe
-class PerSampleViews(Recipe):
+class PerSampleViews(ViewRecipe):
     """Views by a random transform of single images, such as those of ``torchvision.transforms.v2``.
 
     Use it for augmentations that :class:`~sklearn_ssl.views.ImageViews` does not have. The
@@ -21,7 +23,7 @@ class PerSampleViews(Recipe):
         Function of a float image, a tensor of shape (c, h, w) with values in [0, 1]. It returns a
         view, a tensor of the same shape for all images, float with values in [0, 1] or uint8. Leave
         out Normalize, since the encoder normalizes. Views are reproducible if it draws from torch's
-        default generator, as torchvision's transforms do.
+        default generator, as torchvision's transforms do: ``draw`` gives a seed for each view.
 
     n_views : int, default=2
         Number of views.
@@ -48,14 +50,26 @@ class PerSampleViews(Recipe):
         if self.n_views < 1:
             raise ValueError(f"n_views must be at least 1. Got {self.n_views} instead.")
 
-    def __call__(self, images):
-        """Return the views of a batch of images."""
-        return [
-            self._stack([self._transformed(image.clone()) for image in images])  # may be in-place
-            for _ in range(self.n_views)
-        ]
+    def draw(self, n, shape, *, device, generator=None):
+        """Draw a seed for each view of n images."""
+        random = {"device": device, "generator": generator}
+        return Seeds(torch.randint(2**63 - 1, (self.n_views, n), **random).T)
 
-    def _transformed(self, image):
+    def apply(self, batch, drawn, pool=None):
+        """Return the views of a batch of images, and leave torch's generators as they are."""
+        check_drawn(batch, drawn)
+        devices = [batch.device] if batch.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            return [
+                self._stack([self._transformed(*pair) for pair in zip(batch, seeds, strict=True)])
+                for seeds in drawn.seeds.T.tolist()
+            ]
+
+    def _transformed(self, image, seed):
+        torch.default_generator.manual_seed(seed)
+        if image.device.type == "cuda":
+            torch.cuda.default_generators[image.device.index].manual_seed(seed)
+        image = image.clone()  # transforms may be in-place
         try:
             return self.transform(image)
         except Exception as error:
@@ -78,3 +92,10 @@ class PerSampleViews(Recipe):
                 f"shapes {shapes[0]} and {shapes[1]}. Add a resize or a crop at the end."
             )
         return torch.stack(views)
+
+
+@dataclass(frozen=True, eq=False)
+class Seeds(Drawn):
+    """The seed with which each view of an image is transformed, (n, n_views)."""
+
+    seeds: torch.Tensor

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from sklearn_ssl.parameters import Recipe, recipe
-from sklearn_ssl.views.image import line_matrices, uniform
+from sklearn_ssl.views.drawn import Drawn, check_drawn, check_image_shape, uniform
+from sklearn_ssl.views.geometry import Crop, geometries
+from sklearn_ssl.views.image import line_matrices
 
 SMALLEST = 0.5  # side of a tile, in pixels of the image
 # Tiles of images with shorter sides are upsampled, to the image's sides or to half of them.
@@ -108,28 +110,58 @@ class TileCutter:
         """Number of cells along each side of an image."""
         return self.recipe.grid
 
-    def __call__(self, images, centered=False):
-        """Return tiles row by row, (n, grid**2, c, h, w), at random positions or centered."""
-        n, device, matrices = len(images), images.device, []
+    def draw(self, n, shape, *, device, generator=None, centered=False, drop_colors=False):
+        """Draw the positions of the tiles of n images of shape (c, h, w), or center all tiles.
+
+        With ``drop_colors`` a channel of each tile is drawn, or the middle one, to replace all.
+        """
         gap, jitter = self.recipe.gap, self.recipe.jitter
         cell = torch.arange(self.grid**2, device=device)
-        at = cell // self.grid, cell % self.grid
-        for index, n_in, n_out in zip(at, images.shape[2:], self.sides, strict=True):
+        starts, lengths = [], []
+        for index, n_in in zip((cell // self.grid, cell % self.grid), shape[1:], strict=True):
             side = n_in / self.grid
             empty = max(1.0, gap * side) if gap else 0.0  # no pixel belongs to two tiles
-            position = 0.5 if centered else uniform((n, len(cell)), 0, 1, device)
-            start = (index * side + empty / 2 + position * (jitter * side)).expand(n, -1)
-            length = torch.full_like(start, side - empty - jitter * side)
+            position = 0.5 if centered else uniform((n, len(cell)), 0, 1, device, generator)
+            starts.append((index * side + empty / 2 + position * (jitter * side)).expand(n, -1))
+            lengths.append(torch.full_like(starts[-1], side - empty - jitter * side))
+        sizes, channels = (n, len(cell)), None
+        if drop_colors and shape[0] > 1:
+            middle = torch.full(sizes, shape[0] // 2, device=device)  # green is sharpest
+            random = {"device": device, "generator": generator}
+            channels = middle if centered else torch.randint(shape[0], sizes, **random)
+        return TileDraws(tuple(shape), self.sides, Crop(*starts, *lengths), channels)
+
+    def apply(self, images, drawn):
+        """Return tiles row by row, (n, grid**2, c, h, w)."""
+        check_drawn(images, drawn)
+        check_image_shape(images, drawn.shape)
+        (top, left, height, width), matrices = drawn.crop, []
+        pairs = (top, height), (left, width)
+        for (start, length), n_in, n_out in zip(pairs, images.shape[2:], self.sides, strict=True):
             parts = line_matrices(start.flatten(), length.flatten(), n_in, n_out)
-            matrices.append(parts.unflatten(0, (n, -1)).to(images.dtype))
+            matrices.append(parts.unflatten(0, start.shape).to(images.dtype))
         rows, columns = matrices
-        with torch.autocast(device.type, enabled=False):
+        with torch.autocast(images.device.type, enabled=False):
             tiles = torch.einsum("npyh,nchw->npcyw", rows, images)
             tiles = torch.einsum("npcyw,npxw->npcyx", tiles, columns)
-        if not self.recipe.standardize:
-            return tiles
-        (mean, std), (own_mean, own_std) = moments(images[:, None]), moments(tiles)
-        return (tiles - own_mean) * (std / own_std) + mean
+        if self.recipe.standardize:
+            (mean, std), (own_mean, own_std) = moments(images[:, None]), moments(tiles)
+            tiles = (tiles - own_mean) * (std / own_std) + mean
+        return tiles if drawn.channels is None else drop_colors(tiles, drawn.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class TileDraws(Drawn):
+    """Positions of the tiles of images, and the channels that replace others."""
+
+    shape: tuple  # of the images: channels, height and width
+    sides: tuple  # height and width of the tiles
+    crop: Crop  # of each tile, (n, grid**2)
+    channels: torch.Tensor | None  # the same
+
+    def geometries(self):
+        """Return the geometry of each tile."""
+        return geometries(self.crop, self.sides)
 
 
 def moments(images):
@@ -138,14 +170,9 @@ def moments(images):
     return mean, (variance + 1e-4).sqrt()  # constant tiles stay constant
 
 
-def drop_colors(tiles, random=True):
-    """Return tiles (n, tiles, c, h, w) with one channel in place of all: random, or the middle."""
-    n, n_tiles, channels = tiles.shape[:3]
-    if random:
-        chosen = torch.randint(channels, (n, n_tiles), device=tiles.device)
-    else:
-        chosen = torch.full((n, n_tiles), channels // 2, device=tiles.device)  # green is sharpest
-    index = chosen[:, :, None, None, None].expand(-1, -1, 1, *tiles.shape[3:])
+def drop_colors(tiles, channels):
+    """Return tiles (n, tiles, c, h, w) with one of the channels, (n, tiles), in place of all."""
+    index = channels[:, :, None, None, None].expand(-1, -1, 1, *tiles.shape[3:])
     return tiles.gather(2, index).expand_as(tiles)
 
 

@@ -8,6 +8,7 @@ import torch
 
 from _runtime.two_processes import run_in
 from sklearn_ssl._runtime.world import World, ending_together, launched, local_rank, world
+from sklearn_ssl.views import ImageViews
 
 
 def test_one_process_exchanges_nothing():
@@ -42,6 +43,13 @@ def test_random_values_are_shares_of_one_draw():
         start = 2 * rank
         expected = torch.cat([whole[start : start + 2], whole[6 + start : 8 + start]])
         assert torch.equal(share, expected)
+    recipe = ImageViews(n_views=1)
+
+    def draw_views(n):
+        return recipe.draw(n, (3, 8, 8), device="cpu", generator=torch.Generator().manual_seed(0))
+
+    share = World(None, 1, 3).drawn(draw_views, 4, n_views=2)
+    assert torch.equal(share.crop.top, draw_views(12).crop.top[[2, 3, 8, 9]])
 
 
 def test_workers_of_joblib_are_alone(monkeypatch):

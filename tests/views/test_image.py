@@ -17,9 +17,12 @@ from sklearn_ssl.views.image import (
     change_colors,
     draw_angle,
     draw_blur,
+    draw_colors,
     draw_crop,
+    draw_erased,
     erase,
     fixed_crops,
+    kernels_of,
     resize,
 )
 
@@ -41,6 +44,11 @@ STILL = ImageViews(
 
 def change(**settings):
     return ImageViews(**(vars(STILL) | settings))
+
+
+def recolored(images, recipe):
+    n, channels = images.shape[:2]
+    return change_colors(images, draw_colors(n, recipe, channels, CPU))
 
 
 def columns(images):
@@ -259,10 +267,10 @@ def test_what_is_made_smaller_is_antialiased():
 
 def test_brightness_and_contrast_match_their_definition(batch):
     dim = batch * 0.5 + 0.2  # far from the bounds, where nothing is clipped
-    bright = change_colors(dim, change(color_jitter=1.0, contrast=0.0, saturation=0.0, hue=0.0))
+    bright = recolored(dim, change(color_jitter=1.0, contrast=0.0, saturation=0.0, hue=0.0))
     factor = bright / dim
     torch.testing.assert_close(factor.amax((1, 2, 3)), factor.amin((1, 2, 3)), atol=1e-3, rtol=0)
-    contrasted = change_colors(
+    contrasted = recolored(
         dim, change(color_jitter=1.0, contrast=0.2, brightness=0.0, saturation=0.0, hue=0.0)
     )
     mean = luma(dim).mean((1, 2))
@@ -278,7 +286,7 @@ def test_single_changes_are_those_of_torchvision(batch, name):
     torch.manual_seed(0)
     dim = batch * 0.4 + 0.3
     others = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
-    changed = change_colors(dim, change(color_jitter=1.0, **(others | {name: 0.4})))
+    changed = recolored(dim, change(color_jitter=1.0, **(others | {name: 0.4})))
     if name == "brightness":
         factors = changed.mean((1, 2, 3)) / dim.mean((1, 2, 3))
     elif name == "contrast":
@@ -300,7 +308,7 @@ def test_hue_turns_colours_as_far_as_torchvision_does():
     colors = torch.tensor([colorsys.hsv_to_rgb(hue, 0.4, 0.6) for hue in hues.tolist()])
     images = colors[:, :, None, None].expand(-1, -1, 2, 2)
     recipe = change(color_jitter=1.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.1)
-    ours = change_colors(images, recipe)[:, :, 0, 0]
+    ours = recolored(images, recipe)[:, :, 0, 0]
     theirs = torch.stack([v2.ColorJitter(hue=0.1)(image) for image in images])[:, :, 0, 0]
 
     def shifts(changed):
@@ -316,15 +324,15 @@ def test_saturation_and_hue_keep_the_luma(batch):
     dim = batch * 0.3 + 0.35
     for settings in ({"hue": 0.0}, {"saturation": 0.0}):
         recipe = change(color_jitter=1.0, brightness=0.0, contrast=0.0, **settings)
-        torch.testing.assert_close(luma(change_colors(dim, recipe)), luma(dim), atol=2e-3, rtol=0)
+        torch.testing.assert_close(luma(recolored(dim, recipe)), luma(dim), atol=2e-3, rtol=0)
 
 
 def test_gray_is_that_of_torchvision_with_its_probability(batch):
-    gray = change_colors(batch, change(grayscale=1.0))
+    gray = recolored(batch, change(grayscale=1.0))
     theirs = functional.rgb_to_grayscale(batch, num_output_channels=3)
     torch.testing.assert_close(gray, theirs, atol=2e-3, rtol=0)
     torch.manual_seed(0)
-    some = change_colors(batch.repeat(4, 1, 1, 1), change(grayscale=0.2))
+    some = recolored(batch.repeat(4, 1, 1, 1), change(grayscale=0.2))
     grayed = (some.amax(1) - some.amin(1)).amax((1, 2)) < 1e-3
     assert 70 < grayed.sum() < 140  # of 512
 
@@ -340,7 +348,7 @@ def test_other_channel_counts_change_brightness_and_contrast_alone(batch, channe
 
 
 def test_jitter_has_its_probability(batch):
-    view = change_colors(batch, change(color_jitter=0.3))
+    view = recolored(batch, change(color_jitter=0.3))
     changed = (view - batch).abs().amax((1, 2, 3)) > 1e-3
     assert 20 < changed.sum() < 60  # of 128
 
@@ -349,7 +357,7 @@ def test_jitter_has_its_probability(batch):
 def test_blur_is_that_of_torchvision(side):
     torch.manual_seed(0)
     images = torch.rand(12, 3, side, side + 7)
-    samples, kernels = draw_blur(12, 1.0, (side, side + 7), CPU)
+    samples, kernels = kernels_of(draw_blur(12, 1.0, CPU), (side, side + 7))
     still = torch.zeros(12, dtype=torch.bool)
     ours = resize(columns(images), whole(images), still, images.shape[2:], (samples, kernels))
     size = 2 * round(side / 20) + 1
@@ -369,7 +377,7 @@ def test_blur_has_its_probability_and_strengths():
     assert (smoother <= 1 + 1e-4).all()
     assert smoother.min() < 0.25
     torch.testing.assert_close(view.mean((2, 3)), noise.mean((2, 3)), atol=0.02, rtol=0)
-    _, kernels = draw_blur(2000, 1.0, (200, 200), CPU)
+    _, kernels = kernels_of(draw_blur(2000, 1.0, CPU), (200, 200))
     ratio = kernels[:, 11] / kernels[:, 10]
     sigma = (-0.5 / ratio.log()).sqrt()[ratio > 1e-30]
     assert kstest(sigma.numpy(), "uniform", (0.1, 1.9)).pvalue > 0.001
@@ -389,7 +397,7 @@ def test_erasing_paints_a_rectangle_in_the_mean_colour():
     torch.manual_seed(0)
     images = torch.rand(600, 3, 32, 48)
     recipe = change(random_erasing=0.5, erasing_scale=(0.1, 0.3))
-    erased = erase(images, recipe)
+    erased = erase(images, draw_erased(600, (32, 48), recipe, CPU))
     painted = (erased != images).any(dim=1)  # (n, h, w)
     drawn = painted.any(dim=(1, 2))
     assert 240 < drawn.sum() < 360
@@ -408,7 +416,8 @@ def test_erasing_paints_a_rectangle_in_the_mean_colour():
     (view,) = change(random_erasing=1.0, ratio=(1.5, 1.5))(images)
     assert ((view - images).abs().amax(1) > 1e-3).any(dim=(1, 2)).all()
     dots = torch.rand(50, 1, 3, 3)  # in which no rectangle is this small
-    assert torch.equal(erase(dots, change(random_erasing=1.0, erasing_scale=(0.02, 0.02))), dots)
+    recipe = change(random_erasing=1.0, erasing_scale=(0.02, 0.02))
+    assert torch.equal(erase(dots, draw_erased(50, (3, 3), recipe, CPU)), dots)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

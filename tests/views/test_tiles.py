@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_ssl import JigsawTransformer, RelativePatchTransformer
 from sklearn_ssl.views import Tiles
-from sklearn_ssl.views.tiles import TileCutter, drop_colors, rearranged
+from sklearn_ssl.views.tiles import TileCutter, rearranged
 
 BOTH = pytest.mark.parametrize("method", [JigsawTransformer, RelativePatchTransformer])
 
@@ -19,7 +20,8 @@ BOTH = pytest.mark.parametrize("method", [JigsawTransformer, RelativePatchTransf
 def cut(images, *, sides, centered=False, **settings):
     """Cut tiles that are not standardized unless the settings say so."""
     settings = {"gap": 0.0, "jitter": 0.0, "standardize": False} | settings
-    return TileCutter(Tiles(**settings), sides)(images, centered)
+    cutter, (n, *shape) = TileCutter(Tiles(**settings), sides), images.shape
+    return cutter.apply(images, cutter.draw(n, shape, device="cpu", centered=centered))
 
 
 def test_tiles_lie_in_the_middle_of_their_cells():
@@ -84,14 +86,21 @@ def test_standardized_tiles_have_brightness_and_contrast_of_the_image():
 def test_one_channel_replaces_dropped_colors():
     """It is random, and in predictions green."""
     torch.manual_seed(0)
-    tiles = torch.rand(50, 9, 3, 4, 4)
-    gray = drop_colors(tiles)
+    images, cutter = torch.rand(50, 3, 12, 12), TileCutter(Tiles(3, standardize=False), (4, 4))
+    settings = {"device": "cpu", "drop_colors": True}
+    drawn = cutter.draw(50, (3, 12, 12), **settings)
+    tiles = cutter.apply(images, replace(drawn, channels=None))
+    gray = cutter.apply(images, drawn)
     assert (gray == gray[:, :, :1]).all()
     left = (tiles == gray).all(dim=(3, 4))
     assert (left.sum(dim=2) == 1).all()
     assert (left.float().mean(dim=(0, 1)) > 0.25).all()
     assert (left[:, 0] != left[:, 1]).any()
-    assert (drop_colors(tiles, random=False) == tiles[:, :, 1:2]).all()
+    drawn = cutter.draw(50, (3, 12, 12), centered=True, **settings)
+    tiles = cutter.apply(images, replace(drawn, channels=None))
+    assert (cutter.apply(images, drawn) == tiles[:, :, 1:2]).all()
+    gray = cutter.draw(50, (1, 12, 12), **settings)
+    assert gray.channels is None
 
 
 @pytest.mark.parametrize(("grid", "sides"), [(2, (4, 6)), (3, (9, 9)), (3, (11, 10))])

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from sklearn_ssl._runtime.isolation import torch_defaults
-from sklearn_ssl.views.image import Crop, pixels_of, uniform
+from sklearn_ssl.views.drawn import uniform
+from sklearn_ssl.views.geometry import Crop
+from sklearn_ssl.views.image import pixels_of
 
 ASPECTS = (0.5, 2.0)  # width over height of a random mask
 

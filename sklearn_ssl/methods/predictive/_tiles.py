@@ -3,6 +3,7 @@
 from torch import nn
 from torch.nn.functional import relu
 
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.methods.predictive._base import PretextObjective, PretextTask
 from sklearn_ssl.networks.encoder import count_features
 from sklearn_ssl.networks.heads import mlp
@@ -14,6 +15,7 @@ class TileObjective(PretextObjective):
     """Pretext task whose classifier sees the features of so many tiles at once."""
 
     near_chance = 0.98
+    drop_colors = False
 
     def __init__(self, encoder, n_features, tiles, tile_dim, n_tiles, hidden_dim, n_classes):
         super().__init__(encoder, n_classes)
@@ -21,15 +23,26 @@ class TileObjective(PretextObjective):
         self.project = nn.Linear(n_features, tile_dim)
         self.classify = mlp(n_tiles * tile_dim, hidden_dim, n_classes)
 
-    def cut(self, images, centered):
-        """Return the tiles of images, (n, n_tiles, c, h, w)."""
-        return self.tiles(images, centered)
+    def encode(self, images, n_views=None):
+        """Return the features of all tiles, (n, n_tiles, d), and their projections.
 
-    def encode(self, images, centered=False):
-        """Return the features of all tiles, (n, n_tiles, d), and their projections."""
-        tiles = self.cut(images, centered)
+        Tiles are centered, or with ``n_views`` drawn for images that are so many views.
+        """
+        images = self.cells(images)
+
+        def draw(n, centered=False):
+            settings = {"centered": centered, "drop_colors": self.drop_colors}
+            return self.tiles.draw(n, images.shape[1:], device=images.device, **settings)
+
+        n = len(images)
+        drawn = world().drawn(draw, n, n_views) if n_views else draw(n, centered=True)
+        tiles = self.tiles.apply(images, drawn)
         features = self.encoder(tiles.flatten(0, 1)).unflatten(0, tiles.shape[:2])
         return features, relu(self.project(features))
+
+    def cells(self, images):
+        """Return the part of images from which tiles are cut."""
+        return images
 
 
 class TileTask(PretextTask):

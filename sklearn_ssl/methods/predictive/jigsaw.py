@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.methods.predictive._puzzles import PuzzleSolver, far_permutations
 from sklearn_ssl.methods.predictive._tiles import TileObjective, TileTask
 from sklearn_ssl.parameters import Auto, Count, at_least
@@ -28,18 +29,19 @@ class JigsawObjective(TileObjective):
     def task(self, views):
         """Return the first tiles' features, and logits and labels of a puzzle of each view."""
         images = joined(views)
-        labels = self.draw(images)
-        features, tiles = self.encode(images)
+        n_views, device = len(views), images.device
+        labels = world().drawn(lambda n: self.draw(n, device), len(images), n_views)
+        features, tiles = self.encode(images, n_views)
         return features[:, 0], self.logits(tiles, self.permutations[labels]), labels
 
-    def draw(self, images):
-        """Draw the index of a permutation for each image."""
-        return torch.randint(self.n_classes, (len(images),), device=images.device)
+    def draw(self, n, device):
+        """Draw the index of a permutation for each of n images."""
+        return torch.randint(self.n_classes, (n,), device=device)
 
-    def cut(self, images, centered):
-        """Return the tiles of whole cells, as ``shuffle`` moves them."""
+    def cells(self, images):
+        """Return the part of images with whole cells, as ``shuffle`` moves them."""
         height, width = (side // self.tiles.grid * self.tiles.grid for side in images.shape[2:])
-        return super().cut(images[:, :, :height, :width], centered)
+        return images[:, :, :height, :width]
 
     def logits(self, tiles, order):
         """Return the logits of all permutations for tiles (n, n_tiles, d) in an order."""
@@ -47,11 +49,11 @@ class JigsawObjective(TileObjective):
 
     def predict(self, images):
         """Return the index of the permutation of each image's cells, (n,)."""
-        return self.classify(self.encode(images, centered=True)[1].flatten(1)).argmax(dim=1)
+        return self.classify(self.encode(images)[1].flatten(1)).argmax(dim=1)
 
     def accuracy(self, images):
         """Return the fraction of puzzles of each image that are solved, (n,)."""
-        _, tiles = self.encode(images, centered=True)
+        _, tiles = self.encode(images)
         n = self.n_classes
         indices = np.linspace(0, n - 1, min(n, N_PERMUTATIONS), dtype=int).tolist()
         orders = [(i, self.permutations[i].expand(len(tiles), -1)) for i in indices]
@@ -69,7 +71,7 @@ class JigsawObjective(TileObjective):
 
     def pictures(self, images):
         """Return random puzzles of images, and their solutions."""
-        puzzles = self.shuffle(images, self.draw(images))
+        puzzles = self.shuffle(images, self.draw(len(images), images.device))
         return puzzles, self.solve(puzzles)
 
 

@@ -6,7 +6,7 @@ from sklearn_ssl.methods.predictive._tiles import TileObjective, TileTask
 from sklearn_ssl.parameters import Count
 from sklearn_ssl.training.objective import joined
 from sklearn_ssl.views.image import CROPS
-from sklearn_ssl.views.tiles import drop_colors, rearranged
+from sklearn_ssl.views.tiles import rearranged
 
 GRID, CENTER, AROUND = 3, 4, [0, 1, 2, 3, 5, 6, 7, 8]  # patches, row by row
 
@@ -20,21 +20,15 @@ class RelativePatchObjective(TileObjective):
 
     def task(self, views):
         """Return center features, and logits and labels of all pairs, in reverse the opposite."""
-        features, patches = self.encode(joined(views))
+        features, patches = self.encode(joined(views), len(views))
         logits = self.classify(torch.cat(pairs(patches)).flatten(0, 1))
         position = torch.arange(self.n_classes, device=logits.device)
         labels = torch.stack([position, position.flip(0)]).repeat_interleave(len(features), dim=0)
         return features[:, CENTER], logits, labels.flatten()
 
-    def cut(self, images, centered):
-        """Return the patches, with one color channel each if colors are dropped."""
-        patches = super().cut(images, centered)
-        drops = self.drop_colors and patches.shape[2] > 1
-        return drop_colors(patches, random=not centered) if drops else patches
-
     def predict(self, images):
         """Return the position of each patch around the center, (n, 8)."""
-        first, _ = pairs(self.encode(images, centered=True)[1])
+        first, _ = pairs(self.encode(images)[1])
         return self.classify(first.flatten(0, 1)).argmax(dim=1).unflatten(0, first.shape[:2])
 
     def pictures(self, images):

@@ -7,10 +7,12 @@ from common import digits, shrunk
 
 from methods.predictive.references import check_gradients, slow_tile, tiles_of
 from sklearn_ssl import JigsawTransformer
+from sklearn_ssl._runtime.world import World
 from sklearn_ssl.methods.predictive._puzzles import far_permutations
 from sklearn_ssl.methods.predictive.jigsaw import JigsawObjective
 from sklearn_ssl.methods.predictive.relative_patch import RelativePatchObjective
 from sklearn_ssl.views import Tiles
+from sklearn_ssl.views.tiles import TileCutter
 
 
 def test_jigsaw():
@@ -21,7 +23,7 @@ def test_jigsaw():
     torch.manual_seed(1)
     loss = objective(views)["loss"]
     torch.manual_seed(1)
-    drawn, losses = objective.draw(torch.cat(views)), []
+    drawn, losses = objective.draw(6, "cpu"), []
     assert len(set(drawn.tolist())) > 2
     for image, number in zip(torch.cat(views), drawn, strict=True):
         parts = []
@@ -33,13 +35,35 @@ def test_jigsaw():
     check_gradients(objective, loss, sum(losses) / len(losses))
 
 
+def objective_of(encoder, tiles):
+    if tiles.grid == 2:
+        return JigsawObjective(encoder, 128, tiles, far_permutations(4, 24, None), 5, 6)
+    return RelativePatchObjective(encoder, 128, tiles, True, 5, 6)
+
+
+@pytest.mark.parametrize("grid", [2, 3])
+def test_processes_draw_shares_of_the_tasks_of_one(grid, monkeypatch):
+    encoder, _ = tiles_of(grid, n_channels=3)
+    tiles = TileCutter(Tiles(grid, gap=0.1, jitter=0.4), (12 // grid,) * 2)
+    objective = objective_of(encoder, tiles).eval()
+    views, losses = torch.rand(2, 6, 3, 12, 12), []
+    for size in (1, 2):
+        for rank in range(size):
+            here = World(None, rank, size)
+            for task in ("jigsaw", "_tiles"):
+                name = f"sklearn_ssl.methods.predictive.{task}.world"
+                monkeypatch.setattr(name, lambda here=here: here)
+            torch.manual_seed(1)
+            losses.append(objective(list(views[:, here.share(6)]))["loss"].item())
+    whole, *parts = losses
+    assert parts[0] != parts[1]
+    assert np.mean(parts) == pytest.approx(whole, rel=1e-6)
+
+
 @pytest.mark.parametrize("grid", [2, 3])
 def test_tiles_pass_in_one_batch_each_alone(grid):
     encoder, tiles = tiles_of(grid)
-    if grid == 2:
-        objective = JigsawObjective(encoder, 128, tiles, far_permutations(4, 24, None), 5, 6)
-    else:
-        objective = RelativePatchObjective(encoder, 128, tiles, True, 5, 6)
+    objective = objective_of(encoder, tiles)
     seen = []
     encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape))
     objective([torch.rand(5, 1, 12, 12)] * 2)

@@ -52,7 +52,7 @@ def test_positions_of_patches_of_digits_are_told():
     assert score > 0.25
 
     def told_swapped(objective, samples):
-        _, swapped = pairs(objective.encode(samples, centered=True)[1])
+        _, swapped = pairs(objective.encode(samples)[1])
         return objective.classify(swapped.flatten(0, 1)).argmax(dim=1).unflatten(0, (-1, 8))
 
     swapped = model._map(images[1000:1400], "_objective", told_swapped)
