@@ -25,7 +25,7 @@ ARROWS = {
     "views": {"data", "parameters"},
     "persistence": {"_runtime", "data", "parameters"},
     "networks": {"data", "persistence"},
-    "inference": {"_runtime", "data", "networks", "parameters", "persistence"},
+    "inference": {"_runtime", "data", "networks", "parameters", "persistence", "views"},
     "training": {"_runtime", "data", "inference", "networks", "views"},
     "base": {
         *("_runtime", "data", "inference", "networks", "parameters", "persistence", "training"),

@@ -14,6 +14,7 @@ from sklearn_ssl._runtime.malloc import untrimmed_heap
 from sklearn_ssl._runtime.world import launched, shared_if_all_come, world
 from sklearn_ssl.data.sources import one_behind
 from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
+from sklearn_ssl.views.drawn import draws_apart
 
 # Views are checked with this many samples before training.
 TRIAL_SAMPLES = 64
@@ -104,7 +105,7 @@ def views_of(views, scale, batch):
     They are float32, or int64 for samples that are ids.
     """
     samples = scale(batch)
-    made = views(samples)
+    made = _made(views, samples)
     problem = None
     if not isinstance(made, list | tuple):
         problem = f"It returned a {type(made).__name__}"
@@ -136,6 +137,20 @@ def views_of(views, scale, batch):
     if not samples.is_floating_point():
         return [view.detach().long() for view in made]
     return [_floats(view) for view in made]
+
+
+def _made(views, samples):
+    """Return the views of samples, which of several processes are shares of one draw."""
+    if world().size == 1 or not draws_apart(views):
+        return views(samples)
+
+    def draw(n):
+        return views.draw(n, samples.shape[1:], device=samples.device)
+
+    drawn = world().drawn(draw, len(samples))
+    if not getattr(views, "uses_pool", False):
+        return views.apply(samples, drawn)
+    return views.apply(samples, drawn, world().gather(samples))
 
 
 def _floats(view):

@@ -1,11 +1,15 @@
-"""Inference in batches that several processes share."""
+"""Inference in batches that several processes share, and their views."""
 
 import numpy as np
 import pytest
+import torch
 from _runtime.two_processes import run_in
 from common import digits
 
 from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl._runtime.world import World
+from sklearn_ssl.inference import batches
+from sklearn_ssl.views import CombinedViews, ImageViews, MultiCrop, TableViews
 
 
 @pytest.mark.slow
@@ -57,3 +61,28 @@ def test_processes_share_a_transform_that_all_call(tmp_path):
         np.testing.assert_allclose(found["again"], expected[::-1], atol=1e-5)
         assert found["seconds"] < 20
     np.testing.assert_allclose(both[0]["first alone"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [ImageViews(), MultiCrop(), CombinedViews((ImageViews(rotation=9.0),)), TableViews(n_views=3)],
+)
+def test_views_of_processes_are_shares_of_one_draw(monkeypatch, recipe):
+    batch = torch.rand(12, 3, 16, 16) if recipe.kind == "image" else torch.rand(12, 6)
+    views = []
+    for size in (1, 3):
+        for rank in range(size):
+            here = World(None, rank, size)
+            here.gather = lambda samples: batch
+            monkeypatch.setattr(batches, "world", lambda here=here: here)
+            torch.manual_seed(0)
+            views.append(batches.views_of(recipe, lambda part: part, batch[here.share(12)]))
+    whole, *parts = views
+    for view, *shares in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(torch.cat(shares), view, atol=1e-6, rtol=1e-5)
+
+
+def test_each_process_calls_functions_of_a_batch(monkeypatch):
+    monkeypatch.setattr(batches, "world", lambda: World(None, 1, 2))
+    (view,) = batches.views_of(lambda batch: [2 * batch], lambda part: part, torch.ones(3, 4))
+    assert torch.equal(view, torch.full((3, 4), 2.0))
