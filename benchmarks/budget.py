@@ -1,26 +1,26 @@
-"""What minutes of training give: accuracy over time, beside classical features and lightly.
+"""What minutes of training give: accuracy over time, compared with classical features.
 
     python benchmarks/budget.py DATA_DIR [--minutes 1 3 10 30] [--rows NAME...] [--datasets NAME...]
 
 Every method of the package is fitted with `max_time` and its defaults, without labels, on the first
 10,000 training images of cifar10.npz and fashion_mnist.npz in DATA_DIR and on the 3,000 of
-DATA_DIR/imagenette/train, at 64 pixels; then a linear probe and 20 nearest neighbours are trained
-on the embeddings, with 10 and all labels a class, and judged on all test images. Beside them stand,
+DATA_DIR/imagenette/train, at 64 pixels; then a linear probe and 20 nearest neighbors are trained
+on the embeddings, with 10 and all labels per class, and tested on all test images. Baselines are,
 once each, raw pixels, 256 principal components, histograms of oriented gradients (scikit-image),
 k-means patches of Coates and Ng (`PatchKMeansTransformer`) and the untrained encoder; and, for as
 many minutes, lightly's SimCLR: its transforms in the workers of a DataLoader, its head, its loss
 and the optimizer of its benchmarks (SGD, 0.06 * batch / 128, momentum 0.9, weight decay 0.0005),
 batches of 256, with our small_convnet, and a learning rate that falls by half a cosine with the
 time. Methods with a network of their own, those for whole images, have a row of it before training
-too: an epoch at a learning rate of 1e-12. What a method can be asked about its own task,
-`score_pretext`, is asked of the test images.
+too: an epoch at a learning rate of 1e-12. The score of a method's own task,
+`score_pretext`, is that of the test images.
 
-linear       LogisticRegression on features standardised one by one. C is 0.01 for 10 labels a
+linear       LogisticRegression on features standardized one by one. C is 0.01 for 10 labels per
              class, else the best of 0.001, 0.01 and 0.1 on a fifth of the labels that is held out.
-neighbours   the 20 nearest by cosine of the same features, weighted by exp(similarity / 0.07)
+neighbors   the 20 nearest by cosine of the same features, weighted by exp(similarity / 0.07)
 
 Minutes are those that `fit` took, with reading from memory, clustering and all. The rows that the
-JSON file has already are kept, and not made again but with --again; so it can be stopped and go on.
+JSON file has already are recomputed only with --again, so that a stopped run can be resumed.
 --plot draws the picture from the file alone. lightly and scikit-image come with `pip install -e
 ".[bench]"`.
 """
@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import RESULTS, UNTRAINED, few_of_each, now, write
-from quality import linear_probe, neighbours
+from quality import linear_probe, neighbors
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
@@ -77,18 +77,18 @@ def square(path, side=64):
 
 
 def accuracies(features, y, test, y_test):
-    """Accuracy of both probes, with 10 and all labels a class."""
+    """Accuracy of both probes, with 10 and all labels per class."""
     scaler = StandardScaler().fit(features)
     features, test = (scaler.transform(a).astype(np.float32) for a in (features, test))
-    few = {"linear, 10": [], "neighbours, 10": []}
+    few = {"linear, 10": [], "neighbors, 10": []}
     for draw in range(DRAWS):
         chosen = few_of_each(y, 10, draw)
         given = features[chosen], y[chosen], test, y_test
         few["linear, 10"].append(linear_probe(*given, **PROBE))
-        few["neighbours, 10"].append(neighbours(*given))
+        few["neighbors, 10"].append(neighbors(*given))
     return {name: float(np.mean(values)) for name, values in few.items()} | {
         "linear, all": linear_probe(features, y, test, y_test, **PROBE),
-        "neighbours, all": neighbours(features, y, test, y_test),
+        "neighbors, all": neighbors(features, y, test, y_test),
     }
 
 
@@ -211,7 +211,7 @@ def main():
     parser.add_argument("--datasets", nargs="+", default=["cifar10", "fashion_mnist", "imagenette"])
     parser.add_argument("--minutes", nargs="+", type=float, default=[1, 3, 10, 30])
     parser.add_argument("--rows", nargs="+", help="those whose names begin so")
-    parser.add_argument("--again", action="store_true", help="make rows that there are anew")
+    parser.add_argument("--again", action="store_true", help="recompute existing rows")
     parser.add_argument("--flip-tta", action="store_true", help="embed images and their flips")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
@@ -265,7 +265,7 @@ def draw(results, path):
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    probes = {"linear, all": "linear model", "neighbours, all": "20 nearest neighbours"}
+    probes = {"linear, all": "linear model", "neighbors, all": "20 nearest neighbors"}
     size = (10.4, 1 + 3.2 * len(results))
     figure, axes = plt.subplots(
         len(results), len(probes), figsize=size, squeeze=False, layout="constrained"
@@ -283,7 +283,7 @@ def draw(results, path):
                     lines[name] = accuracy
             for name, points in curves.items():
                 again, place = divmod(places.setdefault(name, len(places)), len(COLORS))
-                color, marker = COLORS[place], "os^"[again]  # colours come again with other marks
+                color, marker = COLORS[place], "os^"[again]  # colors come again with other marks
                 style = "--" if name == "lightly" else "-"
                 short = name.replace("Transformer", "").replace("Estimator", "")
                 short = "SimCLR by lightly" if name == "lightly" else short

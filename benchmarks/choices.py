@@ -4,13 +4,13 @@
 
 Each row is an estimator, fitted with `max_time` on the first 10,000 training images of cifar10.npz
 in DATA_DIR, without labels; then budget.py's probes are trained on the embeddings of these images,
-with 10 and all labels a class, and judged on the last 10,000 **training** images: the test sets are
+with 10 and all labels per class, and tested on the last 10,000 **training** images: test sets are
 not looked at. Rows "before" have the network, the views and the reading of the embedding that were
 defaults once: `small_convnet`, views of the image's size and no mirror images; rows "whole views"
 `small_multiscale`, such views, and mirror images.
 
 Torch has one thread, and time is that of the processor, so that two runs can go side by side on two
-cores, and other work on the machine counts little. Rows that the JSON file has already are kept.
+cores, and other work on the machine counts little. Existing rows of the JSON file are reused.
 """
 
 import argparse
@@ -71,13 +71,13 @@ def main():
     parser.add_argument("--rows", nargs="+", default=list(rows()), help="their whole names")
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--again", action="store_true", help="make rows that there are anew")
+    parser.add_argument("--again", action="store_true", help="recompute existing rows")
     parser.add_argument("--name", default="choices", help="name of the JSON file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with np.load(options.data / "cifar10.npz") as data:
         X, y = data["X_train"], data["y_train"].astype(np.int64)
-    part, judged = slice(N_TRAIN), slice(-N_TRAIN, None)
+    part, evaluated = slice(N_TRAIN), slice(-N_TRAIN, None)
     path = RESULTS / f"{options.name}.json"
     for seed in options.seeds:
         for row in options.rows:
@@ -91,9 +91,9 @@ def main():
             )
             model.fit(X[part])
             time.perf_counter = wall
-            embedded = model.transform(X[part]), model.transform(X[judged])
-            accuracy = accuracies(embedded[0], y[part], embedded[1], y[judged])
-            # Read anew: another run may have written since.
+            embedded = model.transform(X[part]), model.transform(X[evaluated])
+            accuracy = accuracies(embedded[0], y[part], embedded[1], y[evaluated])
+            # Another run may have written since.
             found = json.loads(path.read_text())["results"] if path.exists() else {}
             found[name] = {"epochs": model.n_iter_, "accuracy": accuracy}
             write(options.name, {"seconds": options.seconds}, found)

@@ -1,11 +1,11 @@
-"""CIFAR-10 in full, by every method, beside published numbers: 200 epochs of a ResNet-18 on a GPU.
+"""CIFAR-10 in full, by every method, and published numbers: 200 epochs of a ResNet-18 on a GPU.
 
     python benchmarks/cifar10.py DATA_DIR
 
 trains for nine minutes, and goes on where it was when it is run again; run it until it says that it
-is done. `--methods DINOTransformer` trains that method alone. DATA_DIR holds cifar10.npz with
+is done. `--methods DINOTransformer` trains only that method. DATA_DIR holds cifar10.npz with
 X_train, y_train, X_test and y_test. After every epoch the estimator is saved to `checkpoints`, in
-the folder from which the script is run; delete them to begin anew.
+the folder from which the script is run; delete them to start over.
 
 Each method trains on the training images, without labels, with its own default views and heads;
 DeepClusterEstimator gets 1,000 clusters. The optimizer is that of lightly's benchmark for all: SGD
@@ -82,8 +82,8 @@ def train(state, path, X, device, deadline):
         print(f"{path.stem}: {done}, loss {model.loss_curve_[-1]:.4f}, {seconds:.1f} s", flush=True)
 
 
-def neighbours(model, X, y, X_test, y_test):
-    """Accuracy of the 200 nearest neighbours, weighted by similarity."""
+def neighbors(model, X, y, X_test, y_test):
+    """Accuracy of the 200 nearest neighbors, weighted by similarity."""
     probe = KNeighborsClassifier(
         min(200, len(y)),
         algorithm="brute",
@@ -129,13 +129,13 @@ def main():
             if state["epoch"] < options.epochs:
                 missing.append(f"{name} has {state['epoch']} of {options.epochs} epochs")
             elif "accuracy" not in state:
-                state["accuracy"] = neighbours(state["model"], X, y, X_test, y_test)
+                state["accuracy"] = neighbors(state["model"], X, y, X_test, y_test)
                 save(state, path)
         if "accuracy" in state:
             lightly = PUBLISHED.get(name, [])
             minutes = state["seconds"] / 60
             results[name] = {"accuracy": state["accuracy"], "minutes": minutes, "lightly": lightly}
-    print("\n| | 200 neighbours | minutes | lightly, batch 512 | lightly, batch 128 |")
+    print("\n| | 200 neighbors | minutes | lightly, batch 512 | lightly, batch 128 |")
     print("|---|---|---|---|---|")
     for name, row in results.items():
         cells = [f"{row['accuracy']:.3f}", f"{row['minutes']:.1f}"]

@@ -5,7 +5,7 @@
 
 The digits are all 1,797 of scikit-learn; DATA_DIR holds fashion_mnist.npz with X_train and y_train,
 of which the first 10,000 images are taken. Clusters are found in the images that training saw, and
-judged on the same images. Labels are used for scoring only.
+evaluated on the same images. Labels are used for scoring only.
 
 KMeans has 10 clusters and n_init=10. It clusters raw pixels, principal components (20 of digits, 50
 of Fashion-MNIST), and the embeddings of SimCLRTransformer and of DeepClusterEstimator with its
@@ -14,13 +14,13 @@ labels" are `labels_` of DeepClusterEstimator(n_clusters=10), which needs no KMe
 
 ACC   share of images in the class that their cluster is matched with, one cluster to one class,
       the best of all such matchings (Hungarian method); an unmatched cluster is all errors
-NMI   normalised mutual information, arithmetic mean
+NMI   normalized mutual information, arithmetic mean
 ARI   adjusted Rand index
 
 Means ± standard deviations over seeds, which are the random_state of all that is random. Seconds
 are those until the clusters are there: training, embedding and KMeans.
 
---rows makes some rows alone, and --add keeps the file's others.
+--rows computes only some rows, and --add leaves the others of the file as they are.
 
 Views are the defaults, but for digits: no flips, since a mirrored digit is another one or none,
 crops from half of the area, and rotations up to 15 degrees.

@@ -1,4 +1,4 @@
-"""What changing colours otherwise than torchvision costs: accuracy of SimCLR with either.
+"""What changing colors otherwise than torchvision costs: accuracy of SimCLR with either.
 
     python benchmarks/colors.py DATA_DIR [--epochs 20] [--seeds 0 1] [--ways ours torchvision]
 
@@ -7,7 +7,7 @@ clips once. torchvision changes them one after the other in random order, clips 
 turns hues in HSV. Both train SimCLR on the first images of CIFAR-10, with the same crops and flips:
 
 ours          `ImageViews()`
-torchvision   `ImageViews` without colours, then torchvision's ColorJitter and RandomGrayscale of
+torchvision   `ImageViews` without colors, then torchvision's ColorJitter and RandomGrayscale of
               the same strength, image by image
 
 The probes are those of quality.py, with all labels. Ways that a run leaves out stay in the file.
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import RESULTS, write
-from quality import linear_probe, neighbours
+from quality import linear_probe, neighbors
 from sklearn.exceptions import ConvergenceWarning
 from torchvision.transforms import v2
 
@@ -37,7 +37,7 @@ recolored = PerSampleViews(v2.Compose(COLORS), n_views=1)
 
 
 def torchvision_colors(images):
-    """Return two views of a batch: our crops and flips, torchvision's colours."""
+    """Return two views of a batch: our crops and flips, torchvision's colors."""
     return [recolored(view)[0] for view in uncolored(images)]
 
 
@@ -63,14 +63,14 @@ def main():
         X, y = data["X_train"][: options.train], data["y_train"][: options.train]
         X_test, y_test = data["X_test"][: options.test], data["y_test"][: options.test]
     for way in options.ways:
-        found = {"linear": [], "neighbours": []}
+        found = {"linear": [], "neighbors": []}
         for seed in options.seeds:
             model = SimCLRTransformer(
                 views=WAYS[way], max_epochs=options.epochs, random_state=seed
             ).fit(X)
             embedded = model.transform(X), y, model.transform(X_test), y_test
             found["linear"].append(linear_probe(*embedded))
-            found["neighbours"].append(neighbours(*embedded))
+            found["neighbors"].append(neighbors(*embedded))
             print(way, seed, found, flush=True)
         path = RESULTS / f"{options.name}.json"
         results = json.loads(path.read_text())["results"] if path.exists() else {}

@@ -63,7 +63,7 @@ def interleaved(cases, repetitions, warm_up=0):
 
 
 def in_subprocess(case, *more):
-    """Run this script anew for one case; return the JSON in the last line that it prints."""
+    """Run this script again for one case; return the JSON in the last line that it prints."""
     command = [sys.executable, *sys.argv, "--case", case, *more]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -6,7 +6,7 @@ On the images of `budget.py` (10,000 of cifar10.npz and of fashion_mnist.npz in 
 of DATA_DIR/imagenette/train at 64 pixels) every method of the package, each with so many minutes a
 fold and its defaults, and patch k-means, which takes what it needs, stand beside what `compare`
 adds: the pixels, their principal components and the encoder as it was before training. All are
-judged by `LinearProbe`, in the same folds, with 1, 10 and all labels a class.
+evaluated by `LinearProbe`, in the same folds, with 1, 10 and all labels per class.
 
 The data sets that the JSON file has already are not made again but with --again. --plot draws the
 picture from the file alone.
@@ -62,17 +62,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--datasets", nargs="+", default=["fashion_mnist", "cifar10", "imagenette"])
-    parser.add_argument("--methods", nargs="+", help="names of the classes; all there are")
+    parser.add_argument("--methods", nargs="+", help="names of the classes; default: all")
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--n-images", type=int, help="the first of each data set; all there are")
-    parser.add_argument("--again", action="store_true", help="make what there is anew")
+    parser.add_argument("--n-images", type=int, help="the first of each data set; default: all")
+    parser.add_argument("--again", action="store_true", help="recompute existing results")
     parser.add_argument("--flip-tta", action="store_true", help="embed images and their flips")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="did_it_help", help="name of the JSON file")
-    parser.add_argument("--plot", action="store_true", help="draw the file's rows, and no more")
+    parser.add_argument("--plot", action="store_true", help="only draw the rows of the file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     path = RESULTS / f"{options.name}.json"

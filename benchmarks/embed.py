@@ -1,4 +1,4 @@
-"""Images per second of transform, beside a plain forward pass and beside the network alone.
+"""Images per second of transform, of a plain forward pass, and of the network alone.
 
     python benchmarks/embed.py [DATA_DIR] [--networks small_convnet-32 resnet18-32 resnet18-160]
         [--n-images 16384 512 256]
@@ -11,7 +11,7 @@ plain       the usual loop, from bytes to an array: batches of 256, contiguous f
             in evaluation mode and torch's default memory format, inference mode; in a process in
             which nothing of ours has changed how memory is given back (`sklearn_ssl/heap.py`)
 folded      the network alone: batch norms folded into the convolutions, channels last, on batches
-            that lie in memory as normalised floats, with the settings of memory of transform
+            that lie in memory as normalized floats, with the settings of memory of transform
 
 All compute in float32.
 
@@ -76,7 +76,7 @@ def folded_pass(model, X, device):
 
 
 def measure(case, options):
-    """Return images a second of one way with one network, and its difference from plain."""
+    """Return images per second of one way with one network, and its difference from plain."""
     way, network, n_images = case.split()
     backbone, side = network.rsplit("-", 1)
     device = resolve_device(options.device)

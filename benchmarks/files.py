@@ -1,9 +1,9 @@
-"""What training from files costs beside training on an array, and beside lightly's loader.
+"""What training from files costs, compared with an array and with lightly's loader.
 
     python benchmarks/files.py FOLDER [--n-images 3000] [--backbone small_convnet] [--size 64]
 
 FOLDER has a subfolder for each class, with image files; they are repeated until there are
---n-images. Measured are images a second, each in a fresh process, of
+--n-images. Measured are images per second, each in a fresh process, of
 
 decode          decoding alone, in as many threads as there are cores
 first epoch     `SimCLRTransformer.fit` on the paths, up to the end of its first epoch, with all
@@ -21,7 +21,7 @@ or than training alone: its goal is 1.1 times the seconds of the slower. Later e
 1.05 times the seconds of those on the array.
 
 Peak memory of fit is measured on --memory numbers of paths: anonymous memory beyond that before
-fit (Linux), with decoded images kept as by default and with a cache folder.
+fit (Linux), with decoded images cached in memory (the default) and in a folder.
 
 lightly comes with `pip install -e ".[bench]"`; `--without-lightly` leaves it out.
 """
@@ -73,14 +73,14 @@ def read(options, paths):
 
 
 def decode(options, paths):
-    """Images a second of decoding."""
+    """Images per second of decoding."""
     start = time.perf_counter()
     read(options, paths)
     return {"decode": len(paths) / (time.perf_counter() - start)}
 
 
 def fit(options, X, first, later):
-    """Images a second of the first epoch, with what comes before it, and of those after it."""
+    """Images per second of the first epoch, with what comes before it, and of those after it."""
     estimator(options, max_epochs=1).fit(X[: options.batch_size])  # loads libraries
     start = time.perf_counter()
     history = estimator(options).fit(X).history_
@@ -90,7 +90,7 @@ def fit(options, X, first, later):
 
 
 def array(options, paths):
-    """Images a second of fit on the decoded images."""
+    """Images per second of fit on the decoded images."""
     source = read(options, paths)
     X = source.batch(slice(None)).permute(0, 2, 3, 1).numpy()
     del source
@@ -98,12 +98,12 @@ def array(options, paths):
 
 
 def files(options, paths):
-    """Images a second of fit on the paths."""
+    """Images per second of fit on the paths."""
     return fit(options, paths, "first epoch", "later epochs")
 
 
 def views(options, paths):
-    """Images a second of decoding and making views, and of making views."""
+    """Images per second of decoding and making views, and of making views."""
     model = estimator(options, max_epochs=1).fit(paths[: options.batch_size])
     device = torch.device(model.device_)
     start = time.perf_counter()
@@ -125,7 +125,7 @@ def views(options, paths):
 
 
 def lightly(options, paths):
-    """Images a second of lightly's loader, which wants a folder."""
+    """Images per second of lightly's loader, which wants a folder."""
     from lightly.data import LightlyDataset
 
     with tempfile.TemporaryDirectory() as folder:
@@ -168,15 +168,15 @@ def main():
     parser.add_argument("--without-lightly", action="store_true")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--name", default="files", help="name of the JSON file")
-    parser.add_argument("--case", help="measure this case alone, in this process")
+    parser.add_argument("--case", help="measure only this case, in this process")
     options = parser.parse_args()
     if options.case in WAYS:
         print(json.dumps(WAYS[options.case](options, repeated(options.folder, options.n_images))))
         return
     if options.case:
-        n_images, kept = options.case.split()
+        n_images, cached = options.case.split()
         with tempfile.TemporaryDirectory() as cache:
-            print(json.dumps(peak(options, int(n_images), cache if kept == "cache" else None)))
+            print(json.dumps(peak(options, int(n_images), cache if cached == "cache" else None)))
         return
 
     ways = [way for way in WAYS if way != "lightly" or not options.without_lightly]
@@ -194,10 +194,10 @@ def main():
         np.median(slower / measured["first epoch"])
     )
     results["seconds of later epochs / on the array"] = 1 / results["later epochs / array, later"]
-    for kept in ("by default", "cache"):
+    for cached in ("by default", "cache"):
         for n_images in options.memory:
-            megabytes = [in_subprocess(f"{n_images} {kept.replace(' ', '-')}")]
-            results[f"peak memory, {n_images} paths, {kept}"] = spread(megabytes)
+            megabytes = [in_subprocess(f"{n_images} {cached.replace(' ', '-')}")]
+            results[f"peak memory, {n_images} paths, {cached}"] = spread(megabytes)
     show(results)
     write(options.name, vars(options) | {"folder": options.folder.name}, results)
 

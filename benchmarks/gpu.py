@@ -4,7 +4,7 @@
 
 DATA_DIR holds cifar10.npz, with X_train, y_train, X_test and y_test. The command takes `--minutes`
 at most, by default nine. Each part is written to results/gpu.json as soon as it is measured, and is
-skipped the next time: run the command again until it prints "done". `--again` begins anew, and
+skipped the next time: run the command again until it prints "done". `--again` starts over, and
 `--parts` selects parts by the beginning of their names:
 
 correct          of each method and kind of data: relative differences between the GPU and the CPU,

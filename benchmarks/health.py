@@ -110,7 +110,7 @@ PROVOKED = {
         *("chance", RotationTransformer, {}),
         lambda X: np.random.default_rng(0).random(X.shape),
     ),
-    "DINO, no centring": ("one prototype", DINOTransformer, {"center_momentum": 0.99999}, None),
+    "DINO, no centering": ("one prototype", DINOTransformer, {"center_momentum": 0.99999}, None),
     "DINO, teacher as flat as student": (
         *("uniform", DINOTransformer),
         {"teacher_temperature": 0.1, "final_teacher_temperature": 0.1},
@@ -134,7 +134,7 @@ PROVOKED = {
 
 
 def told_of(estimator, X):
-    """Fit, and return the causes that were told of, and the figures of all epochs."""
+    """Fit, and return the causes of warnings, and the figures of all epochs."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

@@ -1,4 +1,4 @@
-"""How well missing values are filled: VIMETransformer beside scikit-learn's imputers.
+"""How well missing values are filled: VIMETransformer and scikit-learn's imputers.
 
     python benchmarks/impute.py [--seeds 3]
 
@@ -6,7 +6,7 @@ Of tables that ship with scikit-learn, 30 % of the rows are held out, and a fift
 missing at random. What is fitted has the other rows, complete. Given is the root mean squared error
 of the missing values, in standard deviations of their columns, as a mean over seeds, which decide
 about rows, what is missing, and training; and the seconds of fit. Beside them stands the accuracy
-of a linear model with three labels a class, on the features of complete held-out rows and on the
+of a linear model with three labels per class, on the features of complete held-out rows and on the
 rows themselves.
 """
 
@@ -30,7 +30,7 @@ TABLES = {"breast cancer": load_breast_cancer, "wine": load_wine, "iris": load_i
 
 
 def few_labels(features, y, test, y_test, seed):
-    """Return the accuracy of a linear model that has three labels a class."""
+    """Return the accuracy of a linear model that has three labels per class."""
     scaler, chosen = StandardScaler().fit(features), few_of_each(y, 3, seed)
     model = LogisticRegression(max_iter=500).fit(scaler.transform(features[chosen]), y[chosen])
     return model.score(scaler.transform(test), y_test)
@@ -55,12 +55,12 @@ def one_seed(load, seed, epochs):
         start = time.perf_counter()
         model.fit(X)
         seconds = time.perf_counter() - start
-        told = model.impute(missing) if name == "VIMETransformer" else model.transform(missing)
-        error = np.sqrt(np.mean(np.square(told - test)[unknown]))
+        imputed = model.impute(missing) if name == "VIMETransformer" else model.transform(missing)
+        error = np.sqrt(np.mean(np.square(imputed - test)[unknown]))
         found[name] = {"error": error, "seconds": seconds}
     accuracy = partial(few_labels, y=y, y_test=y_test, seed=seed)
     features, features_test = (ways["VIMETransformer"].transform(rows) for rows in (X, test))
-    found["three labels a class"] = {
+    found["three labels per class"] = {
         "features": accuracy(features, test=features_test),
         "rows": accuracy(X, test=test),
     }

@@ -1,10 +1,10 @@
-"""Is `max_time` kept? Fits in a given time, alone and beside a process that takes a core.
+"""Do fits end within `max_time`? Alone, and while another process takes a core.
 
     python benchmarks/max_time.py [DATA_DIR] [--seconds 30] [--methods NAME...]
 
 DATA_DIR holds cifar10.npz, whose first 10,000 training images are X; without it they are random
 bytes. Each method is fitted with `max_time` and its defaults, once on the machine as it is and once
-beside another process that computes without end, after a fit of one second that loads what is
+while another process computes without end, after a fit of one second that loads what is
 loaded once. What is given is the time that `fit` took, divided by `max_time`; the epochs that it
 came to; those that were planned before the first step; and the learning rate of the last step, as a
 share of the highest.
@@ -30,7 +30,7 @@ def busy():
 
 
 def timed_fit(method, X, seconds):
-    """Fit in a given time, and tell how it went."""
+    """Fit in a given time, and return seconds and epochs."""
     model = method(max_time=seconds, random_state=0)
     start = time.perf_counter()
     model.fit(X)
@@ -65,7 +65,7 @@ def main():
             results[f"{name} {repetition}, alone"] = timed_fit(method, X, options.seconds)
             other = multiprocessing.Process(target=busy, daemon=True)
             other.start()
-            results[f"{name} {repetition}, beside"] = timed_fit(method, X, options.seconds)
+            results[f"{name} {repetition}, busy"] = timed_fit(method, X, options.seconds)
             other.kill()
             other.join()
     show(results)

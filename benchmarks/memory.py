@@ -109,7 +109,7 @@ def main():
     parser.add_argument("--megabytes", type=int, default=2000, help="of the file for transform")
     parser.add_argument("--repetitions", type=int, default=1)
     parser.add_argument("--name", default="memory", help="name of the JSON file")
-    parser.add_argument("--case", help="measure this case alone, in this process")
+    parser.add_argument("--case", help="measure only this case, in this process")
     parser.add_argument("--folder", type=Path, help="of the files for transform, with --case")
     options = parser.parse_args()
     if options.case:

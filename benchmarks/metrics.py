@@ -52,7 +52,7 @@ def main():
     parser.add_argument("--rows", nargs="+", help="names of the metrics; all there are")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="metrics", help="name of the JSON file")
-    parser.add_argument("--case", help="run this metric alone, in this process")
+    parser.add_argument("--case", help="measure only this metric, in this process")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.case is None:

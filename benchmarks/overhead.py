@@ -5,10 +5,10 @@
 Fits of SimCLR on scikit-learn's digits (1,797 of 8 pixels), and on images of 32 pixels, those of
 DATA_DIR/cifar10.npz or else random ones: 10,000 with small_convnet and 1,000 with ResNet-18.
 
-health        seconds in which health is watched: the figures of an epoch, and what they tell
+health        seconds in which health is monitored: the figures of an epoch, and warnings
 checkpoints   seconds in which checkpoints are written, one an epoch, to a folder of memory's
 key           seconds for the key of the samples and parameters, once a fit
-kept fit      seconds to read a kept fit back, instead of training
+cached fit    seconds to load a cached fit, instead of training
 
 Each is the time spent in the very functions within a fit, over the seconds of all its epochs: the
 difference of two fits would be lost in the noise of a machine, and is shown for comparison, as
@@ -62,9 +62,9 @@ def watched(X, folder, settings):
         timed(memory.CachedFit, "write", seconds, "checkpoints"),
         timed(base, "identified", seconds, "key"),
         timed(SimCLRTransformer, "_fit_key", seconds, "key"),
-        tempfile.TemporaryDirectory(dir=folder) as kept,
+        tempfile.TemporaryDirectory(dir=folder) as folder_of_fits,
     ):
-        model = SimCLRTransformer(random_state=0, memory=kept, **settings)
+        model = SimCLRTransformer(random_state=0, memory=folder_of_fits, **settings)
         start = time.perf_counter()
         model.fit(X)
         fit = time.perf_counter() - start
@@ -73,7 +73,7 @@ def watched(X, folder, settings):
         shares["key, seconds"] = seconds["key"]
         start = time.perf_counter()
         model.fit(X)
-        return shares | {"kept fit, seconds": time.perf_counter() - start, "fit": fit}
+        return shares | {"cached fit, seconds": time.perf_counter() - start, "fit": fit}
 
 
 def plain(X, settings):

@@ -62,7 +62,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--name", default="parallel", help="name of the JSON file")
-    parser.add_argument("--case", choices=CASES, help="measure this case alone, in this process")
+    parser.add_argument("--case", choices=CASES, help="measure only this case, in this process")
     options = parser.parse_args()
     if options.case:
         print(json.dumps(measure(options.case, options)))

@@ -1,4 +1,4 @@
-"""Patch k-means: seconds of fit and transform beside the usual way, and accuracy of its features.
+"""Patch k-means: seconds of fit and transform, and accuracy of its features.
 
     python benchmarks/patch_kmeans.py DATA_DIR [--train 10000] [--few 500] [--without-accuracy]
 
@@ -8,13 +8,13 @@ from 100,000 patches of the first --train training images. Timed, in turns, are:
 fit         ours, and the usual way: patches gathered by indexing, whitening by an
             eigendecomposition, and scikit-learn's KMeans with k-means++ and 10 iterations
 transform   ours, of all training images and of the first --few; the usual way of the first --few
-            alone, with the same centroids: patches of a sliding window, normalised by NumPy and
+            alone, with the same centroids: patches of a sliding window, normalized by NumPy and
             whitened, then KMeans.transform and the mean of each quadrant, of one image after the
             other, which keeps what is computed in the cache, and of 100 at once
 
-"difference" is the largest one between both ways' features. Then linear probe and 20 neighbours of
-quality.py, with all labels, are judged on the full test set, on features that StandardScaler has
-given mean 0 and variance 1 each; the neighbours also on features as they are. "usual centroids"
+"difference" is the largest one between both ways' features. Then linear probe and 20 neighbors of
+quality.py, with all labels, are evaluated on the full test set, on features that StandardScaler has
+given mean 0 and variance 1 each; the neighbors also on features as they are. "usual centroids"
 are the features of ours with what the usual fit learned.
 """
 
@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import compared, interleaved, show, write
-from quality import linear_probe, neighbours
+from quality import linear_probe, neighbors
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
@@ -37,7 +37,7 @@ from sklearn_ssl import PatchKMeansTransformer
 SIZE, N_PATCHES, POOL = 6, 100_000, 2
 
 
-def normalised(patches):
+def normalized(patches):
     """Return patches of bytes, (n, values), minus their mean and divided by their deviation."""
     patches = patches.astype(np.float32)
     patches -= patches.mean(axis=1, keepdims=True)
@@ -52,7 +52,7 @@ def usual_fit(X, n_centroids, seed=0):
     down = rng.integers(n_down, size=N_PATCHES)[:, None, None] + np.arange(SIZE)[:, None]
     across = rng.integers(n_across, size=N_PATCHES)[:, None, None] + np.arange(SIZE)
     patches = X[image, down, across].transpose(0, 3, 1, 2)
-    patches = normalised(patches.reshape(N_PATCHES, -1))
+    patches = normalized(patches.reshape(N_PATCHES, -1))
     variances, axes = np.linalg.eigh(np.cov(patches.T))
     whitening = ((axes / np.sqrt(variances + 0.1)) @ axes.T).astype(np.float32)
     kmeans = KMeans(n_centroids, n_init=1, max_iter=10, random_state=seed)
@@ -66,7 +66,7 @@ def usual_transform(X, whitening, kmeans, batch=1):
         images = X[start : start + batch]
         windows = np.lib.stride_tricks.sliding_window_view(images, (SIZE, SIZE), axis=(1, 2))
         places = windows.shape[:3]  # (n, down, across)
-        patches = normalised(windows.reshape(np.prod(places), -1))
+        patches = normalized(windows.reshape(np.prod(places), -1))
         distances = kmeans.transform(patches @ whitening)
         near = np.maximum(0, distances.mean(axis=1, keepdims=True) - distances)
         parts = [
@@ -89,11 +89,11 @@ def accuracies(model, data, n_train):
     """Return the accuracies of probes on the features of a fitted estimator."""
     y, y_test = data["y_train"][:n_train], data["y_test"]
     features, test = model.transform(data["X_train"][:n_train]), model.transform(data["X_test"])
-    found = {"20 neighbours, features as they are": neighbours(features, y, test, y_test)}
+    found = {"20 neighbors, features as they are": neighbors(features, y, test, y_test)}
     scaler = StandardScaler().fit(features)
     features, test = scaler.transform(features), scaler.transform(test)
-    found["20 neighbours, standardised"] = neighbours(features, y, test, y_test)
-    found["linear, standardised"] = linear_probe(features, y, test, y_test)
+    found["20 neighbors, standardized"] = neighbors(features, y, test, y_test)
+    found["linear, standardized"] = linear_probe(features, y, test, y_test)
     return found
 
 

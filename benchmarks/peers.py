@@ -35,9 +35,9 @@ def lightly_transform(side, **settings):
 
 
 def in_workers(dataset, batch_size, workers):
-    """Return a DataLoader of a data set in workers, which are kept from epoch to epoch.
+    """Return a DataLoader of a data set in workers, which persist over epochs.
 
-    To start them anew would only slow lightly down.
+    Starting them in each epoch would only slow lightly down.
     """
     return torch.utils.data.DataLoader(
         dataset,

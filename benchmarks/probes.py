@@ -1,16 +1,16 @@
-"""Probes beside scikit-learn's own classifiers: seconds and accuracy on 50,000 x 512 features.
+"""Probes and scikit-learn's classifiers: seconds and accuracy on 50,000 x 512 features.
 
     python benchmarks/probes.py DATA_DIR [--train 50000] [--repetitions 3]
 
 DATA_DIR holds cifar10.npz. Features are those of the second stage of a random `small_multiscale`
-of its images, means of quarters, 512 each, float32, with their ten classes; the test images are
-judged. Timed, in turns, are fit and predict of
+of its images, means of quarters, 512 each, float32, with their ten classes; predicted are
+the test images. Timed, in turns, are fit and predict of
 
 linear          LinearProbe(C=0.01), and LogisticRegression(C=0.01) behind a StandardScaler, which
                 has the same minimum; "max_iter" is what stops neither
 linear, chosen  LinearProbe(), which chooses C of six values on a fifth that is held out, and
                 GridSearchCV of that pipeline over the same values and split
-neighbours      KNNProbe(), and KNeighborsClassifier of 20 neighbours on features of length one,
+neighbors       KNNProbe(), and KNeighborsClassifier of 20 neighbors on features of length one,
                 with votes of exp(similarity / 0.07)
 """
 
@@ -34,7 +34,7 @@ MAX_ITER, N_FEATURES = 1000, 512
 
 
 def votes(distances):
-    """Return the weights of neighbours at these distances, of features of length one."""
+    """Return the weights of neighbors at these distances, of features of length one."""
     return np.exp((1 - np.square(distances) / 2) / 0.07)
 
 
@@ -50,7 +50,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--train", type=int, default=50_000)
-    parser.add_argument("--rows", nargs="+", default=["linear", "linear, chosen", "neighbours"])
+    parser.add_argument("--rows", nargs="+", default=["linear", "linear, chosen", "neighbors"])
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
@@ -59,10 +59,10 @@ def main():
     torch.set_num_threads(options.threads)
     with np.load(options.data / "cifar10.npz") as data:
         images, y = data["X_train"][: options.train], data["y_train"][: options.train]
-        judged, y_judged = (data[f"{part}_test"] for part in "Xy")
+        evaluated, y_judged = (data[f"{part}_test"] for part in "Xy")
     encoder = EncoderTransformer(backbone="small_multiscale", device=options.device, random_state=0)
     encoder.fit(images)
-    X, X_judged = (encoder.transform(part)[:, :N_FEATURES].copy() for part in (images, judged))
+    X, X_judged = (encoder.transform(part)[:, :N_FEATURES].copy() for part in (images, evaluated))
     print(f"features: {X.shape}, {X.dtype}", flush=True)
     regression = LogisticRegression(C=0.01, max_iter=MAX_ITER)
     neighbors = KNeighborsClassifier(20, weights=votes, n_jobs=options.threads)
@@ -70,7 +70,7 @@ def main():
     models = {
         "linear": (LinearProbe(C=0.01, **ours), make_pipeline(StandardScaler(), regression)),
         "linear, chosen": (LinearProbe(random_state=0, **ours), chosen()),
-        "neighbours": (KNNProbe(device=options.device), make_pipeline(Normalizer(), neighbors)),
+        "neighbors": (KNNProbe(device=options.device), make_pipeline(Normalizer(), neighbors)),
     }
     results = {}
     for row in options.rows:
@@ -78,9 +78,9 @@ def main():
 
         def timed(name, model, row=row, accuracy=accuracy):
             start = time.perf_counter()
-            told = model.fit(X, y).predict(X_judged)
+            predicted = model.fit(X, y).predict(X_judged)
             seconds = time.perf_counter() - start
-            accuracy[name] = float(np.mean(told == y_judged))
+            accuracy[name] = float(np.mean(predicted == y_judged))
             print(f"{row}: {name} {seconds:.1f} s, accuracy {accuracy[name]:.4f}", flush=True)
             return seconds
 

@@ -54,7 +54,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--name", default="processes", help="name of the JSON file")
-    parser.add_argument("--case", choices=CASES, help="measure this case alone")
+    parser.add_argument("--case", choices=CASES, help="measure only this case")
     options = parser.parse_args()
     if options.case:
         torch.set_num_threads(CASES[options.case][0])

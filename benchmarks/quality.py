@@ -1,19 +1,19 @@
-"""What the embedding is good for: probes on real images, beside raw pixels, PCA and no training.
+"""What the embedding is good for: probes on real images, compared with raw pixels and PCA.
 
     python benchmarks/quality.py DATA_DIR [--datasets fashion_mnist cifar10] [--methods SimCLR...]
         [--minutes 7] [--add]
 
 DATA_DIR holds fashion_mnist.npz and cifar10.npz with X_train, y_train, X_test and y_test. Each
 method trains with default parameters, without labels, on the first 10,000 training images; with
---minutes with `max_time`. --add leaves the rows in the JSON file that this run does not make anew.
+--minutes with `max_time`. --add leaves the rows in the JSON file that this run does not compute.
 
-Then, with 1, 10, 100 and all labels a class, a linear probe and 20 nearest neighbours are trained
-on the embeddings and judged on the full test set.
+Then, with 1, 10, 100 and all labels per class, a linear probe and 20 nearest neighbors are trained
+on the embeddings and evaluated on the full test set.
 
-linear       LogisticRegression on features that are centred and divided by one number, their
-             mean deviation. C is 1 for fewer than 100 labels a class, else the best of 0.001,
+linear       LogisticRegression on features that are centered and divided by one number, their
+             mean deviation. C is 1 for fewer than 100 labels per class, else the best of 0.001,
              0.01 and 0.1 on a fifth of the labels that is held out and given back afterwards.
-neighbours   the 20 nearest by cosine, or as many as there are, weighted by exp(similarity / 0.07)
+neighbors   the 20 nearest by cosine, or as many as there are, weighted by exp(similarity / 0.07)
 
 Numbers for few labels are means over draws of the labels, the same for all. "untrained" is the
 encoder that most methods begin with, of random weights; the others, those for whole images, have a
@@ -58,8 +58,8 @@ def linear_probe(features, y, test, y_test, *, C=1.0, grid=(0.001, 0.01, 0.1)):
     return LogisticRegression(C=C, max_iter=200).fit(features, y).score(test, y_test)
 
 
-def neighbours(features, y, test, y_test):
-    """Accuracy of 20 nearest neighbours by cosine similarity."""
+def neighbors(features, y, test, y_test):
+    """Accuracy of 20 nearest neighbors by cosine similarity."""
     return knn_accuracy(test, y_test, features, y)
 
 
@@ -67,12 +67,12 @@ def evaluate(features, y, test, y_test):
     """Accuracies by number of labels and probe: a dict of [mean, standard deviation]."""
     accuracies = {}
     for n_labels, n_draws in DRAWS.items():
-        runs = {"linear": [], "neighbours": []}
+        runs = {"linear": [], "neighbors": []}
         for draw in range(n_draws):
             chosen = np.arange(len(y))
             if n_labels != "all":
                 chosen = few_of_each(y, n_labels, draw)
-            for name, probe in (("linear", linear_probe), ("neighbours", neighbours)):
+            for name, probe in (("linear", linear_probe), ("neighbors", neighbors)):
                 runs[name].append(probe(features[chosen], y[chosen], test, y_test))
         for name, values in runs.items():
             accuracies[f"{name}, {n_labels}"] = [np.mean(values), np.std(values)]

@@ -4,7 +4,7 @@
 
 DATA_DIR holds cifar10.npz. Runs views.py, step.py, train_throughput.py, embed.py, memory.py and
 parallel.py, each in a process of its own, and rewrites the part of benchmarks/README.md between its
-two marks from the JSON files that they wrote; --table-only does the latter alone. With --quick
+two marks from the JSON files that they wrote; --table-only does only the latter. With --quick
 there are fewer images and repetitions, the JSON files end in _quick, and the table is only printed.
 
 The peers come with `pip install -e ".[bench]"`.
@@ -31,7 +31,7 @@ SCRIPTS = {
     "parallel": (True, "s", "--repetitions 2 --n-images 1000"),
 }
 OTHER_UNITS = {"resnet18 step, 32 px": "s"}
-# What, where it is in the results, whether it shall be at least or at most, the goal, its unit.
+# What, where it is in the results, whether it is at least or at most, the goal, its unit.
 GOALS = [
     *(
         (f"two views, {side} px: ours / {peer}", ("views", f"{side} px", f"ours / {peer}"), *goal)
@@ -119,7 +119,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument(
-        "--quick", action="store_true", help="a rough look; README.md is left alone"
+        "--quick", action="store_true", help="a rough estimate; README.md is not changed"
     )
     parser.add_argument("--table-only", action="store_true", help="run nothing")
     options = parser.parse_args()

@@ -135,7 +135,7 @@ def main():
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--name", default="train_throughput", help="name of the JSON file")
-    parser.add_argument("--case", help="a way and a backbone: measure them alone, in this process")
+    parser.add_argument("--case", help="a way and a backbone: measure only them, in this process")
     options = parser.parse_args()
     counts = options.n_images * (len(options.backbones) if len(options.n_images) == 1 else 1)
     n_images = dict(zip(options.backbones, counts, strict=True))

@@ -5,13 +5,13 @@
 
 DATA_DIR holds cifar10.npz; its images are enlarged for the larger sides. Without it images are
 random bytes. All ways begin with bytes of shape (n, h, w, 3) in memory and end with two float
-views, in [0, 1], of every image: crops of 0.2 to 1 of the area, flips, changes of colour (0.4, 0.4,
+views, in [0, 1], of every image: crops of 0.2 to 1 of the area, flips, changes of color (0.4, 0.4,
 0.4, 0.1, with probability 0.8), gray (0.2) and, above 32 pixels, blur (0.5, with a standard
 deviation of 0.1 to 2 pixels).
 
 ours          `ImageViews()` on batches that are made of the bytes as in fit, with its settings of
               memory
-lightly       `SimCLRTransform`, without its normalisation, on Pillow's images that are made
+lightly       `SimCLRTransform`, without its normalization, on Pillow's images that are made
               beforehand, in 2 workers of a DataLoader that are started beforehand
 kornia        the same augmentations for batches, one draw an image, twice
 torchvision   transforms.v2 on whole batches of bytes, twice: one draw for all images of a batch,
@@ -62,7 +62,7 @@ WAYS = {"ours": our_views, "kornia": kornia_views, "torchvision": torchvision_vi
 
 
 def images_per_second(way, X, batch_size, options):
-    """Return a function that makes two views of all images and gives their number a second."""
+    """Return a function that makes two views of all images and returns their number per second."""
     device = resolve_device(options.device)
     if way == "lightly":
         loader = lightly_loader(X, batch_size, options.workers, normalize=None)

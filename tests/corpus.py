@@ -36,7 +36,7 @@ def sound_files():
         "translucent png": encoded(translucent, "PNG"),
         "translucent gray png": encoded(Image.merge("LA", (gray, alpha)), "PNG"),
         "palette png": encoded(palette, "PNG"),
-        "palette png with a transparent colour": encoded(palette, "PNG", transparency=3),
+        "palette png with a transparent color": encoded(palette, "PNG", transparency=3),
         "turned png": encoded(photo, "PNG", exif=exif),
     }
 

@@ -28,14 +28,14 @@ simclr = partial(shrunk, SimCLRTransformer)
 
 
 @pytest.fixture(scope="module")
-def labelled():
+def labeled():
     images, y = digits()
     return images[:300], y[:300]
 
 
 @each_image_method
-def test_pipeline_and_cross_validation(method, labelled):
-    X, y = labelled
+def test_pipeline_and_cross_validation(method, labeled):
+    X, y = labeled
     classifier = make_pipeline(shrunk(method), LogisticRegression(max_iter=2000))
     scores = cross_val_score(classifier, X, y, cv=3)
     # Chance is 0.1; a vision transformer learns slowly.
@@ -43,8 +43,8 @@ def test_pipeline_and_cross_validation(method, labelled):
 
 
 @pytest.mark.slow
-def test_grid_search_over_own_and_classifier_parameters(labelled):
-    X, y = labelled
+def test_grid_search_over_own_and_classifier_parameters(labeled):
+    X, y = labeled
     pipeline = Pipeline([("ssl", simclr()), ("clf", LogisticRegression(max_iter=2000))])
     grid = {"ssl__temperature": [0.1, 0.5], "clf__C": [0.1, 1.0]}
     search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(X, y)
@@ -52,13 +52,13 @@ def test_grid_search_over_own_and_classifier_parameters(labelled):
     assert search.score(X, y) > 0.8
 
 
-def test_grid_search_without_labels(labelled):
-    search = GridSearchCV(simclr(), {"projection_dim": [8, 16]}, cv=2).fit(labelled[0])
+def test_grid_search_without_labels(labeled):
+    search = GridSearchCV(simclr(), {"projection_dim": [8, 16]}, cv=2).fit(labeled[0])
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
-def test_feature_union_and_column_transformer(labelled):
-    X, _ = labelled
+def test_feature_union_and_column_transformer(labeled):
+    X, _ = labeled
     rows = X.reshape(len(X), -1)
     union = FeatureUnion([("a", simclr(input=Images(shape=(8, 8)))), ("b", simclr(random_state=1))])
     width = simclr().fit(X)._n_features_out + simclr().fit(rows)._n_features_out
@@ -75,15 +75,15 @@ def test_feature_union_and_column_transformer(labelled):
     assert out.columns[-1] == "numbers__size"
 
 
-def test_k_means_on_the_embedding(labelled):
-    X, _ = labelled
+def test_k_means_on_the_embedding(labeled):
+    X, _ = labeled
     labels = make_pipeline(simclr(), KMeans(10, n_init=1, random_state=0)).fit_predict(X)
     assert len(np.unique(labels)) == 10
 
 
 @each_image_method
-def test_names_and_pandas_output(method, labelled):
-    X, _ = labelled
+def test_names_and_pandas_output(method, labeled):
+    X, _ = labeled
     frame = pd.DataFrame(X.reshape(len(X), -1)).rename(columns=str)
     frame.index = np.arange(len(X)) + 7
     model = shrunk(method, input=Images(shape=(8, 8))).set_output(transform="pandas")
@@ -101,8 +101,8 @@ def test_names_and_pandas_output(method, labelled):
 
 
 @each_image_method
-def test_clone_and_pickle(method, labelled, tmp_path):
-    X, _ = labelled
+def test_clone_and_pickle(method, labeled, tmp_path):
+    X, _ = labeled
     model = shrunk(method).fit(X)
     copied = clone(model)
     assert copied.get_params() == model.get_params()
@@ -115,9 +115,9 @@ def test_clone_and_pickle(method, labelled, tmp_path):
 
 
 @each_image_method
-def test_fitted_tensors_are_on_the_cpu(method, labelled):
+def test_fitted_tensors_are_on_the_cpu(method, labeled):
     """A pickle from a machine with a GPU opens on one without."""
-    model = shrunk(method).fit(labelled[0])
+    model = shrunk(method).fit(labeled[0])
     tensors = [*model._objective.parameters(), *model._objective.buffers()]
     for state in model._optimizer_state.values():
         tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
@@ -148,7 +148,7 @@ def test_signature_is_explicit(method):
     assert method.__name__ in estimator_html_repr(method())
 
 
-def test_auto_is_kept_resolved(images, photos):
+def test_auto_is_stored_resolved(images, photos):
     model = simclr().fit(images)
     assert model.backbone_ == "small_convnet"
     assert model.batch_size_ == 64
@@ -171,7 +171,7 @@ def test_history(images):
     assert all(isinstance(value, float) for value in model.loss_curve_)
 
 
-def test_warm_start_goes_on_from_the_weights(images):
+def test_warm_start_continues_from_the_weights(images):
     first = simclr(max_epochs=3).fit(images)
     warm = simclr(max_epochs=3, warm_start=True).fit(images)
     np.testing.assert_array_equal(warm.transform(images), first.transform(images))
@@ -248,8 +248,8 @@ def test_teardown_after_a_failed_fit(images):
     assert tasks.ended == ["teardown"]
 
 
-def test_nested_progress_bars(labelled, capsys):
-    X, y = labelled
+def test_nested_progress_bars(labeled, capsys):
+    X, y = labeled
     pipeline = make_pipeline(simclr(max_epochs=2), LogisticRegression(max_iter=2000))
     search = GridSearchCV(pipeline, {"logisticregression__C": [0.1, 1.0]}, cv=2)
     search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, y)

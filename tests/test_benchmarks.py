@@ -38,7 +38,7 @@ def numbers(results):
 
 
 @pytest.mark.slow
-def test_full_cifar_10_goes_on_where_it_was(tmp_path, result):
+def test_full_cifar_10_resumes(tmp_path, result):
     """In two stretches: no epoch begins in the first, all are made in the second."""
     X, y = photo_patches(120), np.arange(120) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X[:20], y_test=y[:20])
@@ -55,7 +55,7 @@ def test_full_cifar_10_goes_on_where_it_was(tmp_path, result):
 
 
 @pytest.mark.slow
-def test_what_needs_a_gpu_goes_on_where_it_was(tmp_path, result):
+def test_gpu_benchmark_resumes(tmp_path, result):
     X, y = photo_patches(64), np.arange(64) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X[:20], y_test=y[:20])
     options = [tmp_path, "--device", "cpu", "--tiny", "--backbone", "small_convnet"]
@@ -164,7 +164,7 @@ def test_filling_of_missing_values_is_measured(tmp_path, result):
 
 
 @pytest.mark.slow
-def test_accuracy_over_minutes_keeps_the_rows_there_are(tmp_path, result):
+def test_accuracy_over_minutes_reuses_existing_rows(tmp_path, result):
     X, y = photo_patches(64), np.arange(64) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X[:20], y_test=y[:20])
     options = [
@@ -196,7 +196,7 @@ def test_accuracy_over_minutes_keeps_the_rows_there_are(tmp_path, result):
 
 
 @pytest.mark.slow
-def test_learning_is_compared_with_what_needs_none(tmp_path, result):
+def test_learning_is_compared_with_baselines(tmp_path, result):
     X, y = photo_patches(60), np.arange(60) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X, y_test=y)
     options = ["--datasets", "cifar10", "--methods", "SimCLRTransformer", "--folds", "2"]
@@ -237,7 +237,7 @@ def test_fine_tuning_is_compared(tmp_path, result):
     options = ["--minutes", "0.02", "--n-labels", "5", "--draws", "1", "--n-test", "20"]
     run("fine_tuning.py", tmp_path, *options, "--name", "trial", cwd=tmp_path)
     [row] = json.loads(result.read_text())["results"].values()
-    ways = "probe", "fine-tuned", "from nothing"
+    ways = "probe", "fine-tuned", "from scratch"
     assert all(0 <= row[way]["median"] <= 1 < 1 + row[f"seconds, {way}"] for way in ways)
 
 

@@ -71,7 +71,7 @@ def test_documented_attributes_exist(method, images):
 
 
 @each_method
-def test_methods_say_what_they_take_and_give(method):
+def test_methods_document_parameters_and_returns(method):
     for name in ("fit", "partial_fit", "transform", "score", "get_feature_names_out"):
         function = getattr(method, name)
         doc = FunctionDoc(function)
@@ -89,7 +89,7 @@ def test_example_and_reference_are_there(method):
 
 
 @pytest.mark.parametrize("name", metrics.__all__)
-def test_metrics_say_what_they_take_and_give(name):
+def test_metrics_document_parameters_and_returns(name):
     function = getattr(metrics, name)
     doc = FunctionDoc(function)
     stated = {n: p.type for p in doc["Parameters"] for n in p.name.split(", ")}

@@ -138,7 +138,7 @@ def test_every_method_has_a_reference(method):
     )
 
 
-def test_tests_lie_where_what_they_test_does():
+def test_tests_mirror_the_package():
     tests = Path(__file__).parent
     for path in tests.glob("*/**/test_*.py"):
         place = path.relative_to(tests)

@@ -180,7 +180,7 @@ def test_workers_take_gpus_in_turn(monkeypatch, name, number, n_gpus, gpu):
         assert resolve_device("auto") == torch.device("cuda", gpu)
 
 
-def test_gpu_is_torchs_current_one_or_that_asked_for(monkeypatch):
+def test_gpu_is_the_current_or_the_requested_one(monkeypatch):
     with gpus(4, current=2):
         assert str(resolve_device("auto")) == "cuda:2"
         worker(monkeypatch, "LokyProcess-3")

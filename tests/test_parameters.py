@@ -56,7 +56,7 @@ def test_plain_types_are_constraints():
     assert constraints_of(bool) == ["boolean"]
 
 
-def test_plain_values_become_the_recipes_that_they_stand_for():
+def test_plain_values_become_recipes():
     simclr = SimCLRTransformer(device="cpu", memory="fits")
     simclr.set_params(input__size=32, device__precision="bfloat16", memory__hash_files=True)
     assert simclr.input == Images(size=32)
@@ -69,7 +69,7 @@ def test_plain_values_become_the_recipes_that_they_stand_for():
     )
 
 
-def test_recipes_that_nothing_stands_for_are_asked_for():
+def test_invalid_plain_values_ask_for_a_recipe():
     with pytest.raises(ValueError, match=r"memory=None has no parameter 'hash_files'.*FitCache"):
         SimCLRTransformer().set_params(memory__hash_files=True)
     with pytest.raises(ValueError, match=r"views='auto' has no parameter 'hflip'.*ImageViews"):
@@ -94,7 +94,7 @@ def test_usual_names_are_suggested(name, hint):
 
 @pytest.mark.parametrize(
     ("recipe", "name", "meant"),
-    [(Images, "siz", "size"), (Table, "standardise", "standardize"), (Device, "compil", "compile")],
+    [(Images, "siz", "size"), (Table, "standardize", "standardize"), (Device, "compil", "compile")],
 )
 def test_recipes_suggest_names(recipe, name, meant):
     with pytest.raises(TypeError, match=f"{name!r}. Did you mean {meant!r}"):

@@ -1,4 +1,4 @@
-"""Docstrings, messages and the guide use the field's standard terms."""
+"""Docstrings, messages, the guide and benchmarks use the field's standard terms."""
 
 import ast
 import re
@@ -32,9 +32,14 @@ INSTEAD = {
     r"\bmend\b": "fix",
     r"\bmean over an image and its mirror image\b": "horizontal-flip test-time augmentation",
     r"\bdivides the (cosine|scores)\b": "temperature of the softmax",
+    r"\banew\b": "again",
+    r"\bone who\b": "whoever, or the standard term",
+    r"\b(un)?(colour|neighbour|behaviour|favour|labell|standardis|normalis|minimis)\w*": "American",
 }
 GUIDE = ROOT / "docs" / "guide"
 PAGES = [ROOT / "docs" / "index.rst", ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+BENCHMARKS = ROOT / "benchmarks"
+PAGES += [BENCHMARKS / "README.md", *BENCHMARKS.glob("*.py")]
 FILES = sorted([*PACKAGE.rglob("*.py"), *GUIDE.glob("*.rst"), *PAGES])
 
 
@@ -64,4 +69,5 @@ def test_standard_terms_are_used(path):
 
 def test_words_are_found_wherever_they_stand():
     assert found_in("What a moving\nteacher told of 10 labels a class") != []
+    assert found_in("Nearest neighbours of standardised, unlabelled samples") != []
     assert found_in("A momentum teacher predicts; a whole image, wholes and holistic views") == []

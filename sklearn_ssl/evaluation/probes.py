@@ -188,7 +188,7 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
             shares = torch.from_numpy(weights * of_classes[codes]).to(Z)
             groups = _equal_rows(X, weights)
             C, scores = self._chosen(Z, labels, len(classes), shares, groups, weights)
-            found, n_iter = self._minimised(Z, labels, len(classes), C, shares)
+            found, n_iter = self._minimized(Z, labels, len(classes), C, shares)
         full = found[:, :-1] @ axes.double().cpu().numpy()
         found = np.concatenate([full, found[:, -1:]], axis=1)
         if n_iter >= self.max_iter:
@@ -228,7 +228,7 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
             )
             found, n_held_out = None, n_held_out + weights[held_out].sum().item()
             for C in GRID:  # warm start from the previous one
-                found, _ = self._minimised(
+                found, _ = self._minimized(
                     Z[train], codes[train], n_classes, C, shares[train], found
                 )
                 scores = _scores(Z[held_out], torch.from_numpy(found).to(Z))
@@ -237,7 +237,7 @@ class LinearProbe(PartlyLabeledClassifier, BaseEstimator):
         accuracies = {C: count / n_held_out for C, count in right.items()}
         return max(accuracies, key=accuracies.get), accuracies  # the smallest of equal ones
 
-    def _minimised(self, Z, codes, n_classes, C, shares, start=None):
+    def _minimized(self, Z, codes, n_classes, C, shares, start=None):
         """Return weights and intercepts, (n_outputs, n_features + 1), and the number of steps."""
         total = shares.sum().item()
         n_outputs, penalty = n_classes if n_classes > 2 else 1, 1 / (C * total)

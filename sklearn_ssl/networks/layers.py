@@ -63,7 +63,7 @@ class LastMap:
     """Function that reads the features of a network with the output of its last map or tokens.
 
     The network is not changed: it is applied by its graph, of evaluation or of training mode.
-    Graphs cannot be pickled, and are None in a pickle, from which the encoder makes them anew. If
+    Graphs cannot be pickled, and are None in a pickle, from which the encoder makes them again. If
     ``layer``, the name of the last map, is not None, features are the map's mean instead of the
     network's output, which is not computed. ``constants`` are tensors that the forward made while
     it was traced.

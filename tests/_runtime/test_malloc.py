@@ -62,7 +62,7 @@ def run(**settings):
 
 
 @glibc
-def test_pages_are_kept_inside_and_given_back_after():
+def test_pages_are_retained_inside_and_released_after():
     usual, inside, after, within, left = run()
     assert inside < usual / 4
     assert after > usual / 4
@@ -76,7 +76,7 @@ def test_settings_of_the_environment_are_left_alone():
     assert inside > usual / 2
 
 
-def test_forked_processes_begin_anew():
+def test_forked_processes_start_over():
     """While another thread holds the locks, of which no thread is left in the new process."""
     with heap.untrimmed_heap(), isolated(torch.device("cpu")), ThreadPoolExecutor(1) as threads:
         assert threads.submit(forked).result() == 1
@@ -94,7 +94,7 @@ def inside():
         return heap._users
 
 
-def test_nothing_is_done_where_it_is_not_wanted(monkeypatch):
+def test_nothing_is_done_if_disabled(monkeypatch):
     monkeypatch.setattr(heap, "_set", lambda *args: pytest.fail("told glibc"))
     with heap.untrimmed_heap(False):
         pass

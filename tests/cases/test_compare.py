@@ -132,7 +132,7 @@ def test_more_than_one_metric_is_an_error():
         quick([PCA(5)], scoring=lambda *_: {"a": 1.0})
 
 
-def test_fewer_labels_than_asked_for_are_reported():
+def test_fewer_labels_than_requested_are_reported():
     few = np.concatenate([np.flatnonzero(c == Y)[: 6 if c == 0 else 10] for c in range(10)])
     found = quick([PCA(5)], X=ROWS[few], y=Y[few], n_labels=(2, 10, None))
     used = {row["labels"]: row["labels_used"] for row in found.rows}

@@ -68,7 +68,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_channels_that_the_shape_tells(shape):
+def test_channels_inferred_from_the_shape(shape):
     X = np.random.default_rng(0).random((6, *shape))
     model = EncoderTransformer(random_state=0).fit(X)
     assert model.image_shape_ == SHAPES[shape]
@@ -84,7 +84,7 @@ AMBIGUOUS = [
 
 
 @pytest.mark.parametrize("shape", AMBIGUOUS, ids=str)
-def test_channels_that_the_shape_does_not_tell_have_to_be_said(shape):
+def test_ambiguous_channels_have_to_be_specified(shape):
     X = np.random.default_rng(0).random((6, *shape))
     a, b, c = shape
     with pytest.raises(
@@ -110,7 +110,7 @@ def test_channels_of_flattened_images():
         assert model.image_shape_ == expected
 
 
-def test_the_layout_of_fit_tells_that_of_transform():
+def test_layout_of_fit_determines_that_of_transform():
     X = np.random.default_rng(0).random((6, 5, 6, 20))
     model = EncoderTransformer(random_state=0, input=Images(channels="last")).fit(X)
     model.set_params(input="auto")
@@ -234,7 +234,7 @@ class Endless(Dataset):
         return self.item() if callable(self.item) else self.item
 
 
-def test_data_sets_are_asked_for_as_many_items_as_they_have():
+def test_data_sets_are_indexed_within_their_length():
     for wrong in ((1, torch.rand(3, 8, 8)), 3, np.float32(2), torch.tensor(1.0)):
         data = Endless(wrong)
         with pytest.raises(ValueError, match=r"begins with, a number.*\(image, label\)"):
@@ -361,7 +361,7 @@ def test_items_of_lists(paths):
         file.close()
 
 
-def test_items_that_cannot_be_read_say_what_to_do(paths):
+def test_errors_of_unreadable_items_name_a_way_out(paths):
     folder = os.path.dirname(paths[0])
     with Image.open(io.BytesIO(pathlib.Path(paths[0]).read_bytes())) as image:
         pass
@@ -396,7 +396,7 @@ def test_items_that_cannot_be_read_say_what_to_do(paths):
         fitted(digits()[0][:50]).transform([])
 
 
-def test_memory_tells_addresses_and_paths_as_bytes_by_their_files(paths, tmp_path):
+def test_memory_identifies_urls_and_bytes_paths_by_their_files(paths, tmp_path):
     for name, form in {"address": lambda p: pathlib.Path(p).as_uri(), "bytes": os.fsencode}.items():
         copies = [tmp_path / f"{name}{i}.png" for i in range(6)]
         for copy, path in zip(copies, paths, strict=False):
@@ -443,7 +443,7 @@ OBJECTS = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_columns_of_tables_that_hold_no_numbers_are_named(name):
+def test_columns_that_are_not_numeric_are_named(name):
     values, message = TABLES[name]
     X = table(more=values)
     with pytest.raises(ValueError, match=message):
@@ -463,7 +463,7 @@ def test_columns_of_objects_are_named(name):
         simclr().fit(table(more=values).to_numpy(dtype=object))
 
 
-def test_arrays_that_hold_no_numbers():
+def test_arrays_of_objects_that_are_not_numbers():
     rows = np.random.default_rng(0).random((30, 3))
     for X, message in [
         (np.array([["a", "1"], ["b", "2"]]), "Column 0 of X holds text, such as 'a'"),

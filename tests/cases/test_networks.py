@@ -172,7 +172,7 @@ def test_checkpoints_of_other_libraries(wrapper, published, tmp_path):
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_formats_are_told_by_content(published, tmp_path):
+def test_formats_are_detected_by_content(published, tmp_path):
     save_file(published, tmp_path / "pytorch_model.bin")
     torch.save(published, tmp_path / "model.safetensors")
     torch.save(published, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
@@ -264,7 +264,7 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("case", MISFITS)
-def test_misfits_name_what_a_file_holds(case, published, tmp_path):
+def test_mismatches_name_the_content_of_a_file(case, published, tmp_path):
     change, message = MISFITS[case]
     torch.save(change(published), tmp_path / "w.pth")
     with pytest.raises(ValueError, match=message):

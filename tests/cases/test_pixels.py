@@ -384,7 +384,7 @@ def test_a_fourth_band_is_not_taken_for_transparency(patches):
             assert model.fit_transform([file.getvalue()] * 2).shape == (2, 3072)
 
 
-def test_after_files_of_8_bits_others_have_to_say_their_range(patches):
+def test_after_files_of_8_bits_others_need_a_range(patches):
     files = written(patches, "PNG", "u1")
     model, expected = seen(files, input=Images(size=32))
     for X in (patches / 255, patches.astype("f8"), patches.astype("i8"), patches * 257):

@@ -199,13 +199,13 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("change", LAYOUTS.values(), ids=LAYOUTS.keys())
-def test_samples_are_recognised_in_any_layout_and_number_type(change, photos16):
+def test_samples_are_recognized_in_any_layout_and_number_type(change, photos16):
     fitted = SimCLRTransformer(max_epochs=1, random_state=0).fit(photos16[:12])
     assert fitted.has_seen(change(photos16)).tolist() == [True] * 12 + [False] * 12
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", ">f4", ">f8"])
-def test_samples_of_floats_are_recognised_in_any_number_type(dtype, images):
+def test_samples_of_floats_are_recognized_in_any_number_type(dtype, images):
     X = np.float32(images / 7) - 1
     X[:, 0] = 0.0
     fitted = SimCLRTransformer(max_epochs=1, random_state=0).fit(X[:50])
@@ -226,7 +226,7 @@ def test_comparisons_note_samples_in_another_layout(photos16):
     assert "trained on 24 of the test samples" in str(result)
 
 
-def test_images_of_files_are_recognised_as_arrays(photos16, tmp_path):
+def test_images_of_files_are_recognized_as_arrays(photos16, tmp_path):
     for i, photo in enumerate(photos16):
         Image.fromarray(photo).save(tmp_path / f"{i:02}.png")
     fitted = SimCLRTransformer(max_epochs=1, random_state=0, input=Images(size=16))
@@ -487,7 +487,7 @@ class Break(Callback):
             raise RuntimeError("broken")
 
 
-def test_resumed_fits_say_so_and_show_true_rates(images, tmp_path, bars, capsys):
+def test_resumed_fits_report_it_and_true_rates(images, tmp_path, bars, capsys):
     simclr = SimCLRTransformer(
         max_epochs=4, batch_size=40, random_state=0, memory=tmp_path, callbacks=[Break(3)]
     )

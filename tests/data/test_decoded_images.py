@@ -156,7 +156,7 @@ def test_a_killed_run_leaves_a_sound_cache(folder, tmp_path, array, decoded):
     assert (tmp_path / "download.part").exists()
 
 
-def test_a_cache_that_someone_broke_is_not_believed(paths, tmp_path, decoded, array):
+def test_damaged_cache_is_not_used(paths, tmp_path, decoded, array):
     for path in paths[:3]:
         source_of([path, paths[4]], input=Images(cache=tmp_path))
     pixels = sorted(own(tmp_path).glob("*.pixels.npy"))
@@ -190,7 +190,7 @@ def test_who_writes_nothing_waits_for_nobody(paths, tmp_path):
         assert len(source_of(paths[::2], input=Images(cache=tmp_path))) == N // 2
 
 
-def test_waiting_is_told(paths, tmp_path, capsys):
+def test_waiting_is_reported(paths, tmp_path, capsys):
     source_of(paths[:1] * 2, input=Images(cache=tmp_path))
     held = threading.Event()
 

@@ -155,7 +155,7 @@ def test_broken_exif_data_do_not_matter(photo):
 
 
 @pytest.mark.parametrize("size", [(640, 480), (33, 100), (100, 33), (16, 16), (5, 7), (2000, 10)])
-def test_images_cover_what_is_asked_for(size):
+def test_images_cover_the_requested_sides(size):
     image = Image.effect_noise(size, 50)
     for height, width in (16, 16), (20, 16), (7, 30):
         tall, wide = read_image(image, height, width).shape[:2]
@@ -166,7 +166,7 @@ def test_images_cover_what_is_asked_for(size):
         assert abs(wide - expected) <= 1
 
 
-def test_of_panoramas_the_middle_is_kept():
+def test_panoramas_are_cropped_to_the_middle():
     ramp = np.tile(np.linspace(0, 255, 1000).astype(np.uint8), (50, 1))
     pixels = read_image(ramp, 25, 25)[:, :, 0]
     assert pixels.shape == (25, 50)

@@ -255,7 +255,7 @@ def test_gray_and_color_in_one_list(array):
     batch = source.batch(slice(0, N)).numpy()
     np.testing.assert_array_equal(batch[0], array[0].transpose(2, 0, 1))
     np.testing.assert_array_equal(batch[1], np.stack([np.asarray(gray[1])] * 3))
-    # All gray: one channel, and colours at transform become gray as Pillow makes them.
+    # All gray: one channel, and colors at transform become gray as Pillow makes them.
     model = simclr().fit(gray)
     assert model.image_shape_ == (32, 32, 1)
     embedding = model.transform(gray)
@@ -520,7 +520,7 @@ def photo_and_size(**parameters):
     return make_pipeline(columns, LogisticRegression(max_iter=200))
 
 
-def test_a_column_of_images_beside_a_column_of_numbers(table, tmp_path):
+def test_column_of_images_and_column_of_numbers(table, tmp_path):
     model = photo_and_size(input=Images(cache=tmp_path))
     scores = cross_val_score(model, table, LABELS, cv=3)
     assert scores.mean() > 0.7

@@ -149,7 +149,7 @@ def test_failed_fit_leaves_the_fit_before(method, images):
 
 
 @each_method
-def test_methods_for_images_alone_say_so(method, images):
+def test_methods_for_images_only_raise(method, images):
     rows = images.reshape(len(images), -1)
     if "table" in method.default_views:
         assert shrunk(method).fit_transform(rows).shape == (200, 256)

@@ -99,7 +99,7 @@ def test_scaling_has_the_statistics_of_the_whole_set(photos, monkeypatch):
     np.testing.assert_allclose(scaling.std, (photos / 255).std((0, 1, 2)), rtol=1e-5)
 
 
-def test_rows_are_standardised_without_losing_digits():
+def test_rows_are_standardized_without_losing_digits():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 3)) * [1e-3, 1, 5] + [1e6, 0, -3]
     source = source_of(X)

@@ -67,7 +67,7 @@ def test_scores_are_those_of_cross_validation(monkeypatch):
 
 
 def test_components_are_turned_so_that_none_is_small():
-    """The last one counts for as little as it does in PCA, also where features are standardised."""
+    """The last one counts for as little as it does in PCA, also where features are standardized."""
     pixels = EncoderTransformer(backbone=torch.nn.Flatten()).fit(IMAGES)
     ours = comparison.Components(pixels, 0).fit(IMAGES).transform(IMAGES)
     plain = PCA().fit_transform(FLAT / FLAT.std())
@@ -83,7 +83,7 @@ def test_components_are_turned_so_that_none_is_small():
     assert told > untold + 0.1
 
 
-def test_components_that_hold_rounding_alone_are_left_out():
+def test_components_of_rounding_errors_are_excluded():
     """Of 64 pixels a few are the same in all digits."""
     rows = by_name(compare([PATCHES], IMAGES, Y, cv=3, probe=PROBE, random_state=0))
     assert rows["PCA", None]["mean"] > rows["raw values", None]["mean"] - 0.02
@@ -108,7 +108,7 @@ def test_estimators_learn_from_the_training_part_without_labels():
     assert [n for kind, n, _ in calls if kind == "transform"] == [200, 100] * 3
 
 
-def test_transductive_is_told():
+def test_transductive_is_reported():
     calls = []
     given = {"watched": Watched(calls)}
     found = compare(given, IMAGES, Y, cv=KFold(3), probe=PROBE, transductive=True)
@@ -118,7 +118,7 @@ def test_transductive_is_told():
     assert "ransductive" not in str(compare(given, IMAGES, Y, cv=2, probe=PROBE))
 
 
-def test_samples_without_labels_are_learned_from_and_not_judged():
+def test_samples_without_labels_are_trained_on_and_not_scored():
     calls, y = [], Y.copy()
     y[::2] = -1
     found = compare({"watched": Watched(calls)}, IMAGES, y, cv=KFold(3), probe=PROBE)
@@ -150,7 +150,7 @@ def test_an_encoder_that_saw_test_samples_is_named():
     assert np.isnan(by_name(found)["half", None]["minutes"])
 
 
-def test_encoders_before_training_stand_beside():
+def test_untrained_encoders_are_baselines():
     """One for each different one, and none for what has no encoder."""
     small = {"backbone": "small_resnet"}
     given = {
@@ -200,7 +200,7 @@ def test_the_probe_gets_so_many_labels_of_each_class():
     assert sizes == [[2] * 10] * (2 * 3 * 5)  # folds, rows, draws
 
 
-def test_scoring_is_as_asked():
+def test_scoring_is_as_requested():
     found = compare([PATCHES], IMAGES, Y, cv=2, probe=PROBE, scoring="neg_log_loss")
     assert all(row["mean"] < 0 for row in found.rows)
 

@@ -124,7 +124,7 @@ def test_samples_without_labels_teach_only_the_pretraining(pretrained):
     assert not hasattr(model.estimator, "encoder_")
 
 
-def test_minus_one_beside_one_is_a_class_of_its_own(pretrained):
+def test_minus_one_and_one_are_two_classes(pretrained):
     y = np.where(Y % 2, 1, -1)
     assert tuned(pretrained, y=y).classes_.tolist() == [-1, 1]
     with pytest.raises(ValueError, match=r"at least two classes.* 1 class: \[1\]"):
@@ -150,7 +150,7 @@ def test_labels_may_be_words(pretrained):
         (np.linspace(0, 1, 300), "Unknown label type"),
     ],
 )
-def test_labels_that_teach_nothing(pretrained, y, match):
+def test_uninformative_labels(pretrained, y, match):
     model = FineTuneClassifier(FrozenEstimator(pretrained))
     with pytest.raises(ValueError, match=match):
         model.fit(IMAGES, y)
@@ -229,7 +229,7 @@ def test_auto_epochs(pretrained):
 
 
 @pytest.mark.parametrize("n_classes", [2, 10])
-def test_training_begins_where_the_linear_model_has_nothing_left_to_learn(n_classes, monkeypatch):
+def test_training_starts_from_the_optimal_linear_model(n_classes, monkeypatch):
     """With the penalty of the probe, whose minimum it is, also of two classes."""
     made, train = [], fine_tuning.train
     monkeypatch.setattr(fine_tuning, "train", lambda *a, **k: made.append(a[0]) or train(*a, **k))
@@ -243,9 +243,9 @@ def test_training_begins_where_the_linear_model_has_nothing_left_to_learn(n_clas
     objective([torch.from_numpy(IMAGES[some]).float()[:, None] / 16], objective.codes)[
         "loss"
     ].backward()
-    by_standardised = objective.classify.weight.grad / objective.scale.clamp(min=1e-3)
+    by_standardized = objective.classify.weight.grad / objective.scale.clamp(min=1e-3)
     held = objective.penalty * objective.classify.weight.detach() * objective.scale
-    assert by_standardised.abs().max() < 0.02 * held.abs().max()
+    assert by_standardized.abs().max() < 0.02 * held.abs().max()
 
 
 def test_the_same_seed_gives_the_same_classifier(pretrained):

@@ -62,7 +62,7 @@ def test_probes_leave_out_what_has_no_label(probe):
         leaves_out.fit(X, np.full(len(X), -1))
 
 
-def test_a_pipeline_sees_all_and_is_judged_on_labels():
+def test_pipeline_sees_all_samples_and_is_scored_on_labels():
     seen = []
 
     class Watched(PCA):

@@ -19,7 +19,7 @@ X, Y = load_digits(return_X_y=True)
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
 @pytest.mark.parametrize("C", [0.001, 1.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_linear_probe_is_logistic_regression_on_standardised_features(n_classes, C, dtype):
+def test_linear_probe_is_logistic_regression_on_standardized_features(n_classes, C, dtype):
     rows = n_classes > Y
     x, y = X[rows].astype(dtype), Y[rows]
     probe = LinearProbe(C=C, tol=1e-7).fit(x, y)
@@ -63,11 +63,11 @@ def test_c_is_chosen_by_held_out_samples(n, monkeypatch):
     """By the best of their accuracies, not that of the samples it was fitted on."""
     fitted = []
 
-    def spied(self, Z, *args, minimised=LinearProbe._minimised):
+    def spied(self, Z, *args, minimized=LinearProbe._minimized):
         fitted.append((args[2], len(Z)))
-        return minimised(self, Z, *args)
+        return minimized(self, Z, *args)
 
-    monkeypatch.setattr(LinearProbe, "_minimised", spied)
+    monkeypatch.setattr(LinearProbe, "_minimized", spied)
     x, y = noisy(n)
     probe = LinearProbe(random_state=0).fit(x, y)
     assert max(probe.scores_, key=probe.scores_.get) == probe.C_
@@ -91,13 +91,13 @@ def test_few_samples_of_a_class_make_few_folds():
     assert (one.C_, one.scores_) == (probes.FALLBACK, {})
 
 
-def test_labels_at_random_teach_nothing():
+def test_random_labels_give_chance_level():
     y = np.random.default_rng(0).permutation(Y)
     for probe in (LinearProbe(random_state=0), KNNProbe()):
         assert probe.fit(X[:1200], y[:1200]).score(X[1200:], y[1200:]) < 0.15
 
 
-def test_constant_features_tell_nothing():
+def test_constant_features_predict_nothing():
     x = X.astype(np.float32)
     x[:, 0] = 0.1
     x[:, 1] = 1e6
@@ -107,7 +107,7 @@ def test_constant_features_tell_nothing():
     np.testing.assert_allclose(probe.predict_proba(x), others.predict_proba(x[:, 2:]), atol=1e-3)
 
 
-def test_linear_probe_tells_that_it_did_not_settle():
+def test_linear_probe_warns_without_convergence():
     with pytest.warns(ConvergenceWarning, match="max_iter=2"):
         LinearProbe(C=1.0, max_iter=2).fit(X, Y)
 
@@ -117,13 +117,13 @@ def test_threads_of_blas_do_not_take_turns_with_those_of_torch(monkeypatch):
         found = threadpool_info()
         return {pool["num_threads"] for pool in found if pool["user_api"] == "blas"}
 
-    before, during, minimised = threads(), [], LinearProbe._minimised
+    before, during, minimized = threads(), [], LinearProbe._minimized
 
     def spied(self, *args):
         during.append(threads())
-        return minimised(self, *args)
+        return minimized(self, *args)
 
-    monkeypatch.setattr(LinearProbe, "_minimised", spied)
+    monkeypatch.setattr(LinearProbe, "_minimized", spied)
     with threadpool_limits(2, user_api="blas"):
         LinearProbe(C=0.1).fit(X[:100], Y[:100])
         assert threads() == {2}
@@ -145,7 +145,7 @@ def test_equal_seeds_choose_alike():
 
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
 @pytest.mark.parametrize("block_bytes", [2**27, 40_000])
-def test_neighbours_vote_as_in_scikit_learn(temperature, block_bytes, monkeypatch):
+def test_neighbors_vote_as_in_scikit_learn(temperature, block_bytes, monkeypatch):
     monkeypatch.setattr(neighbors, "BLOCK_BYTES", block_bytes)
     names = np.array(list("abcdefghij"))[Y]
     probe = KNNProbe(n_neighbors=7, temperature=temperature).fit(X[:1000], names[:1000])

@@ -25,7 +25,7 @@ def test_docstrings_match_the_signatures(fitted, data):
 
 
 @pytest.mark.parametrize("name", inspection.__all__)
-def test_displays_say_what_they_take(name):
+def test_displays_document_their_input(name):
     cls = getattr(inspection, name)
     doc = ClassDoc(cls)
     assert [p.name for p in doc["Parameters"]] == list(inspect.signature(cls).parameters)

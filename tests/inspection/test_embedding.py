@@ -22,7 +22,7 @@ def test_maps_keep_groups_apart(method):
     assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == ["0", "1", "2"]
 
 
-def test_maps_show_images_where_they_lie(fitted, data):
+def test_maps_show_images_at_their_coordinates(fitted, data):
     X, y = data
     display = EmbeddingDisplay.from_estimator(
         fitted, X, y, method="pca", n_samples=60, random_state=0
@@ -41,7 +41,7 @@ def test_maps_show_images_where_they_lie(fitted, data):
     assert apart.min() > 0.07
 
 
-def test_umap_says_what_is_missing(data, monkeypatch):
+def test_umap_names_the_missing_package(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(ImportError, match="pip install umap-learn"):
         EmbeddingDisplay.from_embeddings(data[0].reshape(100, -1), method="umap")

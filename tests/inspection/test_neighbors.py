@@ -12,7 +12,7 @@ from sklearn_ssl.inspection import (
 )
 
 
-def test_neighbours_are_the_nearest_and_judged_by_labels(data):
+def test_neighbors_are_the_nearest_and_compared_by_labels(data):
     X, y = data
     embedding = X.reshape(100, -1)
     asking = [3, 50, 99]
@@ -35,7 +35,7 @@ def test_neighbours_are_the_nearest_and_judged_by_labels(data):
     assert 0 < display.right.mean() < 1
 
 
-def test_equal_samples_are_neighbours_but_none_is_its_own(data):
+def test_equal_samples_are_neighbors_but_none_is_its_own(data):
     X = np.repeat(data[0][:10], 3, axis=0)
     y = np.arange(30)
     display = NeighborsDisplay.from_embeddings(X.reshape(30, -1), X, y, queries=30, n_neighbors=2)
@@ -43,7 +43,7 @@ def test_equal_samples_are_neighbours_but_none_is_its_own(data):
     assert not display.right.any()  # each has a label of its own
 
 
-def test_neighbours_by_an_estimator(fitted, data):
+def test_neighbors_by_an_estimator(fitted, data):
     X, y = data
     display = NeighborsDisplay.from_estimator(fitted, X, y, queries=[1, 2], n_neighbors=3)
     expected = NeighborsDisplay.from_embeddings(

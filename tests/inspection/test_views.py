@@ -20,7 +20,7 @@ from sklearn_ssl.views import ImageViews
 
 
 @pytest.mark.parametrize("fit_first", [True, False])
-def test_views_stand_beside_their_image(photos, fit_first):
+def test_views_are_shown_next_to_their_image(photos, fit_first):
     """Without changes views are the image; with a sure flip, its mirror image."""
     sure = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "color_jitter": 0.0, "grayscale": 0.0}
     for flip in (0.0, 1.0):

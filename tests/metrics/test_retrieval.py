@@ -97,6 +97,6 @@ def test_mean_average_precision_as_in_oxford():
     assert metrics.mean_average_precision(X, **given) == pytest.approx(np.mean(plain))
 
 
-def test_nothing_to_find_is_an_error():
+def test_empty_folder_is_an_error():
     with pytest.raises(ValueError, match="No query has a sample of its class"):
         metrics.mean_average_precision(X[:4], np.arange(4))

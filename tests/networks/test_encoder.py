@@ -108,7 +108,7 @@ def test_channels_that_come_last_are_no_places():
     assert tuple(shape) == (768, 2, 2)
 
 
-def test_tokens_lie_as_their_patches_do():
+def test_tokens_are_ordered_as_their_patches():
     encoder, _ = with_map(make_encoder("small_vit", (1, 32, 32), [0.5], [0.2]))
     block = encoder.eval().backbone.encoder.layers
     for layer in block:  # no patch sees another
@@ -186,7 +186,7 @@ def test_layer_chooses_what_is_pooled(name, layer, n_features):
 
 @each_image_method
 @pytest.mark.parametrize("backbone", ["small_convnet", slowly("resnet18")])
-def test_estimators_with_a_layer_pickle_copy_and_go_on(method, photos, backbone):
+def test_estimators_with_a_layer_pickle_copy_and_resume(method, photos, backbone):
     if not takes_network(method, backbone):
         return
     layer = "stage2" if backbone == "small_convnet" else "layer1"

@@ -186,7 +186,7 @@ def test_hooked_networks_are_left_alone(photos, where):
 
 
 @pytest.mark.slow
-def test_folding_in_threads_disturbs_nobody(photos):
+def test_folding_in_threads_does_not_affect_others(photos):
     X = np.concatenate([photos] * 10)
     model = SimCLRTransformer(max_epochs=1, random_state=0).fit(photos)
     expected, layer = model.transform(X), nn.Sequential(nn.Linear(3, 3))

@@ -26,7 +26,7 @@ def test_small_convolutions_end_at_small_maps(name, side):
 
 
 @pytest.mark.parametrize("name", ["small_convnet", "small_resnet", "small_resnet18"])
-def test_small_convolutions_give_standardised_features(name, photos):
+def test_small_convolutions_give_standardized_features(name, photos):
     model, _ = encoder(name)
     images = torch.from_numpy(photos).permute(0, 3, 1, 2) / 255
     features = model.train()(images)

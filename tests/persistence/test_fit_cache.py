@@ -91,7 +91,7 @@ def assert_same_state(state, other):
 
 @pytest.mark.parametrize("kind", ["image", "table"])
 @each_method
-def test_a_fit_is_read_back_to_the_bit(method, kind, images, tmp_path, trainings):
+def test_cached_fit_is_loaded_bit_identical(method, kind, images, tmp_path, trainings):
     if not takes(method, kind, memory=tmp_path):
         return
     X = images[:60] if kind == "image" else images[:60].reshape(60, -1)
@@ -263,7 +263,7 @@ def test_warm_starts_count_by_their_start(images, tmp_path, trainings):
     assert_same(first, again, images[:40])
 
 
-def test_embeddings_are_kept(images, tmp_path, monkeypatch):
+def test_embeddings_are_stored(images, tmp_path, monkeypatch):
     embedded = []
     embedding = SimCLRTransformer._embedding
     monkeypatch.setattr(
@@ -364,7 +364,7 @@ def test_what_to_do_about_broken_files_stays(files, tmp_path, trainings):
     assert counted(trainings)[0] == 2
 
 
-def test_joblib_counts_and_removes_what_is_kept(images, tmp_path, trainings):
+def test_joblib_counts_and_removes_cached_fits(images, tmp_path, trainings):
     memory = joblib.Memory(str(tmp_path), verbose=0)
     settings = {"memory": memory, "callbacks": [trainings]}
 
@@ -532,7 +532,7 @@ def assert_same_end(model, straight, X):
 @pytest.mark.parametrize("minutes", [0, 10])
 @pytest.mark.parametrize("kind", ["image", "table"])
 @each_method
-def test_an_interrupted_fit_goes_on(method, kind, minutes, images, tmp_path):
+def test_interrupted_fit_resumes(method, kind, minutes, images, tmp_path):
     """Within an epoch where checkpoints are written there, and from its beginning."""
     if not takes(method, kind, memory=tmp_path):
         return
@@ -554,7 +554,7 @@ def test_settings_of_interrupted_fits(name, images, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_scale_of_half_precision_is_kept(images, tmp_path, monkeypatch):
+def test_scale_of_half_precision_is_saved(images, tmp_path, monkeypatch):
     """It begins too high here, so that the first steps are left out while it falls."""
     scaler = functools.partial(torch.amp.GradScaler, init_scale=2.0**20)
     monkeypatch.setattr(torch.amp, "GradScaler", scaler)
@@ -610,7 +610,7 @@ class Secretive(skorch.callbacks.Callback):
         self.learned = object()
 
 
-def test_callbacks_whose_state_cannot_be_kept(images, tmp_path):
+def test_callbacks_whose_state_cannot_be_saved(images, tmp_path):
     """There are no checkpoints, and it is said; the finished fit is kept."""
     settings = {"max_epochs": 3, "memory": tmp_path, "callbacks": [Secretive()]}
     with pytest.warns(
@@ -639,7 +639,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_checkpoint_is_told_and_not_used(name, images, tmp_path):
+def test_broken_checkpoint_warns_and_is_not_used(name, images, tmp_path):
     path, model = begun(images, tmp_path)
     path.write_bytes(BROKEN[name](path.read_bytes()))
     with pytest.warns(UserWarning, match=r"checkpoint.safetensors.*will be computed again"):
@@ -649,7 +649,7 @@ def test_a_broken_checkpoint_is_told_and_not_used(name, images, tmp_path):
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_fit_is_told_and_repeated(name, images, tmp_path, trainings):
+def test_broken_cached_fit_warns_and_is_repeated(name, images, tmp_path, trainings):
     settings = {"memory": tmp_path / "kept", "callbacks": [trainings]}
     first = simclr(**settings).fit(images)
     (path,) = tmp_path.rglob("fit.safetensors")
@@ -673,7 +673,7 @@ def test_a_checkpoint_of_other_data_is_not_used(images, tmp_path):
     assert_same_end(model, simclr(max_epochs=3, batch_size=40).fit(images + 1), images)
 
 
-def test_a_checkpoint_of_another_version_is_told(images, tmp_path, monkeypatch):
+def test_checkpoint_of_another_version_warns(images, tmp_path, monkeypatch):
     with monkeypatch.context() as older:
         real = sklearn_ssl.persistence.fit_cache.version
         older.setattr(
@@ -816,7 +816,7 @@ def assert_killed_fits_are_the_same(folder, n_kills, settings, seed=0):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", KILLED)
-def test_a_killed_fit_goes_on(method, tmp_path):
+def test_killed_fit_resumes(method, tmp_path):
     settings = {"max_epochs": 6, "batch_size": 40}
     assert_killed_fits_are_the_same(tmp_path, 3, (method, 0, settings))
 
@@ -824,13 +824,13 @@ def test_a_killed_fit_goes_on(method, tmp_path):
 @pytest.mark.exhaustive
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("minutes", [0, 10])
-def test_a_fit_killed_fifty_times_goes_on(minutes, tmp_path):
+def test_fit_killed_fifty_times_resumes(minutes, tmp_path):
     settings = {"max_epochs": 12, "batch_size": 40}
     assert_killed_fits_are_the_same(tmp_path, 50, ("simclr", minutes, settings))
 
 
 @pytest.mark.slow
-def test_one_who_waits_goes_on_with_the_fit_of_one_who_was_killed(tmp_path, trainings):
+def test_waiting_process_resumes_the_fit_of_a_killed_one(tmp_path, trainings):
     context = multiprocessing.get_context("forkserver")
     path, n_epochs = str(tmp_path / "model.safetensors"), 40
     settings = {"max_epochs": n_epochs, "batch_size": 40, "callbacks": [trainings]}
@@ -954,14 +954,14 @@ NOT_KEPT = {
 
 
 @pytest.mark.parametrize("name", NOT_KEPT)
-def test_what_cannot_be_read_back_is_not_kept_and_that_is_told(name, images, tmp_path, trainings):
+def test_unreadable_fits_are_not_cached_with_a_warning(name, images, tmp_path, trainings):
     settings, text = NOT_KEPT[name]
     with pytest.warns(UserWarning, match=text):
         simclr(memory=tmp_path, callbacks=[trainings], **settings).fit(images[:40])
     assert not list(tmp_path.rglob("fit.safetensors"))
 
 
-def test_only_what_fit_found_is_kept(images, tmp_path):
+def test_only_fitted_state_is_saved(images, tmp_path):
     first = simclr(memory=tmp_path).set_output(transform="pandas").fit(images[:40])
     first.note = "mine"
     again = simclr(memory=tmp_path).fit(images[:40])
@@ -983,13 +983,13 @@ class OwnViews:
         return [batch, batch + 0.1]
 
 
-def test_views_of_the_user_are_told_of_the_images_again(images, tmp_path):
+def test_custom_views_are_given_the_images_again(images, tmp_path):
     models = [simclr(views=OwnViews(), memory=tmp_path).fit(images[:40]) for _ in range(2)]
     assert models[0].views_ == models[1].views_ == OwnViews((8, 8, 1))
     assert models[0].score(images[:40]) == models[1].score(images[:40])
 
 
-def test_scorers_may_embed_while_the_fit_goes_on(images, tmp_path):
+def test_scorers_may_embed_during_the_fit(images, tmp_path):
     from sklearn.callback import ScoringMonitor
 
     seen = []
@@ -1003,7 +1003,7 @@ def test_scorers_may_embed_while_the_fit_goes_on(images, tmp_path):
     assert set(seen) == {(40, 256)}
 
 
-def test_a_checkpoint_that_a_kill_left_beside_the_fit_goes(images, tmp_path):
+def test_checkpoint_left_by_a_killed_process_is_removed(images, tmp_path):
     simclr(memory=tmp_path).fit(images[:40])
     (path,) = tmp_path.rglob("fit.safetensors")
     left = path.with_name("checkpoint.safetensors")

@@ -115,7 +115,7 @@ def test_names_and_settings_that_are_no_json(path):
 
 
 @pytest.mark.parametrize("as_module", [False, True])
-def test_backbones_of_the_user_are_given_again(images, path, as_module):
+def test_custom_backbones_are_passed_again(images, path, as_module):
     backbone = small_net((1, 8, 8)) if as_module else small_net
     model = shrunk(SimCLRTransformer, backbone=backbone, views=lambda x: [x, x + 0.1]).fit(images)
     model.save(path)
@@ -175,7 +175,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("message", CHANGES)
-def test_files_that_say_something_else(message, images, path):
+def test_files_with_other_metadata(message, images, path):
     shrunk(SimCLRTransformer).fit(images).save(path)
     rewritten(path, CHANGES[message])
     with pytest.raises(ValueError, match=message):

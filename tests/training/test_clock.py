@@ -157,7 +157,7 @@ def test_clustering_is_in_the_time(clock, monkeypatch):
     assert len(model.assignments_) == 3
 
 
-def test_an_epoch_that_goes_on_has_its_samples_again_with_their_targets(clock, monkeypatch):
+def test_resumed_epoch_has_the_same_samples_and_targets(clock, monkeypatch):
     images, seen = torch.from_numpy(X / X.max()).flatten(1), []
     plan_epoch, forward = DeepClusterObjective.plan_epoch, DeepClusterObjective.forward
 
@@ -271,7 +271,7 @@ def test_compiling_is_in_the_time_and_not_in_the_schedule(clock, monkeypatch):
     assert clock.rates[1] < 0.2 * model.lr_
 
 
-def test_a_factory_that_gives_one_network_again_is_not_spoiled_by_the_trial(clock):
+def test_factory_that_returns_the_same_network_is_not_changed_by_the_trial(clock):
     network = make_backbone("small_convnet", (1, 8, 8))
     before = next(network.parameters()).clone()
     seen = []
@@ -319,7 +319,7 @@ def test_a_second_fit_has_its_own_time(clock, method):
     assert model.n_iter_ == pytest.approx(2 * n_epochs, abs=1)
 
 
-def test_too_little_time_takes_a_step_and_says_so(clock):
+def test_too_little_time_takes_a_step_and_warns(clock):
     with pytest.warns(
         ConvergenceWarning, match="1 of 3 steps of the first epoch.*Increase max_time"
     ):

@@ -58,7 +58,7 @@ def _one_for_each_cause():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(_one_for_each_cause()))
-def test_provoked_collapses_are_told_of(name):
+def test_provoked_collapses_warn(name):
     expected, causes, _ = benchmark.provoked(name, seed=0)
     assert causes.count(expected) == 1
     assert set(causes) <= {expected, "chance"}
@@ -159,7 +159,7 @@ def test_an_objective_that_states_nothing():
     assert symptoms(bare, Quiet()) == {}
 
 
-def test_each_cause_is_told_once_and_again_where_the_fit_is_read_back(images, tmp_path):
+def test_each_cause_warns_once_and_again_when_the_fit_is_loaded(images, tmp_path):
     def fit():
         views = benchmark.noise
         model = SimCLRTransformer(views=views, max_epochs=35, random_state=0, memory=tmp_path)
@@ -175,7 +175,7 @@ def test_each_cause_is_told_once_and_again_where_the_fit_is_read_back(images, tm
     assert first[0].split(":")[0] == again[0].split(":")[0] == "The loss is near chance level"
 
 
-def test_single_epochs_are_judged_with_those_before(images):
+def test_single_epochs_are_evaluated_with_earlier_ones(images):
     model = simclr(views=benchmark.noise, max_epochs=10, batch_size=10)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -185,7 +185,7 @@ def test_single_epochs_are_judged_with_those_before(images):
     assert "in epoch 5 " in str(caught[0].message)
 
 
-def test_chance_is_the_loss_of_one_who_guesses():
+def test_chance_loss_is_the_loss_at_chance_level():
     """Each objective states what it is for a network that gives all samples the same."""
     from sklearn_ssl.methods.contrastive.simclr import nt_xent
 
@@ -207,7 +207,7 @@ def test_chance_is_the_loss_of_one_who_guesses():
             if method is ExemplarTransformer:
                 objective.train().exemplars = np.arange(5)
                 objective.bank, given = torch.eye(5, 16), (torch.arange(10) % 5,)
-            if method is ColorizationTransformer:  # who guesses knows how frequent colours are
+            if method is ColorizationTransformer:  # who guesses knows how frequent colors are
                 with torch.no_grad():
                     objective.before_training([batch])
                     objective.decode.last.bias.copy_(objective.mean_code.clamp(min=1e-30).log())
@@ -215,7 +215,7 @@ def test_chance_is_the_loss_of_one_who_guesses():
             assert objective.chance_loss(10) == pytest.approx(loss, rel=1e-5), method
 
 
-def test_health_is_kept(images, tmp_path):
+def test_health_is_stored(images, tmp_path):
     model = shrunk(DINOTransformer, max_epochs=2).fit(images)
     assert {"teacher_entropy", "prototype_entropy", "chance_loss"} <= set(model.health_)
     assert not {"dur", "lr", "train_loss_best"} & set(model.health_)
@@ -265,7 +265,7 @@ def test_the_step_is_named(images):
     assert model.n_iter_ == 1
 
 
-def test_no_spoiled_state_is_kept(images, tmp_path):
+def test_no_invalid_state_is_saved(images, tmp_path):
     settings = {
         "max_epochs": 3,
         "batch_size": 40,

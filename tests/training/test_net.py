@@ -179,7 +179,7 @@ def test_hooks_get_what_they_need_and_are_heeded():
     assert later.last[1] == objective.last[1]
 
 
-def test_optimizer_forgets_parameters_that_were_set_anew():
+def test_optimizer_forgets_reinitialized_parameters():
     """Their moments are those of one epoch; all others' go on."""
     objective = Planner()
     _, state = run(objective, max_epochs=3, optimizer="adamw")

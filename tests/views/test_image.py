@@ -301,7 +301,7 @@ def test_single_changes_are_those_of_torchvision(batch, name):
     assert ks_2samp(factors.numpy(), np.array(theirs, float)).pvalue > 0.001
 
 
-def test_hue_turns_colours_as_far_as_torchvision_does():
+def test_hue_turns_colors_as_far_as_torchvision_does():
     """In HSV, of colors of medium saturation, in both directions equally often."""
     torch.manual_seed(0)
     hues = torch.rand(3000)
@@ -393,7 +393,7 @@ def test_blur_of_tiny_images_and_of_single_points():
     torch.testing.assert_close(blur_lines(lines.clone(), (torch.arange(6), point)), lines)
 
 
-def test_erasing_paints_a_rectangle_in_the_mean_colour():
+def test_erasing_paints_a_rectangle_in_the_mean_color():
     torch.manual_seed(0)
     images = torch.rand(600, 3, 32, 48)
     recipe = change(random_erasing=0.5, erasing_scale=(0.1, 0.3))

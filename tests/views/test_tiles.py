@@ -24,7 +24,7 @@ def cut(images, *, sides, centered=False, **settings):
     return cutter.apply(images, cutter.draw(n, shape, device="cpu", centered=centered))
 
 
-def test_tiles_lie_in_the_middle_of_their_cells():
+def test_tiles_are_centered_in_their_cells():
     torch.manual_seed(0)
     images = torch.rand(2, 3, 16, 24)
     for centered in (False, True):
@@ -49,7 +49,7 @@ def test_tiles_are_resized():
 
 
 @pytest.mark.parametrize("side", [9, 16, 32])
-def test_tiles_of_neighbours_have_no_pixel_in_common(side):
+def test_tiles_of_neighbors_have_no_pixel_in_common(side):
     """Each has its own random place, within its cell, and a gap of a pixel at least."""
     torch.manual_seed(0)
     columns = torch.arange(float(side)).expand(200, 1, side, side)  # of each pixel, its number
@@ -248,7 +248,7 @@ def aberration(n):
         pytest.param(RelativePatchTransformer, 3, 20, 1 / 8, marks=pytest.mark.slow),
     ],
 )
-def test_edges_that_go_on_tell_places_but_for_a_gap(method, grid, epochs, chance):
+def test_continuing_edges_reveal_positions_without_a_gap(method, grid, epochs, chance):
     make = functools.partial(bands, grid=grid)
     assert score_of(method, make, epochs, tiles=Tiles(gap=0.0, jitter=0.0)) > 2 * chance
     with pytest.warns(ConvergenceWarning, match="The loss is near chance level"):
@@ -257,7 +257,7 @@ def test_edges_that_go_on_tell_places_but_for_a_gap(method, grid, epochs, chance
 
 @pytest.mark.slow
 @BOTH
-def test_brightness_tells_places_but_of_standardised_tiles(method):
+def test_brightness_reveals_positions_unless_tiles_are_standardized(method):
     make = functools.partial(ramp, grid=2 if method is JigsawTransformer else 3)
     chance = 1 / 24 if method is JigsawTransformer else 1 / 8
     assert score_of(method, make, 15, tiles=Tiles(standardize=False)) > 3 * chance
@@ -265,6 +265,6 @@ def test_brightness_tells_places_but_of_standardised_tiles(method):
 
 
 @pytest.mark.slow
-def test_chromatic_aberration_tells_places_but_of_dropped_colours():
+def test_chromatic_aberration_reveals_positions_unless_colors_are_dropped():
     assert score_of(RelativePatchTransformer, aberration, 15, drop_colors=False) > 0.25
     assert score_of(RelativePatchTransformer, aberration, 15) < 0.16

@@ -13,7 +13,7 @@ from sklearn_ssl.training.objective import Epoch, Objective
 
 
 class ClusteringObjective(Objective):
-    """Objective whose targets are the clusters of its features, computed anew for each epoch.
+    """Objective whose targets are the clusters of its features, computed again for each epoch.
 
     ``clustering`` is a :class:`FeatureClustering`, or has its ``fit``, ``finish``, ``assign``,
     ``state`` and attributes.

@@ -206,7 +206,7 @@ def test_pickles_and_attributes(photos):
         ({"device": "tpu"}, "tpu"),
     ],
 )
-def test_what_cannot_be_is_refused_and_changes_nothing(parameters, words, images):
+def test_impossible_input_raises_and_changes_nothing(parameters, words, images):
     model = small().fit(images)
     before = dict(vars(model))
     with pytest.raises(ValueError, match=words):

@@ -131,7 +131,7 @@ def still(batch):
     return [batch]
 
 
-def test_deepcluster_score_is_of_the_clusters_that_predict_gives(images):
+def test_deepcluster_score_uses_the_clusters_of_predict(images):
     model = shrunk(DeepClusterEstimator, n_clusters=7, max_epochs=5, views=still).fit(images)
     objective, unseen = model._objective, digits()[0][200:300]
     with torch.no_grad():

@@ -82,7 +82,7 @@ def test_exemplar_shows_few_classes_as_often_as_there_are_samples(momentum):
     assert objective.n_samples is objective.exemplars is objective.bank is None
 
 
-def test_exemplar_begins_again_with_what_samples_are_projected_to():
+def test_exemplar_reinitializes_from_projections():
     """Learned vectors of a training before are those of other samples."""
     objective, epoch = exemplar_objective(None)
     (a, _), first = check_inputs(), objective.class_vectors.detach().clone()
@@ -99,7 +99,7 @@ def test_exemplar_begins_again_with_what_samples_are_projected_to():
     assert again.plan_epoch(None, np.random.default_rng(4)).renewed == ()
 
 
-def test_exemplar_judges_samples_beside_each_other():
+def test_exemplar_scores_samples_against_each_other():
     objective, _ = exemplar_objective(0.5)
     objective.eval()
     a, b = check_inputs()
@@ -114,7 +114,7 @@ def test_exemplar_judges_samples_beside_each_other():
     assert objective.update is None
 
 
-def test_exemplar_goes_on_with_learned_classes(images):
+def test_exemplar_resumes_with_learned_classes(images):
     """The samples that a vector stands for are others in each training."""
     X = images.reshape(200, -1)
     settings = {"memory_bank": False, "max_epochs": 6, "random_state": 0}

@@ -107,7 +107,7 @@ def test_teacher_embeds_with_its_own_statistics(photos):
             assert (ours.num_batches_tracked, theirs.num_batches_tracked) == (64, 128)
             assert not torch.allclose(ours.running_mean, theirs.running_mean)
     embedding = model.transform(photos)
-    assert np.abs(embedding.mean(axis=0)).mean() < 0.5  # as standardised as its end is
+    assert np.abs(embedding.mean(axis=0)).mean() < 0.5  # as standardized as its end is
     assert 0.5 < np.median(embedding.std(axis=0)) < 2
 
 

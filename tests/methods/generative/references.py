@@ -20,7 +20,7 @@ def dense(objective, *settings):
 
 
 def slow_patches(image, mean, std, side):
-    """Patches of an image (c, h, w) row by row, standardised, each (c, side, side)."""
+    """Patches of an image (c, h, w) row by row, standardized, each (c, side, side)."""
     image = (image - mean[:, None, None]) / std[:, None, None]
     rows, columns = (length // side for length in image.shape[1:])
     return [

@@ -171,7 +171,7 @@ def hidden_pixels(model, images):
 
 @pytest.mark.parametrize("name", ["mae", "simmim"])
 def test_hidden_patches_of_digits_are_better_than_the_mean(name, request):
-    """Of images that were not trained on; the mean colour is what knows nothing of the others."""
+    """Of images that were not trained on; the mean color is what knows nothing of the others."""
     model, images = request.getfixturevalue(name), digits()[0][800:1200]
     score = model.score_pretext(images)
     assert score == model.score_pretext(images)
@@ -219,7 +219,7 @@ def test_reconstructions_are_the_same_after_saving(mae, tmp_path):
 
 
 @pytest.mark.parametrize("method", [MAETransformer, SimMIMTransformer])
-def test_pictures_stand_between_what_is_hidden_and_the_image(photos, method):
+def test_pictures_show_masked_filled_and_original_image(photos, method):
     model = shrunk(method).fit(photos[:40])
     display = PretextDisplay.from_estimator(model, photos[40:], n_samples=3, random_state=0)
     hidden = (display.inputs != display.images).any(axis=3)

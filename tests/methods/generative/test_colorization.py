@@ -47,7 +47,7 @@ def as_batch(X):
     return torch.from_numpy(np.moveaxis(X, -1, 1))
 
 
-def test_colours_are_those_of_scikit_image(photos):
+def test_colors_are_those_of_scikit_image(photos):
     dark = np.linspace(0, 0.1, 75).reshape(1, 5, 5, 3)  # where the root is a line
     for X in (photos / 255, dark):
         lab = rgb_to_lab(as_batch(X))
@@ -62,7 +62,7 @@ def test_colours_are_those_of_scikit_image(photos):
     np.testing.assert_allclose(np.moveaxis(lab_to_rgb(strong).numpy(), 1, -1), expected, atol=1e-3)
 
 
-def test_gray_has_no_colours():
+def test_gray_has_no_colors():
     gray = torch.rand(2, 1, 4, 4)
     lab = rgb_to_lab(gray.expand(-1, 3, -1, -1))
     assert lab[:, 1:].abs().max() < 1e-3
@@ -70,7 +70,7 @@ def test_gray_has_no_colours():
 
 
 @pytest.mark.slow
-def test_colours_that_were_never_seen_are_nearer_than_gray(coloring, flowers):
+def test_colors_that_were_never_seen_are_nearer_than_gray(coloring, flowers):
     held_out = flowers[1]
     gray = np.repeat(gray_of(held_out)[..., None], 3, axis=3)
     score, trivial = coloring.score_pretext(held_out), peak_signal_noise_ratio(held_out, gray)
@@ -79,7 +79,7 @@ def test_colours_that_were_never_seen_are_nearer_than_gray(coloring, flowers):
     assert score == pytest.approx(peak_signal_noise_ratio(held_out, told), abs=0.02)
 
 
-@pytest.mark.parametrize("layout", ["gray", "last", "first", "colour", "colour first", "tensor"])
+@pytest.mark.parametrize("layout", ["gray", "last", "first", "color", "color first", "tensor"])
 def test_layouts(coloring, flowers, layout):
     X = flowers[1][:20]
     gray, expected = gray_of(X), coloring.colorize(gray_of(X))
@@ -89,8 +89,8 @@ def test_layouts(coloring, flowers, layout):
         "gray": gray,
         "last": gray[..., None],
         "first": gray[:, None],
-        "colour": X,
-        "colour first": X.transpose(0, 3, 1, 2),
+        "color": X,
+        "color first": X.transpose(0, 3, 1, 2),
         "tensor": torch.from_numpy(gray),
     }[layout]
     told = coloring.colorize(given)
@@ -99,11 +99,11 @@ def test_layouts(coloring, flowers, layout):
         assert told.shape == (20, 3, 16, 16)
         told = told.transpose(0, 2, 3, 1)
     error = np.abs(told.astype(int) - expected)
-    assert error.max() <= (3 if "colour" in layout else 0)  # gray bytes are rounded
+    assert error.max() <= (3 if "color" in layout else 0)  # gray bytes are rounded
     assert error.mean() < 1
 
 
-def test_lightness_is_kept(coloring, flowers):
+def test_lightness_is_preserved(coloring, flowers):
     X = flowers[1][:50]
     told = coloring.colorize(X)
     inside = (told > 0).all(axis=3) & (told < 255).all(axis=3)
@@ -161,7 +161,7 @@ def test_images_that_are_not_square(flowers):
     np.testing.assert_array_equal(rows.colorize(X.reshape(40, -1)), model.colorize(X))
 
 
-def test_rare_colours_count_more(flowers):
+def test_rare_colors_count_more(flowers):
     """Bins and weights against those counted one by one."""
     X = flowers[0][:50]
     model = fresh(uniform_share=0.3).fit(X)
@@ -200,8 +200,8 @@ def test_they_are_those_of_the_first_fit(flowers):
     np.testing.assert_array_equal(limited.fit(flowers[0][:60])._objective.weights.numpy(), weights)
 
 
-def test_a_low_temperature_takes_one_colour(flowers):
-    """In the corner, where nothing is between two places whose colours are told."""
+def test_a_low_temperature_takes_one_color(flowers):
+    """In the corner, where nothing is between two places whose colors are told."""
     X = (flowers[0][:200] / 255).astype("f4")
     distances, model = [], fresh(max_epochs=3).fit(X)
     for temperature in (1e-3, 1):
@@ -214,7 +214,7 @@ def test_a_low_temperature_takes_one_colour(flowers):
     assert np.median(distances[1]) > 1
 
 
-def test_gray_images_are_refused_where_colours_are_needed(coloring, flowers):
+def test_gray_images_are_refused_where_colors_are_needed(coloring, flowers):
     gray = gray_of(flowers[0])
     for X in (gray, gray[..., None], gray[:, None]):
         with pytest.raises(ValueError, match=r"color images of 3 channels.*Those of X have 1"):
@@ -269,7 +269,7 @@ def test_files_may_be_gray(flowers, tmp_path):
         fresh().fit(paths[5:6] * 4)
 
 
-def test_pictures_are_gray_and_coloured(coloring, flowers):
+def test_pictures_are_gray_and_colored(coloring, flowers):
     X = flowers[1]
     for given, n_channels in ((X, 3), (gray_of(X), 1)):
         display = PretextDisplay.from_estimator(coloring, given, n_samples=3, random_state=0)
@@ -298,8 +298,8 @@ def test_the_loss_is_below_that_of_who_guesses(coloring):
     assert loss[-1] < 0.9 * chance[-1]
 
 
-def test_digits_in_colours_are_as_bright():
-    """What the common tests give to methods that need colours."""
+def test_digits_in_colors_are_as_bright():
+    """What the common tests give to methods that need colors."""
     gray = digits()[0][:50]
     colored = suited(ColorizationTransformer, gray)
     np.testing.assert_allclose(colored.max(axis=3), gray)
@@ -345,7 +345,7 @@ def test_colorization():
     torch.testing.assert_close(objective.mean_code, mean, rtol=1e-2, atol=1e-4)
     chance = -(mean * (mean / mean.sum()).clamp(min=1e-300).log()).sum()
     assert objective.chance_loss(4) == pytest.approx(chance.item(), rel=1e-3)
-    # The mean of the colours, each as likely as its score by the temperature says.
+    # The mean of the colors, each as likely as its score by the temperature says.
     objective.decode.last.weight.data.mul_(20)  # so that places differ
     [colored] = objective.colorize(images[:1], 0.38).detach()
     share = (objective.predict(images[:1])[0][0] / 0.38).softmax(dim=0).detach()

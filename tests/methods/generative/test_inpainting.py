@@ -240,7 +240,7 @@ def test_the_mask_in_the_middle_is_as_large_as_in_fit():
 
 
 @pytest.mark.parametrize("layout", ["last", "first", "rows"])
-def test_colours_stay_where_they_are(photos, layout):
+def test_colors_stay_where_they_are(photos, layout):
     X = photos[:40]
     masks = np.zeros((32, 32), bool)
     masks[4:20, 9:30] = True
@@ -284,7 +284,7 @@ def test_wrong_masks_are_refused(inpainting):
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (24, 32), (30, 26)])
-def test_details_are_told_of_whole_images_that_nothing_blurred(shape):
+def test_default_views_are_whole_images_without_blur(shape):
     X = np.random.default_rng(0).random((8, *shape)).astype("f4")
     views = shrunk(SuperResolutionTransformer).fit(X).views_
     images = torch.from_numpy(X)[:, None]

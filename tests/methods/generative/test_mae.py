@@ -17,7 +17,7 @@ from sklearn_ssl.networks.vit import AnySizeVisionTransformer
 
 
 @pytest.mark.parametrize("name", ["small_vit", "vit_b_32"])
-def test_patches_that_are_kept_are_those_of_the_numbers(name):
+def test_visible_patches_are_those_of_the_indices(name):
     encoder = make_encoder(name, (1, 16, 16), [0.5], [0.2]).eval()
     assert encoder.patch_size == (2 if name == "small_vit" else 4)
     n = (16 // encoder.patch_size) ** 2
@@ -73,7 +73,7 @@ def test_the_decoder_puts_tokens_back_where_they_were():
 
 @pytest.mark.slow
 def test_normalized_patches_of_photographs_are_better_than_their_mean(photos):
-    """Where mean and contrast of a hidden patch are known, patches of one colour know nothing."""
+    """Where mean and contrast of a hidden patch are known, patches of one color know nothing."""
     X = photos[::2]
     model = shrunk(MAETransformer, max_epochs=40, batch_size=32, decoder_dim=64).fit(X)
     assert model._objective.norm_pix_loss
@@ -90,7 +90,7 @@ def network(X, **settings):
     return model.backbone_, model._objective.patch_size
 
 
-def test_what_auto_stands_for(photos):
+def test_resolution_of_auto(photos):
     assert network(photos[:20]) == ("small_vit", 4)
     views = shrunk(MAETransformer).fit(photos[:20]).views_(torch.rand(2, 3, 32, 32))
     assert [view.shape for view in views] == [(2, 3, 32, 32)]

@@ -16,7 +16,7 @@ def network(X, **settings):
     return model.backbone_, model._objective.patch_size
 
 
-def test_what_auto_stands_for(photos):
+def test_resolution_of_auto(photos):
     rng = np.random.default_rng(0)
     assert network(photos[:20])[1] == 8
     assert network(photos[:20], backbone="small_vit")[0] == "small_vit"

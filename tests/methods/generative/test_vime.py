@@ -18,7 +18,7 @@ from sklearn_ssl.views import TableViews
 
 @pytest.fixture(scope="module", params=[load_breast_cancer, load_wine])
 def table(request):
-    """Standardised rows to learn from, and others, with a fifth of their values missing."""
+    """Standardized rows to learn from, and others, with a fifth of their values missing."""
     X = request.param().data
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     rng = np.random.default_rng(0)

@@ -165,7 +165,7 @@ def test_views_of_several_sizes_are_refused(photos, method):
 
 
 @pytest.mark.parametrize("settings", [{}, {"layer": "stage2"}, {"backbone": "small_vit"}])
-def test_emp_ssl_with_patches_is_kept_written_and_read(photos, tmp_path, settings):
+def test_emp_ssl_with_patches_is_cached_saved_and_loaded(photos, tmp_path, settings):
     X = photos[:20]
     settings = {"n_patches": 3, "memory": tmp_path / "kept"} | settings
     model = shrunk(EMPSSLTransformer, **settings).fit(X)

@@ -41,7 +41,7 @@ def test_other_grids_are_refused():
 
 
 @pytest.mark.slow
-def test_positions_of_patches_of_digits_are_told():
+def test_positions_of_patches_of_digits_are_predicted():
     """Of digits that were in no training, in both orders of a pair; who guesses has 1 / 8."""
     images, settings = digits()[0], {"patch_dim": 64, "hidden_dim": 256}
     model = shrunk(RelativePatchTransformer, max_epochs=8, **settings).fit(images[:800])
@@ -59,7 +59,7 @@ def test_positions_of_patches_of_digits_are_told():
     assert np.mean(swapped == 7 - np.arange(8)) == pytest.approx(score, abs=0.1)
 
 
-def test_pictures_show_patches_where_they_are_told(photos):
+def test_pictures_show_patches_at_predicted_positions(photos):
     images = torch.from_numpy(photos[:20]).permute(0, 3, 1, 2) / 255
     net = shrunk(RelativePatchTransformer).fit(photos[:20])._objective
     places, mean = torch.arange(8).expand(20, -1), net.encoder.mean
