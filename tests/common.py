@@ -30,22 +30,38 @@ IMAGE_METHODS = list(all_methods("image").values())
 # What engine and base do is the same for all methods: it is seen quickly with those that use all
 # hooks, teachers, targets of an epoch, what follows training, and slowly with the others.
 QUICK = "DINOTransformer", "DeepClusterEstimator", "SimCLRTransformer"
-
-
-def each_of(methods):
-    """Return the mark that runs a test for each of these methods."""
-    marked = [
-        m if m.__name__ in QUICK else pytest.param(m, marks=pytest.mark.slow) for m in methods
-    ]
-    return pytest.mark.parametrize("method", marked)
-
-
-each_method, each_image_method = each_of(METHODS), each_of(IMAGE_METHODS)
+# Another method of the same family stands for these where all that is tested is shared: Jigsaw for
+# the first two, MAE, and Inpainting. Their own code has tests of its own.
+REPRESENTED = "RelativePatchTransformer", "RotationTransformer", "SimMIMTransformer"
+REPRESENTED += ("SuperResolutionTransformer",)
 
 
 def slowly(value):
     """Return a value of a parametrized test that runs with the slow tests only."""
     return pytest.param(value, marks=pytest.mark.slow)
+
+
+def exhaustively(value):
+    """Return a value of a parametrized test that runs with the exhaustive tests only."""
+    return pytest.param(value, marks=pytest.mark.exhaustive)
+
+
+def each_of(methods):
+    """Return the mark that runs a test of shared code for each of these methods."""
+    marked = [m if m.__name__ in QUICK else rarely(m) for m in methods]
+    return pytest.mark.parametrize("method", marked)
+
+
+def rarely(method):
+    """Return a method of a parametrized test of shared code that is slow, or exhaustive."""
+    return exhaustively(method) if method.__name__ in REPRESENTED else slowly(method)
+
+
+each_method, each_image_method = each_of(METHODS), each_of(IMAGE_METHODS)
+# For tests of what is each method's own.
+each_method_slowly = pytest.mark.parametrize(
+    "method", [m if m.__name__ in QUICK else slowly(m) for m in METHODS]
+)
 
 
 # For programs that run beside other tests: threads that wait for each other's turn waste it.
@@ -86,7 +102,7 @@ def digits():
 
 
 def photo_patches(n=128, side=32):
-    """Patches of the two colour photographs that ship with scikit-learn, (n, side, side, 3)."""
+    """Patches of the two color photographs that ship with scikit-learn, (n, side, side, 3)."""
     patches = [
         extract_patches_2d(photo, (side, side), max_patches=n // 2, random_state=0)
         for photo in load_sample_images().images
@@ -114,14 +130,14 @@ def sentences(n=140):
 
 
 def suited(method, X):
-    """Return gray images, or what they are in colours if a method needs these."""
+    """Return gray images, or what they are in colors if a method needs these."""
     if not method.needs_color:
         return X
     return tinted(torch.from_numpy(X)[:, None]).permute(0, 2, 3, 1).numpy()
 
 
 def tinted(gray):
-    """Return gray images (n, 1, h, w) in colours that say where most of the ink is."""
+    """Return gray images (n, 1, h, w) in colors that say where most of the ink is."""
     sides = (torch.linspace(-1, 1, side, device=gray.device) for side in gray.shape[2:])
     x, y = (gray.float() * torch.stack(torch.meshgrid(*sides, indexing="ij"))).mean((2, 3)).T
     angle = torch.atan2(y, x)[:, None] + torch.arange(3, device=gray.device) * (2 * math.pi / 3)
@@ -131,7 +147,7 @@ def tinted(gray):
 
 @dataclass(frozen=True)
 class Tinted(ArraySource):
-    """Gray images of an array, in colours."""
+    """Gray images of an array, in colors."""
 
     @property
     def shape(self):
@@ -142,7 +158,7 @@ class Tinted(ArraySource):
 
 
 def taking_gray(method):
-    """The method itself, or one that learns from gray images in colours if it needs these.
+    """The method itself, or one that learns from gray images in colors if it needs these.
 
     What transform takes is as it was.
     """

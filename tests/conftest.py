@@ -23,5 +23,5 @@ def images():
 
 @pytest.fixture(scope="session")
 def photos():
-    """Patches of colour photographs, (128, 32, 32, 3) uint8."""
+    """Patches of color photographs, (128, 32, 32, 3) uint8."""
     return photo_patches()

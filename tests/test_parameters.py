@@ -94,7 +94,7 @@ def test_usual_names_are_suggested(name, hint):
 
 @pytest.mark.parametrize(
     ("recipe", "name", "meant"),
-    [(Images, "siz", "size"), (Table, "standardize", "standardize"), (Device, "compil", "compile")],
+    [(Images, "siz", "size"), (Table, "standardise", "standardize"), (Device, "compil", "compile")],
 )
 def test_recipes_suggest_names(recipe, name, meant):
     with pytest.raises(TypeError, match=f"{name!r}. Did you mean {meant!r}"):

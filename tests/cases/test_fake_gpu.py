@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from common import ALL_METHODS, photo_patches, sentences, shrunk, slowly
+from common import ALL_METHODS, photo_patches, rarely, sentences, shrunk, slowly
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
@@ -212,8 +212,11 @@ USES = ("predict", "predict_pretext", "score_pretext", "solve")
 USES += ("inpaint", "colorize", "upscale", "reconstruct", "impute")
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", slowly("float32")])
-@pytest.mark.parametrize(("method", "kind"), CASES)
+@pytest.mark.parametrize(
+    ("method", "kind", "precision"),
+    [(*case, "bfloat16") for case in CASES]
+    + [pytest.param(*case, "float32", marks=rarely(case[0]).marks) for case in CASES],
+)
 def test_every_method_works_on_a_gpu(method, kind, precision, gpu):
     X, small = KINDS[kind], kind == "image" and method.__name__ != "MAETransformer"
     backbone = {"backbone": "small_convnet"} if small else {}
@@ -297,7 +300,7 @@ def failing(objective, step, error):
 
 
 @pytest.mark.slow
-def test_interrupted_training_goes_on_on_a_gpu(gpu, tmp_path):
+def test_interrupted_training_resumes_on_a_gpu(gpu, tmp_path):
     settings = {"backbone": "small_convnet", "max_epochs": 2, "batch_size": 16, "device": "cuda"}
     memory = FitCache(tmp_path, checkpoint_minutes=1e-9)
     model = shrunk(ExemplarTransformer, memory=memory, **settings)

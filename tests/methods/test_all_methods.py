@@ -20,10 +20,11 @@ from common import (
     METHODS,
     digits,
     each_method,
+    each_method_slowly,
     photo_patches,
+    rarely,
     sentences,
     shrunk,
-    slowly,
     taking_gray,
 )
 from sklearn.linear_model import LogisticRegression
@@ -175,7 +176,7 @@ def other_tiles(method):
     return others if method.__name__ == "RelativePatchTransformer" else others | {"grid": 3}
 
 
-@each_method
+@each_method_slowly
 def test_each_own_parameter_changes_something(method):
     gray = samples(method, "image" if method in IMAGE_METHODS else "table")
     colors = np.random.default_rng(0).random((60, 1, 1, 3))
@@ -207,7 +208,7 @@ def test_each_own_parameter_changes_something(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_is_asked_of_a_model_draws_from_no_state(method):
+def test_inference_does_not_change_the_random_state(method):
     X = photo_patches(20, 16)
     X = X if method in IMAGE_METHODS else X.reshape(20, -1)
     model, state = shrunk(method).fit(X), torch.get_rng_state()
@@ -221,7 +222,7 @@ def _plain(state):
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
 
 
-@pytest.mark.parametrize("method", [m if m is SimCLRTransformer else slowly(m) for m in METHODS])
+@pytest.mark.parametrize("method", [m if m is SimCLRTransformer else rarely(m) for m in METHODS])
 def test_score_is_minus_the_loss_and_the_same_at_every_call(method, images):
     images = images if method in IMAGE_METHODS else images.reshape(len(images), -1)
     method = taking_gray(method)
@@ -240,8 +241,8 @@ def test_score_is_minus_the_loss_and_the_same_at_every_call(method, images):
 
 
 def few_label_accuracy(features, y, n_labels, seeds=10):
-    """Mean accuracy with few labels a class: of a linear probe, and of nearest neighbours."""
-    linear, neighbours = [], []
+    """Mean accuracy with few labels a class: of a linear probe, and of nearest neighbors."""
+    linear, neighbors = [], []
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         train = np.concatenate(
@@ -251,14 +252,16 @@ def few_label_accuracy(features, y, n_labels, seeds=10):
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         linear.append(probe.fit(features[train], y[train]).score(features[test], y[test]))
         nearest = KNeighborsClassifier(1, metric="cosine")
-        neighbours.append(nearest.fit(features[train], y[train]).score(features[test], y[test]))
-    return np.array([np.mean(linear), np.mean(neighbours)])
+        neighbors.append(nearest.fit(features[train], y[train]).score(features[test], y[test]))
+    return np.array([np.mean(linear), np.mean(neighbors)])
 
 
 # The last layer of these is no better than before training, as their docstrings say.
 READ_EARLIER = {"SuperResolutionTransformer": "stage2"}
 # Convolutional networks do not gain from masked patches of digits.
 NETWORKS = {"SimMIMTransformer": "small_vit"}
+# These learn too little from half of the digits.
+NEED_MANY = "InpaintingTransformer", "MAETransformer", "SimMIMTransformer"
 # Tiles of digits show pieces of strokes alone; on CIFAR-10 these are better than no training
 # (``benchmarks/README.md``), and here not far from it.
 LEARN_FROM_LARGER_IMAGES = "JigsawTransformer", "RelativePatchTransformer"
@@ -267,16 +270,18 @@ LEARN_FROM_LARGER_IMAGES = "JigsawTransformer", "RelativePatchTransformer"
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_features_beat_the_untrained_encoder(method):
-    """On digits with 5 labels a class, linear probe and nearest neighbour.
+    """On digits with 5 labels a class, linear probe and nearest neighbor.
 
     And they are not worse than the pixels, which of images this small are hard to beat. What needs
-    colours, which digits lack, has to tell pieces of two photographs apart.
+    colors, which digits lack, has to tell pieces of two photographs apart.
     """
     (images, y), views = digits(), DIGIT_VIEWS
     if method.needs_color:
         images, y, views = photo_patches(1200, 16), np.repeat([0, 1], 600), "auto"
     elif method not in IMAGE_METHODS:
         images, views = images.reshape(len(images), -1), "auto"
+    elif method.__name__ not in NEED_MANY:
+        images, y = images[::2], y[::2]
     raw = few_label_accuracy(images.reshape(len(images), -1), y, 5)
     layer = READ_EARLIER.get(method.__name__)
     network = NETWORKS.get(method.__name__, "auto")
