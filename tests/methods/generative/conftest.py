@@ -6,6 +6,6 @@ from common import digits, shrunk
 from sklearn_ssl import InpaintingTransformer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def inpainting():
     return shrunk(InpaintingTransformer, max_epochs=12).fit(digits()[0][:400])

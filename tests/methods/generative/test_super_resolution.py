@@ -55,6 +55,7 @@ def test_images_are_enlarged(photos, scale):
     assert np.abs(smaller - photos[:5]).mean() < 10
 
 
+@pytest.mark.slow
 def test_enlarged_digits_are_better_than_interpolated_ones(enlarging):
     """Of images that were not trained on, made smaller and enlarged again."""
     images = digits()[0][800:1200]
