@@ -15,11 +15,12 @@ from sklearn_ssl import (
 
 # Products with eight columns, unlike six, do not round the last rows in another way.
 PATCHES = {"n_centroids": 8, "n_patches": 60, "random_state": 0}
-# All methods share their base, so that one of them stands for all in the quick tests, and one of
-# each family in the slow ones.
+# All methods share their base, so that one of them stands for all in the quick tests. Those with
+# fitted attributes, networks or kinds of input of their own are with the slow ones.
 ADAPTED = {method.__name__: shrunk(taking_rows(method)) for method in ALL_METHODS}
 QUICK = [ADAPTED.pop("SimCLRTransformer"), KNNProbe(), LinearProbe()]
-EXHAUSTIVE = [ADAPTED.pop(name) for name in REPRESENTED]
+ALIKE = "ColorizationTransformer", "EMPSSLTransformer", "InpaintingTransformer"
+EXHAUSTIVE = [ADAPTED.pop(name) for name in (*REPRESENTED, *ALIKE)]
 SLOW = [*ADAPTED.values(), taking_rows(PatchKMeansTransformer)(**PATCHES)]
 SLOW.append(EncoderTransformer(random_state=0))
 SLOW.append(FineTuneClassifier(shrunk(SimCLRTransformer), max_epochs=1, random_state=0))
