@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from common import IMAGE_METHODS, METHODS, ONE_THREAD, photo_patches
+from common import IMAGE_METHODS, METHODS, ONE_THREAD, photo_patches, sentences
 from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -264,3 +265,15 @@ def test_time_is_measured(tmp_path, result):
 def test_the_table_of_speed_names_every_goal(tmp_path):
     table = run("speed.py", tmp_path, "--quick", "--table-only", cwd=tmp_path)
     assert table.count("| at least ") + table.count("| at most ") == 18
+
+
+@pytest.mark.slow
+def test_texts(tmp_path, result):
+    texts, labels = sentences()
+    path = tmp_path / "texts.csv"
+    pd.DataFrame({"text": texts, "section": labels}).to_csv(path, index=False)
+    run("text.py", path, "--minutes", "0.05", "--name", "trial", cwd=tmp_path)
+    found = json.loads(result.read_text())["results"]
+    names = ["TF-IDF", "TF-IDF, SVD 256", "untrained", "BERTTransformer", "SimCLRTransformer"]
+    assert list(found) == names
+    assert all(0.2 < row["all"][0] <= 1 for row in found.values())

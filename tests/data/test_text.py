@@ -115,7 +115,7 @@ def test_a_vote_looks_at_all_parts_of_long_lists():
 
 
 def test_after_fit_x_is_what_it_was_in_fit(model, images):
-    assert model.transform(["a.png", "b.jpg"]).shape == (2, 256)
+    assert model.transform(["a.png", "b.jpg"]).shape == (2, 512)
     of_images = simclr().fit(images)
     with pytest.raises(ValueError, match="fitted on values from 0 to 16"):
         of_images.transform(TEXTS)

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from sklearn_ssl.views import CombinedViews, ImageViews, MultiCrop, PerSampleViews, TableViews
+from sklearn_ssl.views import (
+    CombinedViews,
+    ImageViews,
+    MultiCrop,
+    PerSampleViews,
+    TableViews,
+    TextViews,
+)
 from sklearn_ssl.views.drawn import draws_apart
 
 EVERYTHING = ImageViews(solarize=0.5, random_erasing=0.5, gaussian_blur=0.5, n_views=3)
@@ -19,12 +26,16 @@ RECIPES = {
     "corrupted": TableViews(keep_first=False),
     "table_crops": MultiCrop(TableViews()),
     "kept": TableViews(n_views=1),
+    "text": TextViews(),
+    "text_apart": TextViews(0.3, n_views=3, disjoint=False),
 }
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 
 
 def samples_for(recipe, n=21):
     torch.manual_seed(0)
+    if recipe.kind == "text":
+        return torch.randint(1, 99, (n, 24)) * (torch.arange(24) < torch.arange(n)[:, None])
     return torch.rand(n, 3, 24, 32) if recipe.kind == "image" else torch.randn(n, 7)
 
 

@@ -49,7 +49,8 @@ class BERTObjective(Objective):
     def masked(self, ids):
         """Return ids with masked tokens, and which these are; at least one of each text."""
         real = ids != PADDING
-        chosen = (ranks(real) < self.n_masked(real.sum(dim=1))[:, None]) & real
+        noise = torch.rand(ids.shape, device=ids.device)
+        chosen = (ranks(real, noise) < self.n_masked(real.sum(dim=1))[:, None]) & real
         share = torch.rand(ids.shape, device=ids.device)
         other = torch.randint(len(SPECIAL), self.n_tokens, ids.shape, device=ids.device)
         masked = ids.where(share >= REPLACED + RANDOM, other).where(share >= REPLACED, MASK_ID)
@@ -114,7 +115,7 @@ class BERTTransformer(SSLTransformer):
     >>> texts = ["the cat sat on the mat", "the dog sat on the log"] * 20
     >>> bert = BERTTransformer(max_epochs=1, random_state=0).fit(texts)
     >>> bert.transform(texts).shape
-    (40, 256)
+    (40, 512)
     >>> len(bert.fill_mask(["the [MASK] sat on the mat"], n_candidates=3)[0])
     3
     """

@@ -37,7 +37,7 @@ PATTERN = ["the cat sat on the mat", "a dog ran in the park", "we ate in the old
 def objective(mask_ratio=0.15):
     torch.manual_seed(0)
     encoder = make_encoder("small_bert", SHAPE, [], [])
-    return BERTObjective(encoder, 256, mask_ratio)
+    return BERTObjective(encoder, 512, mask_ratio)
 
 
 def padded(*lengths):
@@ -86,7 +86,7 @@ def test_bert(monkeypatch):
     weights = model.encoder.backbone.embedding.weight
     for i, j in chosen.nonzero().tolist():
         state = gelu(linear.weight @ features.tokens[i, j] + linear.bias)
-        state = layer_norm(state, (256,), norm.weight, norm.bias)
+        state = layer_norm(state, (512,), norm.weight, norm.bias)
         logits = weights @ state + model.bias
         losses.append(-log_softmax(logits, dim=0)[ids[i, j]])
         correct.append(logits.argmax() == ids[i, j])
@@ -193,7 +193,7 @@ def test_loss_falls_below_chance_level(trained):
 def test_output_weights_are_those_of_the_embedding(trained):
     names = [name for name, _ in trained._objective.named_parameters()]
     shapes = [p.shape for p in trained._objective.parameters()]
-    assert sum(shape == (*trained._spec.shape[1:], 256) for shape in shapes) == 1
+    assert sum(shape == (*trained._spec.shape[1:], 512) for shape in shapes) == 1
     assert {name.split(".")[0] for name in names} == {"encoder", "head", "bias"}
 
 
