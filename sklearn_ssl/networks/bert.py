@@ -25,6 +25,7 @@ class SmallBERT(HasFeatures):
         self.embedding = nn.Embedding(n_tokens, width, padding_idx=PADDING)
         with torch.no_grad():  # of length one, for logits of usual size where it predicts tokens
             self.embedding.weight.div_(width**0.5)
+        self.scale = width**0.5  # blocks, whose output is about 1, would outweigh short embeddings
         self.positions = nn.Parameter(torch.zeros(max_length, width))
         self.blocks = nn.ModuleList(Block(width, n_heads) for _ in range(depth))
 
@@ -33,7 +34,7 @@ class SmallBERT(HasFeatures):
         mask = samples != PADDING
         places = torch.arange(samples.shape[1], device=samples.device).expand_as(samples)
         ids, places = (packed(x[:, :, None], mask)[..., 0] for x in (samples, places))
-        tokens = self.embedding(ids) + self.positions[places]
+        tokens = self.scale * self.embedding(ids) + self.positions[places]
         for block in self.blocks:
             tokens = block(tokens, mask)
         features = features_of_tokens(padded(tokens, mask), mask)

@@ -90,7 +90,10 @@ def test_blocks_are_those_of_torch(network):
 def test_it_starts_as_the_mean_of_embeddings():
     network = SmallBERT(*SHAPE, width=16)
     ids = torch.tensor([[5, 9, 3, 0]])
-    expected = (network.embedding.weight[ids[0, :3]] + network.positions[:3]).mean(dim=0)
+    expected = (4 * network.embedding.weight[ids[0, :3]] + network.positions[:3]).mean(dim=0)
+    assert expected.norm().item() / 4 == pytest.approx(
+        3**-0.5, rel=0.4
+    )  # of three words, each of length 4
     torch.testing.assert_close(network(ids)[0], 4 * expected / expected.norm())
 
 

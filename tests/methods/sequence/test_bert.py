@@ -134,7 +134,7 @@ def test_fill_mask(trained):
     texts = [
         "the cat [MASK] on the mat",
         "[MASK] dog ran in the park.",
-        "a [MASK] ran in the [MASK]",
+        "[MASK] [MASK] ran in the park",
     ]
     filled = trained.fill_mask(texts)
     assert filled.shape == (3,)
