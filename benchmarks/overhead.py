@@ -28,7 +28,7 @@ from sklearn.datasets import load_digits
 
 from sklearn_ssl import SimCLRTransformer, base
 from sklearn_ssl.persistence import fit_cache as memory
-from sklearn_ssl.training import net as engine
+from sklearn_ssl.training.callbacks import diagnostics as engine
 
 CASES = {
     "digits, small_convnet": {"max_epochs": 20},

@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ssl._runtime.device import gpu_freed, resolve_device
-from sklearn_ssl._runtime.isolation import isolated, seed_torch, torch_defaults
+from sklearn_ssl._runtime.isolation import isolated, torch_defaults
 from sklearn_ssl._runtime.sklearn_private import (
     HasMethods,
     _fit_context,
@@ -54,11 +54,13 @@ from sklearn_ssl.parameters import (
 )
 from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
 from sklearn_ssl.persistence.fit_cache import CachedFit, FitCache, cache_of, folder_of, key_of
+from sklearn_ssl.training.callbacks.users import check_callbacks
 from sklearn_ssl.training.clock import Clock, seconds_of
-from sklearn_ssl.training.health import symptoms, warn
-from sklearn_ssl.training.net import check_callbacks
+from sklearn_ssl.training.epoch import seeded_views
+from sklearn_ssl.training.health import health, symptoms, warn
 from sklearn_ssl.training.optimizers import DEFAULTS
-from sklearn_ssl.training.run import Fit
+from sklearn_ssl.training.recipe import Hooks, Start, TrainingRecipe
+from sklearn_ssl.training.run import train
 from sklearn_ssl.training.schedule import Training
 
 MAX_EPOCHS = 60
@@ -409,42 +411,143 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         clock = Clock(math.inf if self.max_time is None else seconds_of(self.max_time))
         known = None if n_epochs == math.inf else n_epochs
         task = self._init_callback_context(max_subtasks=known)
-        task.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        given = {"estimator": self, "X": X, "y": y}
+        task.call_on_fit_task_begin(**given)
         with clock.running():
             found = self._find(X, reset=not resume, min_samples=2)
-        if resume:
-            seed = self._seed
-        else:
-            seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        root = folder_of(self.memory) if anneal else None
-        cached = None
-        if root is not None:
-            settings = cache_of(self)
-            with clock.running():
-                found, content = identified(found, settings.hash_files)
-                key = self._fit_key(content, device, seed, resume, found.spec)
-            cached = CachedFit(root, key, self.verbose, settings.checkpoint_minutes)
+            seed = self._seed if resume else self._new_seed()
+            found, cached, key_now = self._cached_fit(found, device, seed, resume, anneal)
         with contextlib.nullcontext() if cached is None else cached.alone():
             finished = None if cached is None else cached.read("fit")
             if finished is not None:
                 self._take_over(finished, found.spec, resume)
                 cached.remove("checkpoint")  # left if the process was killed
             else:
-                how = {"resume": resume, "anneal": anneal, "cached": cached}
                 with clock.running():
-                    source = found.read()
-                fit = Fit(self, source, device, seed, clock, **how)
-                fitted = fit.run(task, n_epochs, X, y)
-                if cached is not None:
-                    changed = self._fit_key(content, device, seed, resume, found.spec) != key
-                if resume:
-                    del fitted["_spec"]
-                else:
-                    self._set_spec(fitted["_spec"])
-                vars(self).update(fitted)
-                if cached is not None and not fit.stopped_from_outside:
-                    self._write_to_cache(cached, set(fitted), changed)
-        task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
+                    data = found.read()
+                state = None if cached is None else cached.checkpoint()
+                seed = seed if state is None else state["seed"]
+                with isolated(device):
+                    with clock.running():
+                        recipe = self._training_recipe(data, device, seed, n_epochs, resume, anneal)
+                        attributes = self._attributes_of(recipe, data, cached)
+                    hooks = self._hooks(task, given, attributes, cached)
+                    model = train(recipe, data, clock, hooks, state)
+                    fitted = attributes(model)
+                changed = cached is not None and key_now() != cached.inputs
+                names = self._adopt(fitted, resume)
+                if cached is not None and not model.stopped_from_outside:
+                    self._write_to_cache(cached, names, changed)
+        task.call_on_fit_task_end(**given, reconstruction_attributes=dict)
+
+    def _new_seed(self):
+        return check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+
+    def _cached_fit(self, found, device, seed, resume, anneal):
+        """Return the samples, the cache of a fit on them or None, and a function of its key."""
+        root = folder_of(self.memory) if anneal else None
+        if root is None:
+            return found, None, None
+        settings = cache_of(self)
+        found, content = identified(found, settings.hash_files)
+        key_now = functools.partial(self._fit_key, content, device, seed, resume, found.spec)
+        cached = CachedFit(root, key_now(), self.verbose, settings.checkpoint_minutes)
+        return found, cached, key_now
+
+    def _training_recipe(self, data, device, seed, n_epochs, resume, anneal):
+        """Return all that training on the samples of a source depends on."""
+        start, scaling = None, self._scaling if resume else self._learn_scaling(data)
+        views = self._resolve_views(data.spec)
+        if resume:
+            backbone = self._fitted_backbone()
+            start = Start(self._objective, self.history_)
+            build = functools.partial(copy.deepcopy, self._objective.encoder)
+        else:
+            backbone = self._resolve_backbone(data.spec, device)
+            build = functools.partial(
+                make_encoder,
+                *(backbone, data.shape, scaling.mean, scaling.std),
+                weights=self.weights,
+                normalization=getattr(self.input, "normalization", "auto"),
+            )
+        n_earlier = 0 if start is None else len(start.history)
+        settings = len(data), device, seed, n_earlier, anneal
+        make_settings = functools.partial(self._resolve_training, *settings)
+        if resume and not anneal and make_settings().optimizer == self.optimizer_:
+            start = replace(start, optimizer_state=self._optimizer_state)
+        return TrainingRecipe(
+            backbone=backbone,
+            make_encoder=build,
+            make_objective=self._make_objective,
+            make_settings=make_settings,
+            scaling=scaling,
+            views=views,
+            n_epochs=n_epochs,
+            device=device,
+            seed=seed,
+            layer=self.layer,
+            start=start,
+        )
+
+    def _hooks(self, task, given, attributes, cached):
+        """Return what training calls."""
+        return Hooks(
+            callbacks=tuple(self.callbacks or ()),
+            epoch_task=task,
+            given=given,
+            # Not cached: a callback would wait for the lock of its own fit.
+            finished=lambda model: attributes(model) | {"_cache_inputs": None},
+            write=None if cached is None else cached.write,
+            checkpoint_seconds=math.inf if cached is None else 60 * cached.checkpoint_minutes,
+            verbose=self.verbose,
+        )
+
+    def _attributes_of(self, recipe, data, cached):
+        """Return a function of a trained model that returns the fitted attributes."""
+        seen = np.unique(data.digests())
+        if recipe.start is not None and getattr(self, "_seen", None) is not None:
+            seen = np.union1d(self._seen, seen)
+
+        def attributes(model):
+            rows, settings = model.history, model.settings
+            return {
+                "encoder_": model.encoder,
+                "history_": rows,
+                "health_": health(rows),
+                "loss_curve_": [row["train_loss"] for row in rows],
+                "n_iter_": len(rows),
+                "max_epochs_": settings.max_epochs,
+                "backbone_": recipe.backbone,
+                "views_": recipe.views,
+                "batch_size_": settings.batch_size,
+                "optimizer_": settings.optimizer,
+                "lr_": settings.lr,
+                "weight_decay_": settings.weight_decay,
+                "warmup_epochs_": settings.warmup_epochs,
+                "device_": str(recipe.device),
+                "precision_": settings.precision,
+                "_n_features_out": model.n_features_out,
+                "_objective": model.objective,
+                "_optimizer_state": model.optimizer_state,
+                "_scaling": recipe.scaling,
+                "_spec": data.spec,
+                "_seed": recipe.seed,
+                "_n_samples": settings.n_samples,
+                "_cache_inputs": cached and cached.inputs,
+                "_seen": seen,
+                "_published": model.objective.encoder.published,
+            } | self._fitted(model.objective, data)
+
+        return attributes
+
+    def _adopt(self, fitted, resume):
+        """Set the attributes of a fit; return their names."""
+        if resume:
+            fitted = {name: value for name, value in fitted.items() if name != "_spec"}
+        else:
+            self._set_spec(fitted["_spec"])
+        vars(self).update(fitted)
+        return set(fitted)
 
     def _fit_key(self, content, device, seed, resume, spec):
         """Return the cache key of a fit, computed from everything that its result depends on."""
@@ -478,9 +581,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     def _take_over(self, cached, spec, resume):
         """Restore the fitted attributes of a cached fit to samples of a spec."""
         backbone = self.backbone_ if resume else self.backbone
-        spec = self._spec if resume else cached["fitted"]["_spec"].named(spec)
-        self._set_spec(spec)
-        vars(self).update(cached["fitted"] | {"_spec": spec})
+        fitted = cached["fitted"]
+        if not resume:
+            fitted = fitted | {"_spec": fitted["_spec"].named(spec)}
+        self._adopt(fitted, resume)
         # Code is not stored, but was passed again as a parameter.
         if "backbone_" in cached["custom"]:
             self.backbone_ = backbone
@@ -609,9 +713,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             embed = functools.partial(in_batches, objective.encoder, source, scale, device)
             targets = objective.plan_epoch(embed, np.random.default_rng(self._seed)).targets
             for i, indices in enumerate(batches):
-                seed_torch(device, self._seed, i)
+                samples = source.batch(indices, device)
+                views = seeded_views(make_views, samples, device, self._seed, i)
                 given = () if targets is None else (targets[indices],)
-                views = make_views(source.batch(indices, device))
                 loss = objective(views, *given)["loss"]
                 total += loss.item() * len(indices)
         return -total / len(order)

@@ -26,7 +26,6 @@ from sklearn_ssl import DeepClusterEstimator, SimCLRTransformer, base
 from sklearn_ssl._runtime.device import gpu_freed, resolve_device
 from sklearn_ssl.data.sources import ArraySource
 from sklearn_ssl.inference import embedder
-from sklearn_ssl.training import net as engine
 from sklearn_ssl.training import run as fitting
 from sklearn_ssl.training.net import SSLNet
 
@@ -215,9 +214,9 @@ def lasting(monkeypatch):
     """
     parts, lasting = {}, []
 
-    def train(objective, source, make_views, embed, training, **kwargs):
-        parts.update(objective=weakref.ref(objective), samples=weakref.ref(source.array))
-        return engine.train(objective, source, make_views, embed, training, **kwargs)
+    def run(recipe, model, data, *args, **kwargs):
+        parts.update(objective=weakref.ref(model.objective), samples=weakref.ref(data.array))
+        return plain_run(recipe, model, data, *args, **kwargs)
 
     def initialize_optimizer(net):
         plain(net)
@@ -229,7 +228,8 @@ def lasting(monkeypatch):
 
     plain = SSLNet.initialize_optimizer
     monkeypatch.setattr(SSLNet, "initialize_optimizer", initialize_optimizer)
-    monkeypatch.setattr(fitting, "train", train)
+    plain_run = fitting.run
+    monkeypatch.setattr(fitting, "run", run)
     monkeypatch.setattr(ArraySource, "near", lambda source, *_: source.moved("cpu"))
     monkeypatch.setattr(torch.cuda, "empty_cache", empty_cache)
     gc.collect()

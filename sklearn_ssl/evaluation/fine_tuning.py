@@ -1,6 +1,5 @@
 """Fine-tuning: continue training a pretrained network with labels."""
 
-import contextlib
 import copy
 import functools
 import math
@@ -24,8 +23,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sklearn_ssl._runtime.device import full_precision, gpu_freed
-from sklearn_ssl._runtime.isolation import isolated
-from sklearn_ssl._runtime.malloc import untrimmed_heap
 from sklearn_ssl._runtime.sklearn_private import Interval, StrOptions, _fit_context
 from sklearn_ssl.base import SSLTransformer, all_or_nothing, for_samples
 from sklearn_ssl.data.arrays import taken
@@ -37,16 +34,16 @@ from sklearn_ssl.data.labels import (
 )
 from sklearn_ssl.data.recognition import recognized
 from sklearn_ssl.evaluation.probes import LinearProbe, probabilities
-from sklearn_ssl.inference.batches import TRIAL_SAMPLES, check_views, transformed, views_of
+from sklearn_ssl.inference.batches import transformed
 from sklearn_ssl.inference.device import device_of
 from sklearn_ssl.inference.embedder import Embedder
 from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
-from sklearn_ssl.networks.encoder import count_features
 from sklearn_ssl.parameters import TakesRecipes, is_auto, suggesting
 from sklearn_ssl.persistence.file_format import Saved
 from sklearn_ssl.training.clock import Clock, seconds_of
-from sklearn_ssl.training.net import planned_epochs, train
 from sklearn_ssl.training.objective import Epoch, Objective, wide
+from sklearn_ssl.training.recipe import Hooks, TrainingRecipe
+from sklearn_ssl.training.run import train
 from sklearn_ssl.training.schedule import Training
 from sklearn_ssl.views import ImageViews, TableViews, TextViews
 from sklearn_ssl.views.combined import all_flip
@@ -333,53 +330,45 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
             flips = pretrained.flip_tta or all_flip(getattr(pretrained, "views_", None))
             if source.spec.has_mirror_images and not flips:
                 views = replace(views, hflip=0.0)
-        views, scale = for_samples(views, source.spec), pretrained._scaling.on(device)
-        make_views = functools.partial(views_of, views, scale)
-        n_batches, timed = math.ceil(len(source) / self.batch_size), self.max_time is not None
-        planned = n_epochs = self.max_epochs
+        n_batches, n_epochs = math.ceil(len(source) / self.batch_size), self.max_epochs
         if is_auto(n_epochs):
-            planned = max(FEWEST_EPOCHS, math.ceil(N_STEPS / n_batches))
-            n_epochs = math.inf if timed else planned
-        training = Training(
-            max_epochs=planned,
-            batch_size=self.batch_size,
-            optimizer="adamw",
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            warmup_epochs=planned / 10,
-            device=device,
-            precision=pretrained._resolve_precision(device),
-            compile=False,
-            seed=seed,
-            n_samples=len(source),
-        )
-        with isolated(device), untrimmed_heap(device.type == "cpu"):
-            encoder = copy.deepcopy(pretrained.encoder_)
-            few = source.batch(slice(TRIAL_SAMPLES), device)
-            for shape in {view.shape[1:] for view in check_views(views, scale, few, source.spec)}:
-                if shape != source.shape:
-                    count_features(encoder, shape)
-            linear = coef, intercept, embedding.std(axis=0), penalty
-            weights = weights * len(codes) / total
-            objective = ClassesObjective(encoder, *linear, torch.from_numpy(codes), weights)
-            samples = source.near(device, self.verbose)
-            parts = samples, make_views, None  # plan_epoch needs no embedding
-            how = {"n_epochs": n_epochs, "verbose": self.verbose}
-            if timed:
-                planned = planned_epochs(clock, copy.deepcopy(objective), *parts, training, **how)
-                training = replace(training, max_epochs=planned, warmup_epochs=planned / 10)
-                clock.origin = clock.elapsed
-            rows, _ = train(
-                objective,
-                *parts,
-                training,
-                clock=clock,
-                epoch_task=lambda records: contextlib.nullcontext(),
-                unit=source.spec.unit,
-                **how,
+            n_epochs = max(FEWEST_EPOCHS, math.ceil(N_STEPS / n_batches))
+        timed = self.max_time is not None
+        linear = coef, intercept, embedding.std(axis=0), penalty
+        weights = weights * len(codes) / total
+
+        def make_objective(encoder, n_features, settings):
+            return ClassesObjective(encoder, *linear, torch.from_numpy(codes), weights)
+
+        def make_settings(planned):
+            planned = planned or n_epochs
+            return Training(
+                max_epochs=planned,
+                batch_size=self.batch_size,
+                optimizer="adamw",
+                lr=self.lr,
+                weight_decay=self.weight_decay,
+                warmup_epochs=planned / 10,
+                device=device,
+                precision=pretrained._resolve_precision(device),
+                compile=False,
+                seed=seed,
+                n_samples=len(source),
             )
-            objective.zero_grad()  # gradients would stay in memory
-            return objective.cpu().eval(), rows
+
+        recipe = TrainingRecipe(
+            backbone=pretrained.backbone_,
+            make_encoder=functools.partial(copy.deepcopy, pretrained.encoder_),
+            make_objective=make_objective,
+            make_settings=make_settings,
+            scaling=pretrained._scaling,
+            views=for_samples(views, source.spec),
+            n_epochs=math.inf if is_auto(self.max_epochs) and timed else n_epochs,
+            device=device,
+            seed=seed,
+        )
+        model = train(recipe, source, clock, Hooks(verbose=self.verbose))
+        return model.objective, model.history
 
     def decision_function(self, X):
         """Return the logits of the classes.

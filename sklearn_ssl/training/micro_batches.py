@@ -1,10 +1,17 @@
 """Micro-batches: training steps in less memory, with the same result."""
 
 import contextlib
+import traceback
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from sklearn_ssl._runtime.device import gpu_emptied, may_run_out
+from sklearn_ssl._runtime.warnings import tell
+
+# Smaller micro-batches are slow and save little memory.
+SMALLEST_MICRO_BATCH = 8
 
 
 def encoders_of(objective):
@@ -67,3 +74,67 @@ def _in_parts(forward, size):
         return type(given[0])(*(None if part[0] is None else torch.cat(part) for part in parts))
 
     return embed
+
+
+class MicroBatches:
+    """Computes steps in micro-batches of ``size`` samples; None is whole batches.
+
+    If a GPU runs out of memory, the step is repeated with smaller ones, and so are those after it.
+    """
+
+    def __init__(self, size):
+        self.size = size
+
+    def run(self, function, objective, device, n_samples):
+        """Return ``function(in_parts)``, the forward and backward pass of a batch."""
+        go_back = _way_back(objective, device) if may_run_out(device) else None
+        while True:
+            try:
+                with micro_batches(objective, self.size):
+                    return function(self.size is not None)
+            except torch.OutOfMemoryError as error:
+                traceback.clear_frames(error.__traceback__)  # they hold tensors
+                self._shrink(objective, device, n_samples, error)
+            gpu_emptied(device)
+            go_back()
+
+    def _shrink(self, objective, device, n_samples, error):
+        """Choose a smaller size; warn the first time."""
+        size, whole = self.size, needs_whole_batches(objective)
+        if size is not None and (whole or size <= SMALLEST_MICRO_BATCH):
+            raise MemoryError(
+                f"The memory of {device} is not enough for batches of {n_samples} "
+                "samples, even in micro-batches. Lower batch_size or the size of the images, or "
+                "choose a smaller backbone."
+            ) from error
+        self.size = max(SMALLEST_MICRO_BATCH, (size or n_samples) // 2)
+        if size is None:
+            how = "in micro-batches"
+            if whole:
+                how = "with activations moved to CPU memory, as the backbone has batch norms"
+            tell(
+                f"The memory of {device} is not enough for batches of {n_samples} "
+                f"samples. Steps are computed {how}, with the same result, which takes longer. Set "
+                "micro_batch_size of Device to do so from the start."
+            )
+
+
+def _way_back(objective, device):
+    """Return a function that restores buffers and random states from before a step."""
+    buffers = list(objective.buffers())
+    # One operation per data type is faster than one per buffer.
+    groups = [[b for b in buffers if b.dtype == dtype] for dtype in {b.dtype for b in buffers}]
+    copies = [[torch.empty_like(buffer) for buffer in group] for group in groups]
+    for copied, group in zip(copies, groups, strict=True):
+        torch._foreach_copy_(copied, group)
+    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    states = [torch.get_rng_state(), *cuda]
+
+    def go_back():
+        for copied, group in zip(copies, groups, strict=True):
+            torch._foreach_copy_(group, copied)
+        torch.set_rng_state(states[0])
+        for state in states[1:]:
+            torch.cuda.set_rng_state(state, device)
+
+    return go_back

@@ -1,5 +1,7 @@
 """Optimizers by name, without weight decay of biases and normalization layers."""
 
+import copy
+
 import torch
 
 # lr is for batches of 256; it scales linearly with the batch size, except for AdamW.
@@ -69,3 +71,30 @@ def make_optimizer(name, parameters, lr, weight_decay):
         return torch.optim.AdamW(groups, lr=lr, fused=True)
     # Not fused: that fails if only some tensors have a momentum buffer.
     return torch.optim.SGD(groups, lr=lr, momentum=0.9)
+
+
+def load_moments(optimizer, moments):
+    """Load optimizer state, copied and in the memory format of the weights.
+
+    Learning rate and weight decay are not restored, as they may have been changed.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+
+    def like(weight, value):
+        same = isinstance(value, torch.Tensor) and value.shape == weight.shape
+        return torch.empty_like(weight).copy_(value) if same else copy.deepcopy(value)
+
+    state = {
+        index: {name: like(weights[index], value) for name, value in given.items()}
+        for index, given in moments.items()
+    }
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def moments_on_cpu(optimizer):
+    """Return the state of an optimizer, on the CPU."""
+    state = optimizer.state_dict()["state"]
+    return {
+        index: {name: value.cpu() for name, value in moments.items()}
+        for index, moments in state.items()
+    }

@@ -41,7 +41,7 @@ from sklearn_ssl import (
 )
 from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl.parameters import Recipe, TakesRecipes
-from sklearn_ssl.training.net import Progress
+from sklearn_ssl.training.callbacks import ProgressBar
 from sklearn_ssl.views import ImageViews, TableViews
 
 
@@ -470,8 +470,8 @@ def bars(monkeypatch):
         original(self, net, **kwargs)
         made[:], totals[len(totals) :] = [self.bar], [(self.bar.n, self.bar.total, net.progress)]
 
-    original = Progress.on_batch_end
-    monkeypatch.setattr(Progress, "on_batch_end", on_batch_end)
+    original = ProgressBar.on_batch_end
+    monkeypatch.setattr(ProgressBar, "on_batch_end", on_batch_end)
     return made, totals
 
 

@@ -10,7 +10,7 @@ from common import each_image_method, shrunk, suited, takes_network
 from torch import nn
 
 from sklearn_ssl import Device, DINOTransformer, SimCLRTransformer
-from sklearn_ssl.training import net as engine
+from sklearn_ssl.training import micro_batches as engine
 from sklearn_ssl.training.micro_batches import micro_batches, needs_whole_batches
 
 simclr = partial(shrunk, SimCLRTransformer)

@@ -18,8 +18,10 @@ from sklearn_ssl import Device, SimCLRTransformer
 from sklearn_ssl._runtime.isolation import isolated
 from sklearn_ssl.data.sources import ArraySource
 from sklearn_ssl.inference.batches import in_batches
-from sklearn_ssl.training.net import train
+from sklearn_ssl.training.clock import Clock
 from sklearn_ssl.training.objective import Epoch, Objective
+from sklearn_ssl.training.recipe import Hooks, Model, TrainingRecipe
+from sklearn_ssl.training.run import run as run_model
 from sklearn_ssl.training.schedule import Training, learning_rate_factor
 from sklearn_ssl.views import ImageViews
 
@@ -99,17 +101,20 @@ def run(objective, callbacks=(), **settings):
         | settings
     )
     source = ArraySource(SAMPLES, (3,))
+    parts = None, None, None, lambda planned: training, None, None
+    recipe = TrainingRecipe(*parts, n_epochs=training.max_epochs, device=CPU, seed=training.seed)
     with isolated(CPU):
-        return train(
-            objective,
+        model = run_model(
+            recipe,
+            Model(objective, objective.encoder, training, 3, []),
             source,
             lambda batch: [batch],
             lambda: SAMPLES,
-            training,
-            n_epochs=training.max_epochs,
-            epoch_task=lambda rows: isolated(CPU),
-            callbacks=callbacks,
+            Clock(math.inf),
+            Hooks(callbacks),
+            unit="sample",
         )
+    return model.history, model.optimizer_state
 
 
 def test_loop_hands_progress_views_and_records():

@@ -1,0 +1,23 @@
+"""Learning rate and weight decay of each step."""
+
+import math
+
+from skorch.callbacks import Callback
+
+from sklearn_ssl.training.schedule import learning_rate_factor
+
+
+class Schedule(Callback):
+    """Sets learning rate and weight decay before each step."""
+
+    def on_batch_begin(self, net, **kwargs):
+        """Set them for the middle of the step."""
+        s = net.settings
+        horizon = s.max_epochs if s.anneal else None
+        factor = learning_rate_factor(net.position, s.warmup_epochs, horizon, s.final_lr)
+        for group in net.optimizer_.param_groups:
+            group["lr"] = s.lr * factor
+        if s.final_weight_decay is not None:
+            rise = 0.5 * (1 - math.cos(math.pi * min(1.0, net.progress)))
+            decay = s.weight_decay + (s.final_weight_decay - s.weight_decay) * rise
+            net.optimizer_.param_groups[0]["weight_decay"] = decay

@@ -1,0 +1,88 @@
+"""An epoch: its plan, its batches and targets, and its state, from which it is resumed."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from sklearn_ssl._runtime.isolation import seed_torch
+from sklearn_ssl.training.schedule import split
+
+
+@dataclass
+class RunningEpoch:
+    """An epoch in progress."""
+
+    number: int
+    batches: np.ndarray  # indices of the samples of each batch, (n_batches, size)
+    n_planned: int  # batches, without repetitions
+    targets: torch.Tensor | None
+    figures: dict
+    rng: dict  # state of the generator after planning
+    steps: dict = field(default_factory=dict)  # outputs before the epoch was resumed
+    n_steps: int = 0  # steps taken
+    taken: list = field(default_factory=list)  # outputs of each step since
+    embedding: torch.Tensor | None = None  # of the last step
+
+    def read(self, data, settings, extends=lambda: False):
+        """Yield the samples of each batch, and their targets if there are any.
+
+        While ``extends()``, the batches are repeated in another order.
+        """
+        first, device = self.n_steps, settings.device
+        rng = np.random.default_rng((settings.seed, self.number))
+        rng.bit_generator.state = self.rng
+        while True:
+            batches = self.batches
+            parts = data.batches(batches[first:], device, rng)
+            if self.targets is None:
+                yield from ((part,) for part in parts)
+            else:
+                # All at once: indexing by an array synchronizes with the GPU.
+                yield from zip(parts, self.targets.to(device)[batches[first:]], strict=True)
+            first = len(batches)
+            if not extends():
+                return
+            again = rng.permutation(batches[: self.n_planned].ravel())
+            self.batches = np.concatenate([batches, again.reshape(-1, batches.shape[1])])
+
+    def add(self, terms):
+        """Add the outputs of a step; return its scalars."""
+        scalars = dict(terms)
+        self.embedding = scalars.pop("embedding", None)
+        self.taken.append(scalars)
+        self.n_steps += 1
+        return scalars
+
+    def values(self):
+        """Return the outputs of all steps, a tensor (n_steps,) for each name."""
+        names = self.taken[0]
+        values = {name: torch.stack([s[name] for s in self.taken]).float() for name in names}
+        if not self.steps:
+            return values
+        return {name: torch.cat([self.steps[name].to(v.device), v]) for name, v in values.items()}
+
+    def state(self):
+        """Return the arguments to resume it with."""
+        names = "batches", "n_planned", "targets", "figures", "rng", "n_steps"
+        return {name: getattr(self, name) for name in names} | {"steps": self.values()}
+
+
+def planned(objective, embed, settings, number, n_samples):
+    """Return an epoch, the parameters that its plan reset, and the seconds that planning took."""
+    start = time.perf_counter()
+    rng = np.random.default_rng((settings.seed, number))
+    seed_torch(settings.device, settings.seed, number)
+    plan = objective.plan_epoch(embed, rng)
+    order = rng.permutation(n_samples) if plan.order is None else plan.order
+    batches = split(order, settings.batch_size)
+    state = rng.bit_generator.state
+    epoch = RunningEpoch(number, batches, len(batches), plan.targets, plan.figures, state)
+    return epoch, plan.renewed, time.perf_counter() - start
+
+
+def seeded_views(make_views, samples, device, *key):
+    """Return the views of the samples of a step, drawn from a seed that is a tuple of integers."""
+    seed_torch(device, *key)
+    return make_views(samples)
