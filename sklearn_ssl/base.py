@@ -25,9 +25,11 @@ from sklearn_ssl._runtime.sklearn_private import (
     _fit_context,
 )
 from sklearn_ssl._runtime.warnings import tell
+from sklearn_ssl._runtime.world import ending_together, world
 from sklearn_ssl.data import Modality
 from sklearn_ssl.data.inputs import (
     described_as,
+    equal_in_all,
     identified,
     needs_color,
     other_views,
@@ -75,7 +77,8 @@ def all_or_nothing(fit):
     def wrapped(self, *args, **kwargs):
         before = dict(vars(self))
         try:
-            return fit(self, *args, **kwargs)
+            with ending_together(fit.__name__):
+                return fit(self, *args, **kwargs)
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
@@ -424,7 +427,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                 cached.remove("checkpoint")  # left if the process was killed
             else:
                 with clock.running():
-                    data = found.read()
+                    data = equal_in_all(found.read())
                 state = None if cached is None else cached.checkpoint()
                 seed = seed if state is None else state["seed"]
                 with isolated(device):
@@ -441,7 +444,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         task.call_on_fit_task_end(**given, reconstruction_attributes=dict)
 
     def _new_seed(self):
-        return check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        """Return a seed drawn from ``random_state``, the same in all processes."""
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        return world().from_main(seed)
 
     def _cached_fit(self, found, device, seed, resume, anneal):
         """Return the samples, the cache of a fit on them or None, and a function of its key."""
@@ -499,7 +504,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             finished=lambda model: attributes(model) | {"_cache_inputs": None},
             write=None if cached is None else cached.write,
             checkpoint_seconds=math.inf if cached is None else 60 * cached.checkpoint_minutes,
-            verbose=self.verbose,
+            verbose=self.verbose if world().is_main else 0,
         )
 
     def _attributes_of(self, recipe, data, cached):

@@ -4,13 +4,17 @@ import sys
 import warnings
 from pathlib import Path
 
+from sklearn_ssl._runtime.world import world
+
 PACKAGE = str(Path(__file__).parents[1])
 # scikit-learn's wrappers of fit and transform, between the user's code and the package.
 WRAPPERS = "sklearn/base.py", "sklearn/utils/_set_output.py"
 
 
 def tell(text, category=UserWarning):
-    """Issue a warning at the line of code that called the package."""
+    """Issue a warning at the line of code that called the package, in one of several processes."""
+    if not world().is_main:
+        return
     frames, frame = [], sys._getframe(1)
     while frame is not None:
         frames.append(frame.f_code.co_filename)

@@ -13,6 +13,8 @@ from torch import distributed
 
 # How long processes wait for each other at most before an inference that they may share.
 JOIN_SECONDS = 10.0
+# And for what one of them does for all, such as clustering, or waiting for an equal fit.
+LONGEST = timedelta(days=1)
 
 
 class World:
@@ -40,15 +42,14 @@ class World:
     def drawn(self, draw, n, n_views=1):
         """Return random values for the ``n`` samples of each view of this process.
 
-        ``draw(n)`` returns a tensor, or another sequence that indices can take parts of, with an
-        entry for each of n samples. It is called for the whole batch, so that the values do not
-        depend on the number of processes.
+        ``draw(n)`` returns a tensor with an entry for each of n samples. It is called for the whole
+        batch, so that the values do not depend on the number of processes.
         """
         if self.size == 1:
             return draw(n)
         values = draw(n * self.size)
-        indices = torch.arange(len(values), device="cpu").view(n_views, -1)
-        return values[indices[:, self.share(indices.shape[1])].flatten()]
+        share = self.share(len(values) // n_views)
+        return values.unflatten(0, (n_views, -1))[:, share].flatten(0, 1)
 
     def gather(self, tensor, n_views=1):
         """Return the rows of all processes, in the order of the batch, with their gradients.
@@ -186,7 +187,8 @@ def ending_together(what):
     rank, size = distributed.get_rank(), distributed.get_world_size()
     try:
         group = distributed.new_group(
-            backend="cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            backend="cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+            timeout=LONGEST,
         )
     except RuntimeError as error:
         raise RuntimeError(
@@ -203,9 +205,17 @@ def ending_together(what):
                 f"{' and '.join(dict.fromkeys(names))}."
             )
         yield together
-        together.largest(0)  # until all have ended
+        # Until all have ended, not by a message, whose answer a closed connection may take away.
+        if store.add(f"{key}/ended", 1) == size:
+            store.set(f"{key}/all", "ended")
+        store.wait([f"{key}/all"], LONGEST)
+        if store.get(f"{key}/all") != b"ended":
+            raise RuntimeError("another process raised an error")
     except BaseException as error:
-        before = _first_error(store, key, f"{rank} {type(error).__name__}: {error}")
+        before = f"{rank} {type(error).__name__}: {error}"
+        with contextlib.suppress(RuntimeError):  # if the process of the store was ended
+            before = store.compare_set(f"{key}/error", "", before).decode()
+            store.set(f"{key}/all", "error")
         other, _, text = before.partition(" ")
         # Errors of messages that others no longer answer.
         if isinstance(error, RuntimeError) and int(other) != rank:
@@ -242,11 +252,3 @@ def shared_if_all_come(what, key):
     together = store.get(f"{place}/decided") == b"together"
     with ending_together(what) if together else contextlib.nullcontext():
         yield
-
-
-def _first_error(store, key, text):
-    """Return the text of the error that was raised first by a process."""
-    try:
-        return store.compare_set(f"{key}/error", "", text).decode()
-    except RuntimeError:  # the process of the store was ended
-        return text

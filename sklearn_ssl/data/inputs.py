@@ -1,5 +1,8 @@
 """From X to a source of samples, for every modality."""
 
+import hashlib
+
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.data.images import Images
 from sklearn_ssl.data.modality import Given, Modality
 from sklearn_ssl.data.table import Table
@@ -34,6 +37,27 @@ def identified(found, hash_files):
         found = found.read()
         content = found.content()
     return found, content
+
+
+def equal_in_all(source):
+    """Return a source; raise if it is not the same in all processes of a fit, or too small."""
+    together, n = world(), len(source)
+    if together.size == 1:
+        return source
+    if n < 2 * together.size:
+        raise ValueError(
+            f"X has {n} samples, but training needs at least {2 * together.size} samples, two for "
+            f"each of {together.size} processes."
+        )
+    digests = together.gather_objects(hashlib.sha256(source.digests()).hexdigest())
+    differing = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+    if differing:
+        raise ValueError(
+            "X is not the same in all processes, which each train on a share of it: that of "
+            f"process {differing[0]} differs from that of process 0. Give all of them the whole X, "
+            "in the same order."
+        )
+    return source
 
 
 def wrong_kind(name, kinds, spec):

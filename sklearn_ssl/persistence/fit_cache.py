@@ -14,6 +14,7 @@ from pathlib import Path
 from sklearn.utils.validation import check_memory
 
 from sklearn_ssl._runtime.warnings import tell
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.parameters import Recipe, recipe
 from sklearn_ssl.persistence.file_format import (
     CustomPart,
@@ -79,7 +80,8 @@ class CachedFit:
     """Cache of one fit: a folder that joblib's Memory treats as its own.
 
     ``reduce_size`` and ``clear`` of a :class:`joblib.Memory` at the same location may remove it at
-    any time; missing parts are computed again. Nothing in it is ever unpickled.
+    any time; missing parts are computed again. Nothing in it is ever unpickled. Of several processes
+    that train together, one reads and writes, and the others get what it read.
     """
 
     def __init__(self, root, inputs, verbose=0, checkpoint_minutes=10):
@@ -96,6 +98,9 @@ class CachedFit:
     @contextlib.contextmanager
     def alone(self, part="fit"):
         """Context of exclusive access to a part; other threads and processes wait."""
+        if not world().is_main:
+            yield
+            return
         from sklearn_ssl._runtime.locks import acquired  # filelock takes time to import
 
         path = self.root / "locks" / f"{self.name}-{part}.lock"
@@ -123,6 +128,9 @@ class CachedFit:
 
     def read(self, part):
         """Return a cached part of the fit; None if it does not exist or is corrupted."""
+        return world().from_main(self._read(part) if world().is_main else None)
+
+    def _read(self, part):
         path = self.path(part)
         try:
             cached = (read_estimator if part == "fit" else read_values)(path)
@@ -144,7 +152,7 @@ class CachedFit:
     def checkpoint(self):
         """Return the checkpoint of an interrupted fit, None if there is none."""
         state = self.read("checkpoint")
-        if state is None:
+        if state is None and world().is_main:
             self.report_others()
         return state
 
@@ -154,7 +162,7 @@ class CachedFit:
         A "fit" is an estimator and the names of its attributes to cache, others are plain values.
         On failure, one warning is issued and training continues without this part.
         """
-        if part in self.given_up or "all" in self.given_up:
+        if part in self.given_up or "all" in self.given_up or not world().is_main:
             return False
         try:
             _retried(self.folder, lambda: self._write(part, cached))
@@ -193,7 +201,8 @@ class CachedFit:
     def remove(self, part):
         """Remove a part of the fit, if it exists."""
         with contextlib.suppress(OSError):
-            self.path(part).unlink()
+            if world().is_main:
+                self.path(part).unlink()
 
     def report_others(self):
         """Warn if a checkpoint of the same fit was written with other package versions."""

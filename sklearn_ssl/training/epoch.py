@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from sklearn_ssl._runtime.isolation import seed_torch
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.training.schedule import split
 
 
@@ -28,6 +29,7 @@ class RunningEpoch:
     def read(self, data, settings, extends=lambda: False):
         """Yield the samples of each batch, and their targets if there are any.
 
+        Each of several processes reads its share of each batch.
         While ``extends()``, the batches are repeated in another order.
         """
         first, device = self.n_steps, settings.device
@@ -35,12 +37,13 @@ class RunningEpoch:
         rng.bit_generator.state = self.rng
         while True:
             batches = self.batches
-            parts = data.batches(batches[first:], device, rng)
+            mine = batches[first:, world().share(batches.shape[1])]
+            parts = data.batches(mine, device, rng)
             if self.targets is None:
                 yield from ((part,) for part in parts)
             else:
                 # All at once: indexing by an array synchronizes with the GPU.
-                yield from zip(parts, self.targets.to(device)[batches[first:]], strict=True)
+                yield from zip(parts, self.targets.to(device)[mine], strict=True)
             first = len(batches)
             if not extends():
                 return
@@ -76,7 +79,7 @@ def planned(objective, embed, settings, number, n_samples):
     seed_torch(settings.device, settings.seed, number)
     plan = objective.plan_epoch(embed, rng)
     order = rng.permutation(n_samples) if plan.order is None else plan.order
-    batches = split(order, settings.batch_size)
+    batches = split(order, settings.batch_size, world().size)
     state = rng.bit_generator.state
     epoch = RunningEpoch(number, batches, len(batches), plan.targets, plan.figures, state)
     return epoch, plan.renewed, time.perf_counter() - start

@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sklearn_ssl._runtime.device import gpu_emptied, may_run_out
 from sklearn_ssl._runtime.warnings import tell
+from sklearn_ssl._runtime.world import world
 
 # Smaller micro-batches are slow and save little memory.
 SMALLEST_MICRO_BATCH = 8
@@ -101,6 +102,11 @@ class MicroBatches:
     def _shrink(self, objective, device, n_samples, error):
         """Choose a smaller size; warn the first time."""
         size, whole = self.size, needs_whole_batches(objective)
+        if world().size > 1:
+            raise MemoryError(
+                f"The memory of {device} is not enough for {n_samples} samples, the share of a "
+                "batch of each process. Set micro_batch_size of Device, or lower batch_size."
+            ) from error
         if size is not None and (whole or size <= SMALLEST_MICRO_BATCH):
             raise MemoryError(
                 f"The memory of {device} is not enough for batches of {n_samples} "

@@ -8,6 +8,7 @@ from skorch.utils import TeeGenerator
 from torch import nn
 
 from sklearn_ssl._runtime.device import autocast
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.training.callbacks.users import stopping
 from sklearn_ssl.training.epoch import planned, seeded_views
 from sklearn_ssl.training.micro_batches import MicroBatches
@@ -79,9 +80,11 @@ class SSLNet(NeuralNet):
 
         n_samples = len(views[0])
         terms = self.micro_batches.run(forward_and_backward, self.objective, s.device, n_samples)
+        gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
+        scalars = [value.detach() for name, value in terms.items() if name != "embedding"]
+        world().average_([*gradients, *scalars])
         if self.scaler_.is_enabled():
             self.scaler_.unscale_(self.optimizer_)
-            gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
             finite = torch.stack(torch._foreach_norm(gradients)).isfinite().all()
             terms["skipped_steps"] = (~finite).float()  # as the scaler does
         return terms

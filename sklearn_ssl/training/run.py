@@ -12,9 +12,12 @@ import torch
 
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
 from sklearn_ssl._runtime.malloc import untrimmed_heap
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.inference.batches import TRIAL_SAMPLES, check_views, in_batches, views_of
 from sklearn_ssl.networks.encoder import count_features, encoder_at
+from sklearn_ssl.networks.sync_batchnorm import synchronized_batch_norms
 from sklearn_ssl.training.callbacks import (
+    AverageBuffers,
     Checkpoint,
     Diagnostics,
     EpochTask,
@@ -73,7 +76,7 @@ def run(recipe, model, data, make_views, embed, clock, hooks, *, unit, finished=
     write = hooks.write and functools.partial(_checkpointed, hooks.write, clock, recipe, settings)
     task = EpochTask(hooks.epoch_task, hooks.given, lambda net: hooks.finished(finished(net)))
     callbacks = [
-        *ours(budget, Schedule(), Diagnostics(recipe.earlier, objective)),
+        *ours(budget, Schedule(), AverageBuffers(), Diagnostics(recipe.earlier, objective)),
         *ours(*([bar] if hooks.verbose else [])),
         *hooks.callbacks,
         *ours(Checkpoint(write, hooks.checkpoint_seconds, state)),
@@ -85,10 +88,10 @@ def run(recipe, model, data, make_views, embed, clock, hooks, *, unit, finished=
     if hooks.verbose and state is not None:
         print(f"Resumed at epoch {settings.first_epoch + len(state['rows']) + 1}.")
     try:
-        with contextlib.suppress(StopTraining):
-            net.notify("on_train_begin", X=data, y=None)
-            while budget.allows_epoch(net):
-                net.fit_loop(data, epochs=1)
+        with synchronized_batch_norms(objective):
+            goes_on = _agreed(net.notify, "on_train_begin", X=data, y=None)
+            while goes_on and budget.allows_epoch(net):
+                goes_on = _agreed(net.fit_loop, data, epochs=1)
         with contextlib.suppress(StopTraining):
             net.notify("on_train_end", X=data, y=None)
         finish(objective, embed, settings, len(records(net)), net.epoch is not None)
@@ -123,6 +126,15 @@ def plan_epochs(objective, data, make_views, embed, settings, clock, recipe, ver
     return min(n_epochs, round(epochs) if epochs > 1 else max(epochs, 1 / n_steps))
 
 
+def _agreed(function, *args, **given):
+    """Call a function; return whether it stopped training in no process."""
+    stopped = True
+    with contextlib.suppress(StopTraining):
+        function(*args, **given)
+        stopped = False
+    return not world().largest(stopped)
+
+
 def finish(objective, embed, settings, n_epochs, unfinished=False):
     """Call ``after_training`` of an objective with its own seed."""
     key = settings.seed, settings.first_epoch + n_epochs
@@ -143,6 +155,8 @@ def _untrained(recipe, data, planned=None):
         n_features_out = count_features(encoder, data.shape)
     if recipe.start is not None:
         _restore(objective, recipe.start.objective)
+    if world().size > 1:  # a backbone that was given may differ
+        objective.load_state_dict(world().from_main(objective.state_dict()))
     return Model(objective, encoder, settings, n_features_out, [])
 
 

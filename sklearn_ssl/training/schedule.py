@@ -34,14 +34,16 @@ class Training:
         return self.max_epochs * len(split(np.arange(self.n_samples), self.batch_size))
 
 
-def split(order, batch_size):
+def split(order, batch_size, n_processes=1):
     """Split the order of samples into batches, (n_batches, size).
 
     All batches have the same size, at most ``batch_size`` and, if possible, at least 2. A remainder
     of fewer samples than there are batches is left out.
     """
-    n_batches = max(1, min(math.ceil(len(order) / batch_size), len(order) // 2))
+    n_batches = math.ceil(len(order) / batch_size)
+    n_batches = max(1, min(n_batches, len(order) // (2 * n_processes)))
     size = len(order) // n_batches
+    size -= size % n_processes
     return order[: n_batches * size].reshape(n_batches, size)
 
 

@@ -6,6 +6,7 @@ import time
 import torch
 from skorch.callbacks import Callback
 
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.training.health import spread, symptoms, warn
 
 
@@ -49,7 +50,7 @@ class Diagnostics(Callback):
         """Record the epoch, and warn."""
         for name, value in self._row(net).items():
             net.history.record(name, value)
-        net.history.record("dur", time.perf_counter() - self.start)
+        net.history.record("dur", world().largest(time.perf_counter() - self.start))
         net.epoch = None  # it is finished
         found = symptoms(self.earlier + records(net), net.objective)
         warn(found, self.warned)
@@ -64,7 +65,7 @@ class Diagnostics(Callback):
             means["loss"] = loss.where(loss.isfinite(), torch.nan).nanmean()
             means["skipped_steps"] *= epoch.n_steps
         if embedding is not None:
-            means |= spread(embedding)
+            means |= {name: world().mean(value) for name, value in spread(embedding).items()}
         weights = torch._foreach_norm(list(net.objective.parameters()))
         means["size"] = torch.stack(weights).sum()
         means = dict(zip(means, torch.stack(list(means.values())).tolist(), strict=True))

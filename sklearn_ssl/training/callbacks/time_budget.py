@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 from sklearn_ssl._runtime.warnings import tell
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.training.callbacks.users import StopTraining
 from sklearn_ssl.training.clock import Clock
 
@@ -23,8 +24,10 @@ class TimeBudget(Callback):
         self.moments = []  # ends of the steps of this epoch
 
     def has_time(self, seconds):
-        """Return whether more than this time is left."""
-        return self.clock.left > seconds
+        """Return whether more than this time is left, in all processes."""
+        if self.clock.seconds == math.inf:
+            return True
+        return world().largest(seconds - self.clock.left) < 0
 
     def allows_step(self):
         """Return whether there is time for another step; for the first one there always is."""
@@ -59,9 +62,9 @@ class TimeBudget(Callback):
         if not self.is_timed(net):
             return epochs
         usable = self.clock.seconds - self.before_seconds - self.clock.origin
-        if usable <= 0:  # for the single step
+        if world().largest(-usable) >= 0:  # for the single step
             return epochs
-        share = (self.clock.elapsed - self.clock.origin) / usable
+        share = world().largest((self.clock.elapsed - self.clock.origin) / usable)
         return net.settings.max_epochs * min(1.0, max(share, epochs / self.n_epochs))
 
     def begin_steps(self, before_seconds=None):
@@ -108,8 +111,10 @@ class Trial(Callback):
         loss.item()  # synchronizes with the device
         # The first step is the slowest, so take a second one unless it takes very long.
         share = TRIAL_SHARE * (1 if len(self.moments) > 1 else 10)
-        long = time.perf_counter() - self.moments[0] > share * self.clock.seconds
-        if long or len(self.moments) == min(TRIAL_STEPS, net.epoch.n_planned):
+        elapsed = world().largest(time.perf_counter() - self.moments[0])
+        if elapsed > share * self.clock.seconds or len(self.moments) == min(
+            TRIAL_STEPS, net.epoch.n_planned
+        ):
             self.moments.append(time.perf_counter())
             raise StopTraining
 
@@ -119,4 +124,4 @@ class Trial(Callback):
         # The first step is left out if there are others.
         step = (moments[-1] - moments[min(1, len(moments) - 2)]) / max(1, len(moments) - 2)
         left = self.clock.left - before  # needed again at the end
-        return max(0.0, left) / max(before + step * net.epoch.n_planned, 1e-9)
+        return -world().largest(-max(0.0, left) / max(before + step * net.epoch.n_planned, 1e-9))
