@@ -716,7 +716,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             scale = self._scaling.on(device)
             make_views = functools.partial(views_of, self.views_, scale)
             embed = functools.partial(in_batches, objective.encoder, source, scale, device)
-            targets = objective.plan_epoch(embed, np.random.default_rng(self._seed)).targets
+            targets = objective.scoring_targets(embed)
             for i, indices in enumerate(batches):
                 samples = source.batch(indices, device)
                 views = seeded_views(make_views, samples, device, self._seed, i)

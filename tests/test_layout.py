@@ -24,7 +24,7 @@ ARROWS = {
     "data": {"_runtime", "parameters"},
     "views": {"data", "parameters"},
     "persistence": {"_runtime", "data", "parameters"},
-    "networks": {"data", "persistence"},
+    "networks": {"_runtime", "data", "persistence"},
     "inference": {"_runtime", "data", "networks", "parameters", "persistence", "views"},
     "training": {"_runtime", "data", "inference", "networks", "views"},
     "base": {

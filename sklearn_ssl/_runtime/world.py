@@ -42,14 +42,15 @@ class World:
     def drawn(self, draw, n, n_views=1):
         """Return random values for the ``n`` samples of each view of this process.
 
-        ``draw(n)`` returns a tensor with an entry for each of n samples. It is called for the whole
-        batch, so that the values do not depend on the number of processes.
+        ``draw(n)`` returns a tensor, or another sequence that indices can take parts of, with an
+        entry for each of n samples. It is called for the whole batch, so that the values do not
+        depend on the number of processes.
         """
         if self.size == 1:
             return draw(n)
         values = draw(n * self.size)
-        share = self.share(len(values) // n_views)
-        return values.unflatten(0, (n_views, -1))[:, share].flatten(0, 1)
+        indices = torch.arange(len(values), device="cpu").view(n_views, -1)
+        return values[indices[:, self.share(indices.shape[1])].flatten()]
 
     def gather(self, tensor, n_views=1):
         """Return the rows of all processes, in the order of the batch, with their gradients.

@@ -54,6 +54,11 @@ def is_path(text):
     return 0 < len(text) <= LONGEST_PATH and "\0" not in text and os.path.isfile(text)
 
 
+def is_folder(text):
+    """Return whether a string is the path of a folder that exists."""
+    return 0 < len(text) <= LONGEST_PATH and "\0" not in text and os.path.isdir(text)
+
+
 def is_shape_of_one(shape):
     """Return whether a shape (a, b, c) is that of one image, rather than gray images (n, h, w)."""
     last = min(shape[:2]) > 4 >= shape[2]  # gray images of such a small width are unlikely

@@ -80,8 +80,8 @@ class CachedFit:
     """Cache of one fit: a folder that joblib's Memory treats as its own.
 
     ``reduce_size`` and ``clear`` of a :class:`joblib.Memory` at the same location may remove it at
-    any time; missing parts are computed again. Nothing in it is ever unpickled. Of several processes
-    that train together, one reads and writes, and the others get what it read.
+    any time; missing parts are computed again. Nothing in it is ever unpickled. Of several
+    processes that train together, one reads and writes, and the others get what it read.
     """
 
     def __init__(self, root, inputs, verbose=0, checkpoint_minutes=10):

@@ -52,8 +52,8 @@ class RunningEpoch:
 
     def add(self, terms):
         """Add the outputs of a step; return its scalars."""
-        scalars = dict(terms)
-        self.embedding = scalars.pop("embedding", None)
+        self.embedding = terms.get("embedding")
+        scalars = {name: value for name, value in terms.items() if not value.ndim}
         self.taken.append(scalars)
         self.n_steps += 1
         return scalars

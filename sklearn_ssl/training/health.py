@@ -42,7 +42,7 @@ def symptoms(rows, objective):
     if n_steps < STEPS or rows[-1]["progress"] < SHARE - 1e-9:
         return {}
     near = objective.near_chance
-    found = [_of_epoch(row, rows, near) | objective.symptoms(row) for row in rows[-EPOCHS:]]
+    found = [_of_epoch(row, rows, near) | objective.diagnose(row) for row in rows[-EPOCHS:]]
     lasting = {name: text for name, text in found[-1].items() if all(name in f for f in found)}
     if len(lasting) > 1:
         lasting.pop("chance", None)  # a consequence of the other, which is more specific

@@ -63,7 +63,7 @@ class SSLNet(NeuralNet):
         self.scaler_.update()
         terms = {name: value.detach() for name, value in terms.items()}
         self.advance(1.0)
-        self.objective.after_update(self.progress)
+        self.objective.after_update(terms, self.progress)
         return epoch.add(terms)
 
     def compute_gradients(self, views, targets):
@@ -75,13 +75,16 @@ class SSLNet(NeuralNet):
             self.optimizer_.zero_grad()
             with autocast(s.device, s.precision):
                 terms = module(views, *targets)
-            self.scaler_.scale(terms["loss"]).backward()
+            several = len(self.losses) > 1
+            for name, parameters in self.losses.items():
+                inputs = {"inputs": parameters, "retain_graph": True} if several else {}
+                self.scaler_.scale(terms[name]).backward(**inputs)
             return terms
 
         n_samples = len(views[0])
         terms = self.micro_batches.run(forward_and_backward, self.objective, s.device, n_samples)
         gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
-        scalars = [value.detach() for name, value in terms.items() if name != "embedding"]
+        scalars = [value.detach() for value in terms.values() if not value.ndim]
         world().average_([*gradients, *scalars])
         if self.scaler_.is_enabled():
             self.scaler_.unscale_(self.optimizer_)
@@ -118,9 +121,13 @@ class SSLNet(NeuralNet):
     def initialize_optimizer(self):
         """Build the optimizer from its name."""
         s = self.settings
-        self.optimizer_ = make_optimizer(
-            s.optimizer, self.module_.parameters(), s.lr, s.weight_decay
-        )
+        groups = self.objective.optimizer_groups()
+        self.optimizer_ = make_optimizer(s.optimizer, groups, s.lr, s.weight_decay)
+        # The parameters that each term trains; with one term these are all.
+        self.losses = {
+            group.get("loss", "loss"): [p for p in group["params"] if p.requires_grad]
+            for group in groups
+        }
         self.scaler_ = torch.amp.GradScaler(s.device.type, enabled=s.precision == "float16")
         return self
 

@@ -21,9 +21,9 @@ class Objective(nn.Module):
     """Encoder, heads and loss of a method in one module.
 
     ``encoder`` embeds samples after training. ``forward`` takes the list of views of a batch, and
-    its targets if ``plan_epoch`` returned any, and returns a dict of scalar tensors: ``"loss"``
-    is minimized, the others are recorded in the history. ``"embedding"``, (n, d), is monitored for
-    collapse.
+    its targets if ``plan_epoch`` returned any, and returns a dict of tensors, the terms of the
+    step: ``"loss"`` is minimized, other scalars are recorded in the history. ``"embedding"``,
+    (n, d), is monitored for collapse. All others are passed to ``after_update``.
     """
 
     near_chance = 0.9  # fit warns if the loss is above this share of its chance level
@@ -43,17 +43,32 @@ class Objective(nn.Module):
         """
 
     def plan_epoch(self, embed, rng):
-        """Return the next :class:`Epoch`; in evaluation mode, only for scoring.
+        """Return the next :class:`Epoch`.
 
         ``embed()`` returns the encoder's features of all samples in order, (n, d) float32, without
         augmentation; ``rng`` is a NumPy generator that depends on seed and epoch.
         """
         return Epoch()
 
+    def scoring_targets(self, embed):
+        """Return the targets of samples for ``score``, or None; ``embed`` as in ``plan_epoch``.
+
+        It is called on a copy, which is discarded.
+        """
+
+    def optimizer_groups(self):
+        """Return the parameters to train, as a list of dicts.
+
+        ``"params"`` are parameters, ``"loss"`` is the name of the term that they minimize, by
+        default ``"loss"``, and ``"final_weight_decay"``, if not None, the weight decay at the end
+        of a cosine schedule.
+        """
+        return [{"params": list(self.parameters())}]
+
     def chance_loss(self, n):
         """Return the loss at chance level for a batch of n samples, or None if undefined."""
 
-    def symptoms(self, row):
+    def diagnose(self, row):
         """Return problems specific to the method in the record of an epoch: causes and messages.
 
         Messages name the parameters to change.
@@ -66,8 +81,11 @@ class Objective(nn.Module):
         Progress is from 0 to 1, and larger if training continues after its planned end.
         """
 
-    def after_update(self, progress):
-        """Update state after a step, such as momentum teachers."""
+    def after_update(self, terms, progress):
+        """Update state after a step, such as momentum teachers; ``terms`` are those of ``forward``.
+
+        They are detached from the graph.
+        """
 
     def after_training(self, embed, rng, unfinished):
         """Finish with the trained encoder, for example by a last clustering.

@@ -58,13 +58,15 @@ class LARS(torch.optim.Optimizer):
         return updates
 
 
-def make_optimizer(name, parameters, lr, weight_decay):
-    """Return an optimizer with two parameter groups, with and without weight decay."""
-    parameters = [p for p in parameters if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def make_optimizer(name, given, lr, weight_decay):
+    """Return an optimizer of parameter groups, each cut into two, with and without weight decay."""
+    groups = []
+    for group in given:
+        parameters = [p for p in group["params"] if p.requires_grad]
+        decayed = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay}
+        decayed["final_weight_decay"] = group.get("final_weight_decay")
+        others = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
+        groups += [decayed, others]
     if name == "lars":
         return LARS(groups, lr=lr)
     if name == "adamw":

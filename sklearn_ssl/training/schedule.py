@@ -26,7 +26,6 @@ class Training:
     first_epoch: int = 0
     anneal: bool = True  # decay the learning rate to final_lr in max_epochs
     final_lr: float = 0.0  # end of the cosine decay, as a share of lr
-    final_weight_decay: float | None = None  # end of a cosine schedule; None is constant
 
     @property
     def n_steps(self):

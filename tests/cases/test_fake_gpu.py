@@ -118,7 +118,7 @@ def apply(module, function, recurse=True):
     return module
 
 
-def backward(loss):
+def backward(loss, inputs=None, retain_graph=None):
     """Give a gradient to all parameters that a loss depends on; torch's own needs a GPU."""
     nodes, seen = [loss.grad_fn], set()
     while nodes:
@@ -126,7 +126,9 @@ def backward(loss):
         if node is not None and node not in seen:
             seen.add(node)
             nodes.extend(following for following, _ in node.next_functions)
-            if hasattr(node, "variable"):
+            if hasattr(node, "variable") and any(
+                inputs is None or node.variable is x for x in inputs or [None]
+            ):
                 node.variable.grad = torch.empty_like(node.variable)
 
 
@@ -185,7 +187,7 @@ def check_output(module, given, result):
     if isinstance(module, Objective) and module.training:
         tensors = tree_leaves((given, result))
         assert {str(t.device) for t in tensors if isinstance(t, torch.Tensor)} == {"cuda:0"}
-        losses = [value for name, value in result.items() if name != "embedding"]
+        losses = [value for value in result.values() if not value.ndim]
         assert {value.dtype for value in losses} == {torch.float32}
 
 

@@ -238,7 +238,7 @@ def test_seen_texts_are_found(model):
 def test_fits_are_cached(tmp_path, monkeypatch):
     cached = simclr(memory=tmp_path).fit(TEXTS)
     expected = cached.transform(TEXTS)
-    monkeypatch.setattr("sklearn_ssl.base.Fit", None)  # nothing is trained
+    monkeypatch.setattr("sklearn_ssl.base.train", None)  # nothing is trained
     again = simclr(memory=tmp_path).fit(pd.DataFrame({"text": TEXTS}))
     np.testing.assert_array_equal(again.transform(pd.DataFrame({"text": TEXTS})), expected)
     assert list(again.feature_names_in_) == ["text"]

@@ -21,10 +21,10 @@ from sklearn_ssl import (
     MAETransformer,
     PatchKMeansTransformer,
     SimCLRTransformer,
+    base,
     compare,
 )
 from sklearn_ssl.evaluation import comparison
-from sklearn_ssl.training import run as fitting
 
 IMAGES, Y = (part[:300] for part in digits())
 FLAT = IMAGES.reshape(300, -1)
@@ -206,8 +206,8 @@ def test_scoring_is_as_requested():
 
 
 def test_one_training_a_fold_with_memory(tmp_path, monkeypatch):
-    trained, train = [], fitting.train
-    monkeypatch.setattr(fitting, "train", lambda *a, **k: trained.append(1) or train(*a, **k))
+    trained, train = [], base.train
+    monkeypatch.setattr(base, "train", lambda *a, **k: trained.append(1) or train(*a, **k))
     model = shrunk(SimCLRTransformer, memory=tmp_path)
     settings = {"cv": 3, "probe": PROBE, "random_state": 0}
     first = compare({"SimCLR": model}, IMAGES, Y, **settings)

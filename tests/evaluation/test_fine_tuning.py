@@ -21,9 +21,9 @@ from sklearn_ssl import (
     LinearProbe,
     SemiSupervisedSplit,
     SimCLRTransformer,
+    base,
 )
 from sklearn_ssl.evaluation import fine_tuning
-from sklearn_ssl.training import run as fitting
 from sklearn_ssl.views import ImageViews
 
 IMAGES, Y = (part[:300] for part in digits())
@@ -158,7 +158,7 @@ def test_uninformative_labels(pretrained, y, match):
 
 
 def test_labels_are_checked_before_pretraining(monkeypatch):
-    monkeypatch.setattr(fitting, "train", None)
+    monkeypatch.setattr(base, "train", None)
     with pytest.raises(ValueError, match="All of y is unlabeled, which is -1"):
         FineTuneClassifier(SimCLRTransformer()).fit(IMAGES, np.full(300, -1))
     with pytest.raises(ValueError, match=r"1 class: \[3\]"):
@@ -232,13 +232,15 @@ def test_auto_epochs(pretrained):
 def test_training_starts_from_the_optimal_linear_model(n_classes, monkeypatch):
     """With the penalty of the probe, whose minimum it is, also of two classes."""
     made, train = [], fine_tuning.train
-    monkeypatch.setattr(fine_tuning, "train", lambda *a, **k: made.append(a[0]) or train(*a, **k))
+    monkeypatch.setattr(
+        fine_tuning, "train", lambda *a, **k: made.append(train(*a, **k)) or made[0]
+    )
     probe = LinearProbe(tol=1e-7, max_iter=5000, C=0.1)
     monkeypatch.setattr(fine_tuning, "LinearProbe", lambda **k: probe.set_params(**k))
     some = n_classes > Y
     model = EncoderTransformer(random_state=0).fit(IMAGES)
     tuned(model, IMAGES[some], Y[some], lr=1e-12, max_epochs=1)
-    objective = made[0].eval()
+    objective = made[0].objective
     objective.zero_grad()
     objective([torch.from_numpy(IMAGES[some]).float()[:, None] / 16], objective.codes)[
         "loss"
@@ -269,8 +271,8 @@ def test_parameters_of_training(pretrained, other, monkeypatch):
 
 
 def test_a_search_pretrains_once_a_fold(tmp_path, monkeypatch):
-    trained, train = [], fitting.train
-    monkeypatch.setattr(fitting, "train", lambda *a, **k: trained.append(1) or train(*a, **k))
+    trained, train = [], base.train
+    monkeypatch.setattr(base, "train", lambda *a, **k: trained.append(1) or train(*a, **k))
     y = np.where(np.arange(300) % 2, Y, -1)
     model = FineTuneClassifier(
         shrunk(SimCLRTransformer, memory=tmp_path), max_epochs=1, random_state=0

@@ -118,7 +118,7 @@ def test_spread_at_its_ends():
 class Quiet:
     near_chance = 0.9
 
-    def symptoms(self, row):
+    def diagnose(self, row):
         return {}
 
 

@@ -59,7 +59,7 @@ class Recorder(Objective):
         self.draws.append(torch.rand(1).item())
         return {"loss": self.encoder(views[0]).square().mean(), "one": torch.tensor(1.0)}
 
-    def after_update(self, progress):
+    def after_update(self, terms, progress):
         self.progress.append(progress)
 
 
@@ -198,7 +198,11 @@ def test_weight_decay_rises_to_its_end_and_the_rate_falls_to_its_own():
         def on_grad_computed(self, net, **kwargs):
             seen.append([group["weight_decay"] for group in net.optimizer_.param_groups])
 
-    history, _ = run(Recorder(), [Watch()], weight_decay=0.1, final_weight_decay=0.5, final_lr=0.25)
+    class Rises(Recorder):
+        def optimizer_groups(self):
+            return [group | {"final_weight_decay": 0.5} for group in super().optimizer_groups()]
+
+    history, _ = run(Rises(), [Watch()], weight_decay=0.1, final_lr=0.25)
     progress = (np.arange(12) + 0.5) / 12
     decays, spared = np.array(seen).T
     np.testing.assert_allclose(decays, 0.1 + 0.4 * (1 - np.cos(np.pi * progress)) / 2)
@@ -207,6 +211,42 @@ def test_weight_decay_rises_to_its_end_and_the_rate_falls_to_its_own():
     assert history[-1]["lr"] == pytest.approx(expected)
     run(Recorder(), [Watch()], weight_decay=0.1)
     assert {decay for decay, _ in seen[12:]} == {0.1}
+
+
+def test_groups_of_parameters_minimize_losses_of_their_own():
+    class Two(Recorder):
+        def __init__(self):
+            torch.manual_seed(0)
+            super().__init__()
+            self.critic = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, views):
+            found = super().forward(views)
+            found["loss"] = found["loss"] + 7 * self.critic.sum()
+            return found | {"critic": 2 * self.critic.sum() - self.encoder(views[0]).mean()}
+
+        def optimizer_groups(self):
+            others = [p for name, p in self.named_parameters() if name != "critic"]
+            return [{"params": others}, {"params": [self.critic], "loss": "critic"}]
+
+    class Alone(Two):
+        def optimizer_groups(self):
+            return super().optimizer_groups()[:1]
+
+    found = {}
+
+    class Watch(skorch.callbacks.Callback):
+        def on_grad_computed(self, net, named_parameters=(), **kwargs):
+            found.setdefault(net, {n: p.grad for n, p in named_parameters if p.grad is not None})
+
+    run(Two(), [Watch()])
+    run(Alone(), [Watch()])
+    both, alone = found.values()
+    assert both.pop("critic").item() == 2
+    alone.pop("critic")
+    assert both.keys() == alone.keys()
+    for name, gradient in alone.items():
+        torch.testing.assert_close(both[name], gradient)
 
 
 def test_draws_are_a_function_of_seed_epoch_and_step():

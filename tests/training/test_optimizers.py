@@ -16,7 +16,8 @@ simclr = partial(shrunk, SimCLRTransformer)
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
 def test_weight_decay_leaves_biases_and_norms_alone(name):
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
-    decayed, spared = make_optimizer(name, model.parameters(), 0.1, 0.3).param_groups
+    groups = [{"params": list(model.parameters())}]
+    decayed, spared = make_optimizer(name, groups, 0.1, 0.3).param_groups
     assert {p.ndim for p in decayed["params"]} == {2, 4}
     assert {p.ndim for p in spared["params"]} == {1}
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0)

@@ -24,17 +24,20 @@ class ClusteringObjective(Objective):
         self.clustering = clustering
 
     def plan_epoch(self, embed, rng):
-        """Cluster all samples; in evaluation mode, assign them to the existing clusters."""
-        if self.training:
-            labels = self.clustering.fit(embed(), rng)
-            figures = {
-                "empty_clusters": self.clustering.n_empty[-1],
-                "largest_cluster": np.bincount(labels).max().item() / len(labels),
-            }
-        else:
-            labels, figures = self.clustering.classes[self.clustering.assign(embed())], {}
-        device = next(self.parameters()).device
-        return Epoch(targets=torch.from_numpy(labels).to(device), figures=figures)
+        """Cluster all samples."""
+        labels = self.clustering.fit(embed(), rng)
+        figures = {
+            "empty_clusters": self.clustering.n_empty[-1],
+            "largest_cluster": np.bincount(labels).max().item() / len(labels),
+        }
+        return Epoch(targets=self._on_device(labels), figures=figures)
+
+    def scoring_targets(self, embed):
+        """Assign samples to the existing clusters."""
+        return self._on_device(self.clustering.classes[self.clustering.assign(embed())])
+
+    def _on_device(self, labels):
+        return torch.from_numpy(labels).to(next(self.parameters()).device)
 
     def after_training(self, embed, rng, unfinished):
         """Cluster all samples with the trained encoder."""
@@ -44,7 +47,7 @@ class ClusteringObjective(Objective):
         """Return the cross entropy of equal probabilities for all clusters."""
         return math.log(len(self.clustering.centers))
 
-    def symptoms(self, row):
+    def diagnose(self, row):
         """Report many empty clusters, and a cluster with more than half of the samples."""
         found, k, share = {}, self.clustering.n_clusters, row["largest_cluster"]
         if row["empty_clusters"] > 0.1 * k:

@@ -35,10 +35,8 @@ class DeepClusterObjective(ClusteringObjective):
         return {"loss": loss, "embedding": features[: len(clusters)]}
 
     def plan_epoch(self, embed, rng):
-        """Cluster all samples and reset the classifier; in evaluation mode, only assign them."""
+        """Cluster all samples and reset the classifier."""
         epoch = super().plan_epoch(embed, rng)
-        if not self.training:
-            return epoch
         nn.init.normal_(self.classify.weight, std=0.01)
         nn.init.zeros_(self.classify.bias)
         order = uniform_over_clusters(self.clustering.assignments[-1], rng)

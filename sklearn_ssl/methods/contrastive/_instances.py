@@ -26,12 +26,8 @@ class InstanceObjective(ContrastiveObjective):
         raise NotImplementedError
 
     def plan_epoch(self, embed, rng):
-        """Draw the classes in the first epoch; in ``score``, all samples are classes."""
-        device = self.project.weight.device
-        if not self.training:
-            self.scored = self.projected(embed())
-            return Epoch(targets=torch.arange(len(self.scored), device=device))
-        renewed = ()
+        """Draw the classes in the first epoch."""
+        device, renewed = self.project.weight.device, ()
         if self.exemplars is None:
             z = self.projected(embed())
             self.n_samples = len(z)
@@ -44,6 +40,11 @@ class InstanceObjective(ContrastiveObjective):
         order = np.concatenate([rng.permutation(self.exemplars) for _ in range(-(-n // n_classes))])
         targets = torch.from_numpy(labels).to(device)
         return Epoch(order=order[:n], targets=targets, renewed=renewed)
+
+    def scoring_targets(self, embed):
+        """Make all samples classes."""
+        self.scored = self.projected(embed())
+        return torch.arange(len(self.scored), device=self.scored.device)
 
     @torch.no_grad()
     def projected(self, features):

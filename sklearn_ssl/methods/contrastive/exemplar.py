@@ -23,7 +23,6 @@ class ExemplarObjective(InstanceObjective):
         self.momentum = momentum
         if momentum is None:  # without a memory bank
             self.class_vectors = nn.Parameter(torch.randn(n_exemplars, projection_dim))
-        self.update = None  # projections and labels of a step, for the memory bank
 
     def begin(self, z):
         """Let class vectors start from projections, unless the encoder is untrained."""
@@ -36,7 +35,7 @@ class ExemplarObjective(InstanceObjective):
 
     def vectors(self):
         """Return the vector of each class, of length one."""
-        if not self.training:
+        if self.scored is not None:
             return self.scored
         if self.bank is not None:
             return self.bank
@@ -49,24 +48,19 @@ class ExemplarObjective(InstanceObjective):
             z = normalize(wide(z))
             logits = z @ self.vectors().to(z).T / self.temperature
             loss = cross_entropy(logits, labels.repeat(len(views)))
-        if self.training:  # backward needs the bank unchanged: it is updated after the step
-            self.update = z.detach().unflatten(0, (len(views), -1)).mean(dim=0), labels
-        return {"loss": loss, "embedding": z[: len(labels)]}
+        # Backward needs the bank unchanged: it is updated after the step.
+        means = z.detach().unflatten(0, (len(views), -1)).mean(dim=0)
+        return {"loss": loss, "embedding": z[: len(labels)], "means": means, "labels": labels}
 
     @torch.no_grad()
-    def after_update(self, progress):
+    def after_update(self, terms, progress):
         """Update the memory bank with the projections of the batch."""
         if self.bank is not None:
-            z, labels = self.update
+            z, labels = terms["means"], terms["labels"]
             same = (labels[:, None] == labels).to(z)  # a batch may have several of a class
             z = same @ z / same.sum(dim=1, keepdim=True)
             mean = self.momentum * self.bank[labels] + (1 - self.momentum) * z.to(self.bank)
             self.bank[labels] = normalize(mean)
-
-    def after_training(self, embed, rng, unfinished):
-        """Forget the classes and what a step noted of them."""
-        super().after_training(embed, rng, unfinished)
-        self.update = None
 
 
 class ExemplarTransformer(SSLTransformer):

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -71,12 +70,15 @@ class DistillationObjective(Objective):
     n_global = 2  # views that the teacher sees, the first ones
     near_chance = 0.98  # the loss contains the teacher's entropy, which may be large
 
-    def __init__(self, encoder, head, *, momentum, clip_grad, freeze_until):
+    def __init__(
+        self, encoder, head, *, momentum, clip_grad, freeze_until, final_weight_decay=None
+    ):
         nn.Module.__init__(self)  # ``encoder`` is that of the teacher
         self.teacher = Teacher(encoder, head, momentum)
         self.student, self.student_head = encoder, head
         self.clip_grad = clip_grad
         self.freeze_until = freeze_until  # progress up to which the prototypes are fixed
+        self.final_weight_decay = final_weight_decay
 
     @property
     def encoder(self):
@@ -113,7 +115,7 @@ class DistillationObjective(Objective):
         """Return the cross entropy of equal probabilities for all prototypes."""
         return math.log(len(self.student_head.prototypes))
 
-    def symptoms(self, row):
+    def diagnose(self, row):
         """Report the two collapses: uniform outputs, and one prototype for all samples."""
         name, largest = type(self).__name__.removesuffix("Objective"), self.chance_loss(None)
         if row["teacher_entropy"] > 0.98 * largest:
@@ -130,13 +132,18 @@ class DistillationObjective(Objective):
             }
         return {}
 
+    def optimizer_groups(self):
+        """Return one group, whose weight decay changes."""
+        decay = {"final_weight_decay": self.final_weight_decay}
+        return [group | decay for group in super().optimizer_groups()]
+
     def before_update(self, progress):
         """Clip the gradient of each tensor; drop that of the prototypes while they are fixed."""
         if progress < self.freeze_until:
             self.student_head.prototypes.grad = None
         clip_each_gradient(self.parameters(), self.clip_grad)
 
-    def after_update(self, progress):
+    def after_update(self, terms, progress):
         """Update the teacher."""
         self.teacher.update(self.student, self.student_head, progress)
 
@@ -188,17 +195,14 @@ class DistillationTransformer(SSLTransformer):
             n_local_crops = 0 if spec.kind == "image" and min(spec.shape[1:]) < 24 else 4
         return MultiCrop(views, n_local_crops=n_local_crops)
 
-    def _resolve_training(self, *args):
-        training, final = super()._resolve_training(*args), self.final_weight_decay
+    def _teaching(self, training):
+        """Return the settings of teacher and gradients, with every "auto" resolved."""
+        auto, final = self.momentum == "auto", self.final_weight_decay
         if final == "auto":
             rises = self.weight_decay == "auto" and training.optimizer == "adamw"
             final = 0.04 if rises else training.weight_decay
-        return replace(training, final_weight_decay=final)
-
-    def _teaching(self, training):
-        """Return the settings of teacher and gradients, with every "auto" resolved."""
-        auto = self.momentum == "auto"
         return {
+            "final_weight_decay": final,
             "momentum": short_run_momentum(training.n_steps) if auto else self.momentum,
             "clip_grad": self.clip_grad,
             "freeze_until": min(0.5, self.freeze_last_layer / training.max_epochs),

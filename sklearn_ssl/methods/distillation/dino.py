@@ -35,13 +35,13 @@ class DINOObjective(DistillationObjective):
         with full_precision(teacher.device):
             targets = softmax((teacher - self.center) / self.teacher_temperature, dim=1)
             loss = dino_loss(targets.unflatten(0, (-1, n)), student, self.student_temperature)
-            if self.training:  # after the loss, which uses the previous center
-                self.center.lerp_(teacher.mean(dim=0), 1 - self.center_momentum)
-            return {"loss": loss, "embedding": embedding[:n]} | entropies(targets)
+            found = {"loss": loss, "embedding": embedding[:n], "center": teacher.mean(dim=0)}
+            return found | entropies(targets)
 
-    def after_update(self, progress):
-        """Update the teacher and its temperature."""
-        super().after_update(progress)
+    def after_update(self, terms, progress):
+        """Update the teacher, its center and its temperature."""
+        super().after_update(terms, progress)
+        self.center.lerp_(terms["center"], 1 - self.center_momentum)
         low, high = self.teacher_temperatures
         share = min(1.0, progress / self.temperature_warmup) if self.temperature_warmup else 1.0
         self.teacher_temperature.fill_(low + (high - low) * share)

@@ -1,4 +1,4 @@
-"""Adversarial loss of filled images."""
+"""Adversarial losses of filled images."""
 
 import torch
 from torch import nn
@@ -8,17 +8,19 @@ from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.training.objective import wide
 
 
-def adversarial_loss(discriminator, images, predicted, masks):
-    """Return the cross entropy of the discriminator between real and filled images.
+def adversarial_losses(discriminator, images, predicted, masks):
+    """Return the loss of the generator and that of the discriminator, both cross entropies.
 
-    With its gradient reversed at the prediction, one step trains the discriminator, and the network
-    against it.
+    The discriminator classifies images as real or filled; the generator minimizes the cross entropy
+    of its filled images being real (the non-saturating loss).
     """
-    filled = torch.where(masks, reversed_gradient(predicted), images)
+    filled = torch.where(masks, predicted, images)
     logits = discriminator(torch.cat([images, filled]).clamp(0, 1))
     is_real = (torch.arange(len(logits), device=logits.device) < len(images)).to(logits)
     with full_precision(images.device):
-        return binary_cross_entropy_with_logits(wide(logits), wide(is_real))
+        logits, is_real = wide(logits), wide(is_real)
+        fooled = binary_cross_entropy_with_logits(logits[len(images) :], is_real[: len(images)])
+        return fooled, binary_cross_entropy_with_logits(logits, is_real)
 
 
 class Discriminator(nn.Module):
@@ -34,8 +36,3 @@ class Discriminator(nn.Module):
         """Return a logit for each image."""
         maps = leaky_relu(self.second(leaky_relu(self.first(images), 0.2)), 0.2)
         return self.score(maps.mean(dim=(2, 3)))[:, 0]
-
-
-def reversed_gradient(tensor):
-    """Return a tensor with equal values whose gradient has the opposite sign."""
-    return 2 * tensor.detach() - tensor

@@ -9,7 +9,7 @@ from sklearn import config_context
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.world import world
 from sklearn_ssl.data.arrays import holds_nan
-from sklearn_ssl.methods.generative._adversarial import Discriminator, adversarial_loss
+from sklearn_ssl.methods.generative._adversarial import Discriminator, adversarial_losses
 from sklearn_ssl.methods.generative._base import ImageGenerator, MaskedObjective
 from sklearn_ssl.methods.generative._rectangles import central_masks, given_masks, random_masks
 from sklearn_ssl.networks.decoders import Decoder
@@ -40,10 +40,19 @@ class InpaintingObjective(MaskedObjective):
             error = errors.sum() / (world().mean(masks.sum().float()) * images.shape[1])
         found = {"loss": error, "embedding": features[: len(views[0])]}
         if self.adversarial_weight:
-            adversarial = adversarial_loss(self.discriminate, images, predicted, masks)
-            found |= {"squared_error": error.detach(), "discriminator_loss": adversarial.detach()}
+            parts = self.discriminate, images, predicted, masks
+            adversarial, found["discriminator_loss"] = adversarial_losses(*parts)
+            found |= {"squared_error": error, "adversarial_loss": adversarial}
             found["loss"] = error + self.adversarial_weight * adversarial
         return found
+
+    def optimizer_groups(self):
+        """Return the network, and the discriminator, which has a loss of its own."""
+        if not self.adversarial_weight:
+            return super().optimizer_groups()
+        critic = list(self.discriminate.parameters())
+        others = [p for name, p in self.named_parameters() if not name.startswith("discriminate.")]
+        return [{"params": others}, {"params": critic, "loss": "discriminator_loss"}]
 
     def chance_loss(self, n):
         """Return the loss of the mean color in all masked regions."""

@@ -70,12 +70,11 @@ def test_deepcluster_last_clustering_keeps_the_numbers_and_judging_uses_them():
     assert len(objective.clustering.assignments) == 2
     assert (objective.clustering.assignments[0] == objective.clustering.assignments[1]).mean() > 0.9
     weight = objective.classify.weight.detach().clone()
-    objective.eval()
-    judged = objective.plan_epoch(lambda: features[:10], rng)
-    assert (judged.targets == epoch.targets[:10]).float().mean() > 0.8
+    judged = objective.scoring_targets(lambda: features[:10])
+    assert (judged == epoch.targets[:10]).float().mean() > 0.8
     assert torch.equal(objective.classify.weight, weight)
     assert len(objective.clustering.assignments) == 2
-    objective.train().plan_epoch(lambda: features, rng)  # training goes on
+    objective.plan_epoch(lambda: features, rng)  # training goes on
     assert (
         len(objective.clustering.assignments) == 2
     )  # in place of the last one, which no epoch had
@@ -94,8 +93,8 @@ def test_deepcluster_of_fewer_distinct_samples_than_clusters():
     objective.clustering.classes = (
         objective.clustering.classes + 3
     )  # as if the classifier's first three were empty
-    judged = objective.eval().plan_epoch(lambda: features, rng)
-    np.testing.assert_array_equal(judged.targets, labels + objective.clustering.classes[0])
+    judged = objective.scoring_targets(lambda: features)
+    np.testing.assert_array_equal(judged, labels + objective.clustering.classes[0])
     np.testing.assert_array_equal(objective.clustering.assign(features), labels)
 
 

@@ -55,10 +55,10 @@ def test_exemplar_remembers_after_the_step_what_views_were_projected_to(classes)
     expected = objective.bank.clone()
     a = nn.functional.normalize(objective.project(objective.encoder(views[0]))).float()
     torch.testing.assert_close(expected[epoch.targets], a)  # it begins so, in the order of classes
-    objective([v[:4] for v in views], classes)
+    found = objective([v[:4] for v in views], classes)
     torch.testing.assert_close(objective.bank, expected)
-    assert not objective.update[0].requires_grad
-    objective.after_update(0.0)
+    assert not found["means"].requires_grad
+    objective.after_update(found, 0.0)
     for number in set(classes.tolist()):
         rows = [v[i] for v in views for i in range(4) if classes[i] == number]
         z = [nn.functional.normalize(objective.project(objective.encoder(x)), dim=0) for x in rows]
@@ -105,13 +105,14 @@ def test_exemplar_scores_samples_against_each_other():
     a, b = check_inputs()
     state = copy.deepcopy(objective.get_extra_state())
     features = objective.encoder(a[:5]).detach().numpy()
-    epoch = objective.plan_epoch(lambda: features, np.random.default_rng(0))
-    loss = objective([b[:5]], epoch.targets)["loss"]
+    scored = copy.copy(objective)  # as in ``score``
+    targets = scored.scoring_targets(lambda: features)
+    loss = scored([b[:5]], targets)["loss"]
     za, zb = (nn.functional.normalize(objective.project(objective.encoder(x[:5]))) for x in (a, b))
     expected = nn.functional.cross_entropy(zb @ za.T / 0.3, torch.arange(5))
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_equal(objective.get_extra_state(), state)
-    assert objective.update is None
+    assert objective.scored is None
 
 
 def test_exemplar_resumes_with_learned_classes(images):

@@ -29,7 +29,7 @@ def test_teacher_averages_weights_only():
     for p in tested.student_head.parameters():
         p.data += 1
     tested.student[1].running_mean += 5
-    tested.after_update(0.5)  # momentum 1 - 0.1 * (1 + cos(pi / 2)) / 2 = 0.95
+    tested.after_update({}, 0.5)  # momentum 1 - 0.1 * (1 + cos(pi / 2)) / 2 = 0.95
     for now, old in zip(tested.teacher.parameters(), before.parameters(), strict=True):
         torch.testing.assert_close(now, old + 0.05)
     torch.testing.assert_close(tested.encoder[1].running_mean, torch.zeros(3))
@@ -136,7 +136,9 @@ def test_weight_decay_rises(images):
     def final(**settings):
         dino = DINOTransformer(**settings)
         training = dino._resolve_training(200, torch.device("cpu"), 0, 0, True)
-        return training.weight_decay, training.final_weight_decay
+        objective = dino._make_objective(nn.Identity(), 4, training)
+        finals = {group["final_weight_decay"] for group in objective.optimizer_groups()}
+        return training.weight_decay, *finals
 
     assert final() == (1e-4, 0.04)
     assert final(optimizer="sgd") == (5e-4, 5e-4)

@@ -126,27 +126,29 @@ def test_dino_center_teacher_and_temperature_move():
     views = [v.float() for v in check_inputs()]
     with torch.no_grad():
         teacher = objective.teacher.head(copy.deepcopy(objective.encoder)(torch.cat(views)))
-    before = objective(views)["loss"]
+    found = objective(views)
+    assert (objective.center == 0).all()  # the previous one belongs to the loss of a step
+    objective.after_update(found, 1.0)
     torch.testing.assert_close(objective.center, 0.1 * teacher.mean(0))
-    assert objective(views)["loss"] != before  # the center belongs to the next loss
+    assert objective(views)["loss"] != found["loss"]  # the center belongs to the next loss
 
     start = copy.deepcopy(objective.encoder)
     for p in objective.student.parameters():
         p.data += 1
-    objective.after_update(0.5)  # momentum 1 - 0.1 * (1 + cos(pi / 2)) / 2 = 0.95
+    objective.after_update(found, 0.5)  # momentum 1 - 0.1 * (1 + cos(pi / 2)) / 2 = 0.95
     for now, old in zip(objective.encoder.parameters(), start.parameters(), strict=True):
         torch.testing.assert_close(now, old + 0.05)
     assert objective.teacher_temperature.item() == pytest.approx(0.08)
-    objective.after_update(0.125)
+    objective.after_update(found, 0.125)
     assert objective.teacher_temperature.item() == pytest.approx(0.05)
     head, student_head = (
         objective.teacher.head.prototypes.clone(),
         objective.student_head.prototypes,
     )
     student_head.data += 1
-    objective.after_update(1.0)  # the momentum has risen to 1
+    objective.after_update(found, 1.0)  # the momentum has risen to 1
     torch.testing.assert_close(objective.teacher.head.prototypes, head)
-    objective.after_update(1.2)  # beyond the planned end it is what it was at first
+    objective.after_update(found, 1.2)  # beyond the planned end it is what it was at first
     torch.testing.assert_close(
         objective.teacher.head.prototypes, head + 0.1 * (student_head - head)
     )

@@ -85,7 +85,8 @@ def test_all_processes_end_with_the_same_estimator(tmp_path):
     found["time"] = of(model)
     model.partial_fit(X)
     found["more"] = of(model)
-    found["fitted again"] = of(model.set_params(max_time=None, max_epochs=1, warm_start=True).fit(X))
+    model.set_params(max_time=None, max_epochs=1, warm_start=True).fit(X)
+    found["fitted again"] = of(model)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         SimCLRTransformer(max_time=1e-3, random_state=0, batch_size=8).fit(X)
