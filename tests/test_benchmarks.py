@@ -121,7 +121,7 @@ TRIALS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("command", "group", "ratios"),
     TRIALS,
@@ -164,7 +164,7 @@ def test_filling_of_missing_values_is_measured(tmp_path, result):
     assert 0.5 < found["iris, three labels a class"]["rows"] <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_accuracy_over_minutes_reuses_existing_rows(tmp_path, result):
     X, y = photo_patches(64), np.arange(64) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X[:20], y_test=y[:20])
@@ -196,7 +196,7 @@ def test_accuracy_over_minutes_reuses_existing_rows(tmp_path, result):
     assert all(0 <= a <= 1 for row in more.values() for a in row["accuracy"].values())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_learning_is_compared_with_baselines(tmp_path, result):
     X, y = photo_patches(60), np.arange(60) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X, y_test=y)
@@ -231,7 +231,7 @@ def test_metrics_are_timed(tmp_path, result):
     assert 0.8 < found["clustering_accuracy"]["value"][0] < 0.97
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_fine_tuning_is_compared(tmp_path, result):
     X, y = photo_patches(60), np.arange(60) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X, y_test=y)
@@ -242,7 +242,7 @@ def test_fine_tuning_is_compared(tmp_path, result):
     assert all(0 <= row[way]["median"] <= 1 < 1 + row[f"seconds, {way}"] for way in ways)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_choices_are_compared_in_equal_time(tmp_path, result):
     X, y = photo_patches(128), np.arange(128) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y)
@@ -267,7 +267,7 @@ def test_the_table_of_speed_names_every_goal(tmp_path):
     assert table.count("| at least ") + table.count("| at most ") == 18
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_texts(tmp_path, result):
     texts, labels = sentences()
     path = tmp_path / "texts.csv"

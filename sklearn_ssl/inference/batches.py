@@ -141,11 +141,19 @@ def views_of(views, scale, batch):
 
 def _made(views, samples):
     """Return the views of samples, which of several processes are shares of one draw."""
-    if world().size == 1 or not draws_apart(views):
+    if world().size == 1:
         return views(samples)
+    if not draws_apart(views):
+        devices = [samples.device] if samples.is_cuda else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(torch.initial_seed() + world().rank)
+            return views(samples)
+
+    shapes = world().gather_objects(tuple(samples.shape[1:]))  # texts may be longer elsewhere
+    shape = tuple(max(sides) for sides in zip(*shapes, strict=True))
 
     def draw(n):
-        return views.draw(n, samples.shape[1:], device=samples.device)
+        return views.draw(n, shape, device=samples.device)
 
     drawn = world().drawn(draw, len(samples))
     if not getattr(views, "uses_pool", False):

@@ -64,7 +64,8 @@ class TextViews(ViewRecipe):
         """Return the views of a batch of token ids (n, length)."""
         check_drawn(batch, drawn)
         real, views = batch != PADDING, []
-        orders = [ranks(real, noise) for noise in drawn.noise.unbind(1)]
+        noises = drawn.noise[..., : batch.shape[1]].unbind(1)  # others may have longer texts
+        orders = [ranks(real, noise) for noise in noises]
         n = real.sum(dim=1, keepdim=True)
         for i in range(self.n_views):
             order = orders[0 if self.disjoint else i]

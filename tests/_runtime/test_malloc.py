@@ -61,6 +61,7 @@ def run(**settings):
     return map(int, done.stdout.split())
 
 
+@pytest.mark.slow
 @glibc
 def test_pages_are_retained_inside_and_released_after():
     usual, inside, after, within, left = run()
@@ -70,6 +71,7 @@ def test_pages_are_retained_inside_and_released_after():
     assert left < 20
 
 
+@pytest.mark.slow
 @glibc
 def test_settings_of_the_environment_are_left_alone():
     usual, inside, *_ = run(MALLOC_TRIM_THRESHOLD_="1000000")

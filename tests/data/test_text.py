@@ -285,6 +285,7 @@ def test_a_backbone_of_the_user(tmp_path):
         simclr(backbone="small_bert").fit(np.eye(10))
 
 
+@pytest.mark.slow
 def test_other_estimators_take_texts():
     X, y = sentences(40)
     probe = make_pipeline(EncoderTransformer(random_state=0), LinearProbe(random_state=0))
@@ -293,6 +294,7 @@ def test_other_estimators_take_texts():
     assert tuned.score(X, y) > 0.5
 
 
+@pytest.mark.slow
 def test_compare_of_texts():
     X, y = sentences(40)
     models = {"simclr": simclr(), "random": EncoderTransformer(random_state=0)}

@@ -64,6 +64,7 @@ print(hashlib.md5(description.encode()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_the_same_texts_give_the_same_vocabulary_in_every_process(vocabulary):
     done = subprocess.run(
         [sys.executable, "-c", TRAINED],

@@ -178,6 +178,7 @@ def test_encoders_before_training_are_read_as_those_after(photos, flip_tta):
     assert (before.layer, before.flip_tta) == ("encoder.ln", flip_tta)
 
 
+@pytest.mark.slow
 def test_more_labels_teach_more():
     numbers = 1, 5, None
     found = compare([PATCHES], IMAGES, Y, cv=3, probe=PROBE, n_labels=numbers, random_state=0)

@@ -74,6 +74,7 @@ def test_views_of_processes_are_shares_of_one_draw(monkeypatch, recipe):
         for rank in range(size):
             here = World(None, rank, size)
             here.gather = lambda samples: batch
+            here.gather_objects = lambda shape: [shape]
             monkeypatch.setattr(batches, "world", lambda here=here: here)
             torch.manual_seed(0)
             views.append(batches.views_of(recipe, lambda part: part, batch[here.share(12)]))
@@ -86,3 +87,13 @@ def test_each_process_calls_functions_of_a_batch(monkeypatch):
     monkeypatch.setattr(batches, "world", lambda: World(None, 1, 2))
     (view,) = batches.views_of(lambda batch: [2 * batch], lambda part: part, torch.ones(3, 4))
     assert torch.equal(view, torch.full((3, 4), 2.0))
+    noise = []
+    for rank in (0, 1):  # with other random values, and the same after it
+        monkeypatch.setattr(batches, "world", lambda rank=rank: World(None, rank, 2))
+        torch.manual_seed(0)
+        views = batches.views_of(
+            lambda part: [torch.rand(3, 4)], lambda part: part, torch.ones(3, 4)
+        )
+        noise.append((views[0], torch.rand(2)))
+    assert not torch.equal(noise[0][0], noise[1][0])
+    assert torch.equal(noise[0][1], noise[1][1])

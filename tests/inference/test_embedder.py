@@ -19,6 +19,7 @@ def scaled(photos):
     return torch.from_numpy(photos).permute(0, 3, 1, 2) / 255
 
 
+@pytest.mark.slow
 def test_maps_are_those_that_features_are_pooled_from(photos):
     model = EncoderTransformer(backbone="resnet18", random_state=0).fit(photos)
     maps = model.transform_map(photos)

@@ -204,6 +204,7 @@ def test_reading_is_in_the_time_and_not_in_the_schedule(clock):
     assert 99 <= clock.now <= 100
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_has_the_rest_of_its_time(clock, tmp_path):
     def interrupt():
         raise RuntimeError("interrupted")

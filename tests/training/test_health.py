@@ -159,6 +159,7 @@ def test_an_objective_that_states_nothing():
     assert symptoms(bare, Quiet()) == {}
 
 
+@pytest.mark.slow
 def test_each_cause_warns_once_and_again_when_the_fit_is_loaded(images, tmp_path):
     def fit():
         views = benchmark.noise

@@ -295,6 +295,7 @@ def test_low_precision_trains_and_embeds_in_float32(images, precision):
     assert all(p.dtype == torch.float32 for p in model.encoder_.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["small_convnet", "resnet18"])
 def test_embedding_in_bfloat16_is_near_that_in_float32(photos, backbone):
     """As a GPU computes it, on the processor; transform itself stays with float32 there."""

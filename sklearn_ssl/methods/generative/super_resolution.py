@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from sklearn_ssl._runtime.device import full_precision
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.methods.generative._base import ImageGenerator, check_divisible
 from sklearn_ssl.networks.decoders import Decoder
 from sklearn_ssl.networks.encoder import with_map
@@ -33,7 +34,8 @@ class SuperResolutionObjective(Objective):
         upscaled, plain, features = self.upscale(self.downscale(images))
         with full_precision(images.device):
             error, chance = ((wide(x) - images).square().mean() for x in (upscaled, plain))
-        return {"loss": error / chance.clamp(min=1e-8), "embedding": features[: len(views[0])]}
+        loss = error / world().mean(chance).clamp(min=1e-8)
+        return {"loss": loss, "embedding": features[: len(views[0])]}
 
     def downscale(self, images):
         """Return smaller copies of images, whose pixels are the mean of squares."""

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sklearn_ssl._runtime.device import full_precision
+from sklearn_ssl._runtime.world import world
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.data.spec import PADDING
 from sklearn_ssl.data.tokens import MASK, MASK_ID, SPECIAL, TokenSource
@@ -27,7 +28,7 @@ class BERTObjective(Objective):
 
     def __init__(self, encoder, n_features, mask_ratio):
         super().__init__(encoder)
-        self.mask_ratio, self.n_tokens = mask_ratio, encoder.in_shape[1]
+        self.mask_ratio, (self.longest, self.n_tokens) = mask_ratio, encoder.in_shape
         self.head = nn.Sequential(
             nn.Linear(n_features, n_features), nn.GELU(), nn.LayerNorm(n_features)
         )
@@ -36,23 +37,31 @@ class BERTObjective(Objective):
     def forward(self, views):
         """Return the loss of a batch of views."""
         ids = joined(views)
-        masked, chosen = self.masked(ids)
+        masked, chosen = self.masked(ids, len(views))
         features = self.encoder.features(masked)
         tokens, labels = self.selected(features.tokens, ids, chosen)
-        logits, n = self.logits(tokens), (labels != PADDING).sum().clamp(min=1)
+        logits = self.logits(tokens)
+        n = world().mean((labels != PADDING).sum().float()).clamp(min=1)
         with full_precision(ids.device):
             errors = cross_entropy(wide(logits), labels, ignore_index=PADDING, reduction="sum")
         accuracy = (logits.argmax(dim=1) == labels).where(labels != PADDING, False).sum() / n
         embedding = features.pooled[: len(views[0])]
         return {"loss": errors / n, "accuracy": accuracy, "embedding": embedding}
 
-    def masked(self, ids):
+    def masked(self, ids, n_views=1):
         """Return ids with masked tokens, and which these are; at least one of each text."""
-        real = ids != PADDING
-        noise = torch.rand(ids.shape, device=ids.device)
+        real, (n, length) = ids != PADDING, ids.shape
+        longest = length if world().size == 1 else self.longest  # others may have longer texts
+
+        def drawn(draw, *limits):
+            values = world().drawn(
+                lambda n: draw(*limits, (n, longest), device=ids.device), n, n_views
+            )
+            return values[:, :length]
+
+        noise, share = drawn(torch.rand), drawn(torch.rand)
         chosen = (ranks(real, noise) < self.n_masked(real.sum(dim=1))[:, None]) & real
-        share = torch.rand(ids.shape, device=ids.device)
-        other = torch.randint(len(SPECIAL), self.n_tokens, ids.shape, device=ids.device)
+        other = drawn(torch.randint, len(SPECIAL), self.n_tokens)
         masked = ids.where(share >= REPLACED + RANDOM, other).where(share >= REPLACED, MASK_ID)
         return masked.where(chosen, ids), chosen
 

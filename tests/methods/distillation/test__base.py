@@ -92,6 +92,7 @@ def test_local_crops_are_small_parts(photos):
     assert all((view != views[0]).any() for view in views[1:])
 
 
+@pytest.mark.slow
 def test_teacher_embeds_with_its_own_statistics(photos):
     """A teacher whose batch norms were never in training mode would have mean 0 and variance 1."""
     settings = {"max_epochs": 8, "batch_size": 16, "n_local_crops": 1}

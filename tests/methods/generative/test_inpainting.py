@@ -289,6 +289,7 @@ def test_default_views_are_whole_images_without_blur(shape):
     assert 0 < (errors[0] < 1e-4).sum() < 8
 
 
+@pytest.mark.slow
 def test_a_discriminator_sharpens():
     """Neighboring pixels in masked regions differ more, and the error is hardly larger."""
     images, differences, scores = digits()[0], [], []

@@ -76,7 +76,7 @@ def test_bert(monkeypatch):
     """The mean of -log p of the masked tokens, by hand; and its gradients."""
     model, ids = objective().double(), padded(12, 5, 3)
     masked, chosen = model.masked(ids)
-    monkeypatch.setattr(model, "masked", lambda ids: (masked, chosen))
+    monkeypatch.setattr(model, "masked", lambda ids, n_views: (masked, chosen))
     result = model([ids])
     result["loss"].backward()
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
