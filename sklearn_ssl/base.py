@@ -100,9 +100,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     backbone : str, callable or torch.nn.Module, default="auto"
         Network to train, whose output is the embedding:
 
-        - "auto": "mlp" for tabular data, "resnet18" for images on a GPU. On the CPU,
-          "small_convnet" for images below 24 pixels; for larger ones "small_multiscale_fine", or
-          "small_multiscale" if ``views`` are given or the method fills in or colorizes images.
+        - "auto": "mlp" for tabular data, "small_bert" for texts, "resnet18" for images on a GPU. On
+          the CPU, "small_convnet" for images below 24 pixels; for larger ones
+          "small_multiscale_fine", or "small_multiscale" if ``views`` are given or the method fills
+          in or colorizes images.
         - Other names: "small_resnet", "small_resnet18", "small_vit", and every classification model
           of torchvision, such as "resnet50" or "vit_b_16". The functions of torchvision, such as
           ``torchvision.models.resnet50``, are the same as their names. For images up to 64 pixels,
@@ -132,12 +133,14 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
     views : callable or "auto", default="auto"
         Random augmentations of the samples: :class:`~sklearn_ssl.views.ImageViews`,
-        :class:`~sklearn_ssl.views.TableViews`, :class:`~sklearn_ssl.views.CombinedViews`,
-        transforms of torchvision in a :class:`~sklearn_ssl.views.PerSampleViews`, or any callable
-        that returns a list of views of a batch. The batch is a float tensor: images (n, c, h, w)
-        with values in [0, 1], or standardized tabular data (n, n_features). Views of images have
-        values in [0, 1] or are bytes; the encoder normalizes them, so Normalize is left out. Draw
-        from torch's default generator for reproducible results.
+        :class:`~sklearn_ssl.views.TableViews`, :class:`~sklearn_ssl.views.TextViews`,
+        :class:`~sklearn_ssl.views.CombinedViews`, transforms of torchvision in a
+        :class:`~sklearn_ssl.views.PerSampleViews`, or any callable that returns a list of views of
+        a batch. The batch is a float tensor: images (n, c, h, w) with values in [0, 1], or
+        standardized tabular data (n, n_features); that of texts is an integer tensor of token ids
+        (n, length), 0 after the end. Views of images have values in [0, 1] or are bytes; the
+        encoder normalizes them, so Normalize is left out. Draw from torch's default generator for
+        reproducible results.
 
         "auto" is ``default_views`` of the method, with Gaussian blur only for images above 32
         pixels and color augmentations only for color images. On the CPU with ``backbone="auto"``,
@@ -189,11 +192,12 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         image is the mean of the features of the image and of its mirror image, which takes twice
         as long. Ignored for tabular data. It may be changed after fit.
 
-    input : Images, Table or "auto", default="auto"
+    input : Images, Table, Text or "auto", default="auto"
         How X is interpreted: layout, size, pixel range, normalization and decoding of images
-        (:class:`~sklearn_ssl.Images`), or scaling of tabular data (:class:`~sklearn_ssl.Table`).
-        "auto" treats two-dimensional arrays as tabular data and all other X as images, with the
-        defaults of these classes.
+        (:class:`~sklearn_ssl.Images`), scaling of tabular data (:class:`~sklearn_ssl.Table`), or
+        vocabulary and length of texts (:class:`~sklearn_ssl.Text`). "auto" treats
+        two-dimensional arrays as tabular data, strings that are not paths of images as texts, and
+        all other X as images, with the defaults of these classes.
 
     device : str, torch.device or Device, default="auto"
         Device to compute on: "cpu", "cuda" or "cuda:1". "auto" is the GPU if one is available.
@@ -358,6 +362,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
               ``input=Images(shape=...)``.
             - List, array, Series or DataFrame of one column with paths of image files, their
               content as bytes, Pillow images or arrays, of any size.
+            - Texts: strings in a list, array, Series or DataFrame of one column.
             - Data set with ``__len__`` and ``__getitem__`` of such images, of pairs (image, label)
               or of dicts with an entry "image", "img", "bytes" or "path".
 
@@ -759,10 +764,11 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
         The input "X" is float32 with the same range as X in fit, for example 0 to 255 for bytes:
         images (n, height, width, channels), with the shape ``image_shape_``, or tabular data (n,
-        n_features). Images of files have to be decoded and resized first. The output "embedding"
-        is float32, (n, n_features_out). The number n of samples is arbitrary. Features whose
-        standard deviation is small compared with their mean lose precision, as ``transform``
-        scales them in float64.
+        n_features). For texts it holds token ids, int64; the tokenizer is in the metadata of the
+        file. Images of files have to be decoded and resized first. The output "embedding" is
+        float32, (n, n_features_out). The number n of samples is arbitrary. Features whose standard
+        deviation is small compared with their mean lose precision, as ``transform`` scales them in
+        float64.
 
         Parameters
         ----------

@@ -1,6 +1,7 @@
 """The arrows between the parts, and that no method is left out anywhere."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from common import ALL_METHODS
 
 import sklearn_ssl
 from sklearn_ssl.data.inputs import MODALITIES
+from sklearn_ssl.training.net import SSLNet
 
 PACKAGE = Path(sklearn_ssl.__file__).parent
 # Tests of all files of a folder.
@@ -135,6 +137,12 @@ def test_every_method_has_a_reference(method):
     assert f"def test_{name}(" in path.read_text(), (
         f"{path} needs test_{name}: value and gradient of the loss beside a reference"
     )
+
+
+def test_the_training_step_is_on_one_screen():
+    assert len(inspect.getsource(SSLNet).splitlines()) <= 150
+    steps = SSLNet.train_step, SSLNet.compute_gradients, SSLNet.run_single_epoch
+    assert all(len(inspect.getsource(step).splitlines()) <= 40 for step in steps)
 
 
 def test_tests_mirror_the_package():
