@@ -159,8 +159,8 @@ def step_maker(model, device):
     from sklearn_ssl.training.optimizers import make_optimizer
 
     objective = copy.deepcopy(model._objective).to(device).train()
-    parameters = objective.parameters()
-    optimizer = make_optimizer(model.optimizer_, parameters, model.lr_, model.weight_decay_)
+    groups = objective.optimizer_groups()
+    optimizer = make_optimizer(model.optimizer_, groups, model.lr_, model.weight_decay_)
 
     def step(views):
         with autocast(device, model.precision_):

@@ -40,7 +40,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, UNTRAINED, batch_maker, load_images, machine, write
+from common import RESULTS, UNTRAINED, load_images, machine, write
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
@@ -84,7 +84,8 @@ def one_step(model, X, features, device):
         torch.manual_seed(0)
         plan = objective.plan_epoch(lambda: features, np.random.default_rng(0))
         targets = () if plan.targets is None else (plan.targets[: len(X)],)
-        views = model.views_(batch_maker(X, device)(slice(None)))
+        samples = model._find(X, reset=False).read().batch(slice(None), device)
+        views = model.views_(model._scaling.on(device)(samples))
         loss = objective(views, *targets)["loss"]
         loss.backward()
     gradients = [p.grad.flatten() for p in objective.parameters() if p.grad is not None]
@@ -96,6 +97,8 @@ def correct(method, kind, options):
     n = 16 if options.tiny else 32
     X = np.random.default_rng(0).normal(size=(n, 10))
     settings = {"random_state": 0, "batch_size": n, "device": Device("cpu")} | UNTRAINED
+    if kind == "text":
+        X = [" ".join(f"word{i * k % 23}" for k in range(10 + i % 5)) for i in range(n)]
     if kind == "image":
         X, _ = load_images(options.data, n)
         mae = method.__name__ == "MAETransformer"

@@ -55,7 +55,7 @@ def test_full_cifar_10_resumes(tmp_path, result):
     assert len(list((tmp_path / "checkpoints").glob("*.joblib"))) == len(IMAGE_METHODS)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_gpu_benchmark_resumes(tmp_path, result):
     X, y = photo_patches(64), np.arange(64) % 2
     np.savez(tmp_path / "cifar10.npz", X_train=X, y_train=y, X_test=X[:20], y_test=y[:20])
@@ -161,7 +161,7 @@ def test_filling_of_missing_values_is_measured(tmp_path, result):
     found = json.loads(result.read_text())["results"]
     assert 0.3 < found["wine, KNNImputer"]["error"] < found["wine, mean"]["error"] < 1.2
     assert 0.3 < found["wine, VIMETransformer"]["error"] < 3
-    assert 0.5 < found["iris, three labels a class"]["rows"] <= 1
+    assert 0.5 < found["iris, three labels per class"]["rows"] <= 1
 
 
 @pytest.mark.exhaustive
