@@ -1,5 +1,6 @@
 """Warnings that point to the user's code."""
 
+import contextlib
 import sys
 import warnings
 from pathlib import Path
@@ -9,6 +10,15 @@ from sklearn_ssl._runtime.world import world
 PACKAGE = str(Path(__file__).parents[1])
 # scikit-learn's wrappers of fit and transform, between the user's code and the package.
 WRAPPERS = "sklearn/base.py", "sklearn/utils/_set_output.py"
+
+
+@contextlib.contextmanager
+def compiling_quietly(compiled):
+    """Context of calls of compiled modules, where the compiler reads gradients of other tensors."""
+    with warnings.catch_warnings() if compiled else contextlib.nullcontext():
+        if compiled:
+            warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
+        yield
 
 
 def tell(text, category=UserWarning):

@@ -8,6 +8,7 @@ from skorch.utils import TeeGenerator
 from torch import nn
 
 from sklearn_ssl._runtime.device import autocast
+from sklearn_ssl._runtime.warnings import compiling_quietly
 from sklearn_ssl._runtime.world import world
 from sklearn_ssl.training.callbacks.users import stopping
 from sklearn_ssl.training.epoch import planned, seeded_views
@@ -73,7 +74,7 @@ class SSLNet(NeuralNet):
         def forward_and_backward(in_parts):
             module = self.objective if in_parts else self.module_  # parts cannot be compiled
             self.optimizer_.zero_grad()
-            with autocast(s.device, s.precision):
+            with autocast(s.device, s.precision), compiling_quietly(s.compile):
                 terms = module(views, *targets)
             several = len(self.losses) > 1
             for name, parameters in self.losses.items():

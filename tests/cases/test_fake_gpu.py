@@ -251,7 +251,7 @@ SETTINGS = {  # the first three run with the quick tests
         SimCLRTransformer,
         {"backbone": "small_vit", "device": Device("cuda", "bfloat16", micro_batch_size=8)},
     ),
-    "max_time": (SimCLRTransformer, {"max_time": 0.5, "max_epochs": 1}),
+    "max_time": (SimCLRTransformer, {"max_time": 20, "max_epochs": 1}),
     "flips": (RotationTransformer, {"transformations": "rotations_and_flips"}),
     "vision transformer": (DINOTransformer, {"backbone": "small_vit"}),
     "mean over crops": (EMPSSLTransformer, {"n_patches": 4, "flip_tta": True}),

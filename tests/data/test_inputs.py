@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from common import each_image_method, each_method, shrunk
+from common import each_image_method, shrunk
 
 from data.helpers import simclr
 from sklearn_ssl import Images
@@ -148,13 +148,13 @@ def test_failed_fit_leaves_the_fit_before(method, images):
     np.testing.assert_array_equal(model.transform(images), before)
 
 
-@each_method
+@each_image_method
 def test_methods_for_images_only_raise(method, images):
     rows = images.reshape(len(images), -1)
     if "table" in method.default_views:
         assert shrunk(method).fit_transform(rows).shape == (200, 256)
         return
-    with pytest.raises(ValueError, match=r"needs images, X has shape \(200, 64\).*Images\(shape="):
+    with pytest.raises(ValueError, match=r"images, X holds tabular data with 64 .*Images\(shape="):
         shrunk(method).fit(rows)
     assert shrunk(method, input=Images(shape=(8, 8))).fit(rows).image_shape_[:2] == (8, 8)
 

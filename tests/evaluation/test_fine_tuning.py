@@ -201,7 +201,7 @@ def test_images_that_cannot_be_read():
 def test_views_flip_where_the_estimator_does(pretrained, monkeypatch):
     recipes, train = [], fine_tuning.train
     monkeypatch.setattr(
-        fine_tuning, "train", lambda *a, **k: recipes.append(a[2].args[0]) or train(*a, **k)
+        fine_tuning, "train", lambda *a, **k: recipes.append(a[0].views) or train(*a, **k)
     )
     tuned(pretrained, max_epochs=1)
     FineTuneClassifier(EncoderTransformer(random_state=0), max_epochs=1).fit(IMAGES, Y)
@@ -217,7 +217,7 @@ def test_views_flip_where_the_estimator_does(pretrained, monkeypatch):
     assert [recipe.hflip for recipe in recipes] == [0.5, 0.0, 0.5, 0.5, 0.0]
     assert [recipe.n_views for recipe in recipes] == [1, 1, 2, 1, 1]
     own = ImageViews(n_views=2)
-    with pytest.raises(ValueError, match="for images, but X is tabular data"):
+    with pytest.raises(ValueError, match="are for images, but X holds tabular data"):
         tuned(shrunk(SimCLRTransformer).fit(ROWS), ROWS, views=own)
 
 

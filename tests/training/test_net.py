@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from common import each_image_method, shrunk, takes_network
+from common import IMAGE_METHODS, each_image_method, exhaustively, shrunk, takes_network
 from sklearn.callback import ProgressBar
 from torch import nn
 from torch._inductor import config as inductor
@@ -450,8 +450,13 @@ def test_progress_bar_shows_loss_speed_and_time_left(images, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+COMPILED = "SimCLRTransformer", "DINOTransformer", "InpaintingTransformer"
+
+
 @pytest.mark.slow
-@each_image_method
+@pytest.mark.parametrize(
+    "method", [m if m.__name__ in COMPILED else exhaustively(m) for m in IMAGE_METHODS]
+)
 def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
     import pickle
 
