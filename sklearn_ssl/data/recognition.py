@@ -50,13 +50,9 @@ def is_path_of_image(value):
 
 
 def is_path(text):
-    """Return whether a string is the path of a file that exists."""
-    return 0 < len(text) <= LONGEST_PATH and "\0" not in text and os.path.isfile(text)
-
-
-def is_folder(text):
-    """Return whether a string is the path of a folder that exists."""
-    return 0 < len(text) <= LONGEST_PATH and "\0" not in text and os.path.isdir(text)
+    """Return whether a string is the path of a file or folder that exists."""
+    possible = 0 < len(text) <= LONGEST_PATH and "\0" not in text
+    return possible and (os.path.isfile(text) or os.path.isdir(text))
 
 
 def is_shape_of_one(shape):
@@ -67,7 +63,7 @@ def is_shape_of_one(shape):
 
 def _may_be_path(text):
     """Return whether a string looks like the path of an image or a folder."""
-    known = is_path_of_image(text) or (len(text) <= LONGEST_PATH and os.path.exists(text))
+    known = is_path_of_image(text) or is_path(text)
     return known or (os.sep in text and not any(map(str.isspace, text)))
 
 

@@ -15,7 +15,7 @@ from sklearn_ssl.data.folders import SUFFIXES
 from sklearn_ssl.data.image_decoding import is_missing
 from sklearn_ssl.data.modality import Modality, Request
 from sklearn_ssl.data.on_disk import OnDisk
-from sklearn_ssl.data.recognition import is_folder, is_path
+from sklearn_ssl.data.recognition import is_path
 from sklearn_ssl.data.spec import TextSpec
 from sklearn_ssl.data.tokens import FIRST_MERGED, TokenSource, trained_vocabulary
 from sklearn_ssl.parameters import recipe
@@ -214,7 +214,7 @@ def _holds_texts(column):
 
 def _is_path_of_image(text):
     known = text.lower().endswith(SUFFIXES) or text.startswith("data:image/")
-    return known or is_path(text) or is_folder(text)
+    return known or is_path(text)
 
 
 def _holds_lists_of_strings(column):
