@@ -168,7 +168,8 @@ def taking_gray(method):
     def colored(source):
         if type(source) is not ArraySource or source.shape[0] != 1 or not source.is_image:
             return source
-        return Tinted(source.array, source.sample_shape, source.channel_axis)
+        colors = Tinted(source.array, source.sample_shape, source.channel_axis)
+        return replace(colors, spec=replace(colors.spec, names=source.spec.names))
 
     def find(self, X, **check):
         source = method._find(self, X, **check)

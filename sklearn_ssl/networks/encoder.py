@@ -77,6 +77,8 @@ class Encoder(nn.Module):
 
     def forward(self, samples):
         """Return the pooled features of a batch."""
+        if self.read is read_features and isinstance(self.backbone, HasFeatures):
+            return self.backbone(self.normalized(samples))  # a call: hooks of users run
         return self.features(samples).pooled
 
     def features(self, samples, **how):
