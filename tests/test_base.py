@@ -10,7 +10,7 @@ import pytest
 import torch
 from common import digits, each_image_method, each_method, shrunk
 from sklearn.base import clone
-from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.callback import ScoringMonitor
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
@@ -246,16 +246,6 @@ def test_teardown_after_a_failed_fit(images):
     with pytest.raises(ValueError, match="compares two views"):
         simclr(views=lambda batch: [batch]).set_callbacks(tasks).fit(images)
     assert tasks.ended == ["teardown"]
-
-
-def test_nested_progress_bars(labeled, capsys):
-    X, y = labeled
-    pipeline = make_pipeline(simclr(max_epochs=2), LogisticRegression(max_iter=2000))
-    search = GridSearchCV(pipeline, {"logisticregression__C": [0.1, 1.0]}, cv=2)
-    search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, y)
-    bars = capsys.readouterr().out
-    assert "SimCLRTransformer" in bars
-    assert "GridSearchCV" in bars
 
 
 def test_scoring_monitor(images):
