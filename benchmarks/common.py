@@ -158,7 +158,7 @@ def step_maker(model, device):
     from sklearn_ssl._runtime.device import autocast
     from sklearn_ssl.training.optimizers import make_optimizer
 
-    objective = copy.deepcopy(model._objective).to(device).train()
+    objective = copy.deepcopy(model.objective_).to(device).train()
     groups = objective.optimizer_groups()
     optimizer = make_optimizer(model.optimizer_, groups, model.lr_, model.weight_decay_)
 

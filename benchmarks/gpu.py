@@ -79,7 +79,7 @@ def difference(one, other):
 
 def one_step(model, X, features, device):
     """Return the views of a batch, and the loss and the gradients of a step on a device."""
-    objective = copy.deepcopy(model._objective).to(device).train()
+    objective = copy.deepcopy(model.objective_).to(device).train()
     with isolated(device), DrawnOnCPU():
         torch.manual_seed(0)
         plan = objective.plan_epoch(lambda: features, np.random.default_rng(0))

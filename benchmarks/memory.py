@@ -74,7 +74,7 @@ def fit(options):
     with Peak() as peak:
         model = SimCLRTransformer(max_epochs=1, random_state=0).fit(X)
     resident = memory("VmHWM") - resident
-    tensors = model._objective.state_dict().values()
+    tensors = model.objective_.state_dict().values()
     network = sum(tensor.nbytes for tensor in tensors) / 1e6
     return {"peak": peak.rise - network, "resident": resident - network, "network": network}
 

@@ -243,6 +243,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         with values in [0, 1], or standardized tabular data, to features. Its ``mean`` and ``std``
         are the constants used to normalize images. ``flip_tta`` is not applied.
 
+    objective_ : torch.nn.Module
+        The trained objective: the whole encoder, and what only training uses, such as a projection
+        head, a decoder or a momentum teacher, on the CPU and in evaluation mode.
+
     loss_curve_ : list of float
         Mean training loss of each epoch.
 
@@ -343,7 +347,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
     def _pictures(self, images):
         """Return the input of the objective for images, and its output."""
-        return self._objective.pictures(images)
+        return self.objective_.pictures(images)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -470,8 +474,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         views = self._resolve_views(data.spec)
         if resume:
             backbone = self._fitted_backbone()
-            start = Start(self._objective, self.history_)
-            build = functools.partial(copy.deepcopy, self._objective.encoder)
+            start = Start(self.objective_, self.history_)
+            build = functools.partial(copy.deepcopy, self.objective_.encoder)
         else:
             backbone = self._resolve_backbone(data.spec, device)
             build = functools.partial(
@@ -537,7 +541,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                 "device_": str(recipe.device),
                 "precision_": settings.precision,
                 "_n_features_out": model.n_features_out,
-                "_objective": model.objective,
+                "objective_": model.objective,
                 "_optimizer_state": model.optimizer_state,
                 "_scaling": recipe.scaling,
                 "_spec": data.spec,
@@ -576,7 +580,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         if self.weights is not None and os.path.isfile(self.weights):
             parts["weights"] = Path(self.weights).read_bytes()
         if resume:
-            parts["start"] = [self._objective.state_dict(), self.history_]
+            parts["start"] = [self.objective_.state_dict(), self.history_]
         return key_of(parts)
 
     def _write_to_cache(self, cached, names, changed):
@@ -602,13 +606,13 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             self.views_ = self._resolve_views(self._spec)
         self._rebuild(cached["weights"])
         self._optimizer_state = cached["more"]["optimizer_state"]
-        warn(symptoms(self.history_, self._objective))
+        warn(symptoms(self.history_, self.objective_))
 
     def _is_rebuilt(self):
         """Return whether a network rebuilt from its state gives identical embeddings."""
         copied = copy.copy(self)
         try:
-            copied._rebuild(self._objective.state_dict())
+            copied._rebuild(self.objective_.state_dict())
         except (RuntimeError, ValueError, TypeError):
             return False
         with torch_defaults(torch.device("cpu")), torch.inference_mode():
@@ -717,7 +721,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         total = 0.0
         with isolated(device), torch.no_grad():
             # A shallow copy: attributes that the objective sets for these samples are discarded.
-            objective = moved(copy.copy(self._objective), device)
+            objective = moved(copy.copy(self.objective_), device)
             scale = self._scaling.on(device)
             make_views = functools.partial(views_of, self.views_, scale)
             embed = functools.partial(in_batches, objective.encoder, source, scale, device)
@@ -732,7 +736,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
     def _of_read(self, X, function):
         """Return the results of ``function(objective, samples)`` for the readable samples of X."""
-        return self._results(X, "_objective", function)[1]
+        return self._results(X, "objective_", function)[1]
 
     def has_seen(self, X):
         """Return which samples were seen during training.
@@ -789,13 +793,13 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
     def _weights(self):
         """Return the state of the objective, including the encoder."""
-        return self._objective.state_dict() if hasattr(self, "_objective") else None
+        return self.objective_.state_dict() if hasattr(self, "objective_") else None
 
     def _rebuild(self, weights):
         """Rebuild the networks of a restored fit, with these weights."""
-        self._objective = rebuilt(self._new_objective, weights, self)
+        self.objective_ = rebuilt(self._new_objective, weights, self)
         self._optimizer_state = None
-        self.encoder_ = encoder_at(self._objective.encoder, self.layer).eval()
+        self.encoder_ = encoder_at(self.objective_.encoder, self.layer).eval()
 
     def _new_objective(self, published):
         """Return the objective of fit, before training."""

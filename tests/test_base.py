@@ -118,14 +118,14 @@ def test_clone_and_pickle(method, labeled, tmp_path):
 def test_fitted_tensors_are_on_the_cpu(method, labeled):
     """A pickle from a machine with a GPU opens on one without."""
     model = shrunk(method).fit(labeled[0])
-    tensors = [*model._objective.parameters(), *model._objective.buffers()]
+    tensors = [*model.objective_.parameters(), *model.objective_.buffers()]
     for state in model._optimizer_state.values():
         tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
     assert len(tensors) > 10
     assert {tensor.device.type for tensor in tensors} == {"cpu"}
     of_encoder, of_objective = (
         {id(p) for p in module.parameters()}
-        for module in (model.encoder_, model._objective.encoder)
+        for module in (model.encoder_, model.objective_.encoder)
     )
     assert of_encoder == of_objective
 
@@ -177,7 +177,7 @@ def test_warm_start_continues_from_the_weights(images):
     np.testing.assert_array_equal(warm.transform(images), first.transform(images))
     warm.set_params(max_epochs=2, temperature=0.3).fit(images)
     assert warm.n_iter_ == len(warm.loss_curve_) == 5
-    assert warm._objective.temperature == 0.3
+    assert warm.objective_.temperature == 0.3
     assert [row["epoch"] for row in warm.history_] == [1, 2, 3, 4, 5]
     still = simclr(max_epochs=3, warm_start=True).fit(images)
     still.set_params(lr=1e-12, max_epochs=1).fit(images)

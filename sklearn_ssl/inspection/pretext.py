@@ -91,7 +91,7 @@ class PretextDisplay:
             The display, with images, inputs and outputs as attributes.
         """
         check_is_fitted(estimator)
-        objective = getattr(estimator, "_objective", None)
+        objective = getattr(estimator, "objective_", None)
         if not hasattr(objective, "pictures"):
             raise ValueError(
                 "PretextDisplay needs a method that generates images, such as "

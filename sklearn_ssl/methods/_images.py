@@ -15,7 +15,7 @@ class MapsImages:
         with an entry per sample of X, is passed to the function as well. The results have
         ``copies`` times as many pixels as X.
         """
-        objective, as_bytes = moved(self._objective, device), source.array.dtype == np.uint8
+        objective, as_bytes = moved(self.objective_, device), source.array.dtype == np.uint8
         extra = extra if extra is None else extra[getattr(source, "rows", slice(None))]
 
         def make(images, *more):  # converted to bytes per batch, to save memory

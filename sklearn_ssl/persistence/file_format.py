@@ -25,7 +25,7 @@ from sklearn_ssl.parameters import recipes
 FORMAT = 1
 SEQUENCES = {"list": list, "tuple": tuple, "set": set}
 # Fitted attributes that are not saved: modules, which are rebuilt, and the state of training.
-REBUILT = {"encoder_", "_objective", "_optimizer_state"}
+REBUILT = {"encoder_", "objective_", "_optimizer_state"}
 
 
 class CustomPart(ValueError):  # noqa: N818

@@ -203,7 +203,7 @@ def fitted(gpu, method, X, precision="bfloat16", n_steps=2, **parameters):
     assert gpu.waits == []
     assert watch.n_steps >= n_steps
     assert (model.device_, model.precision_) == ("cuda:0", precision)
-    assert not any(isinstance(weight, FakeTensor) for weight in model._objective.parameters())
+    assert not any(isinstance(weight, FakeTensor) for weight in model.objective_.parameters())
     return model
 
 

@@ -96,10 +96,10 @@ def test_every_part_moves(method, X):
     settings = {"max_epochs": 2, "batch_size": 20}
     trained = shrunk(method, **settings).fit(X)
     untrained = shrunk(method, **settings, lr=1e-12).fit(X)
-    parts = dict(trained._objective.named_children())
+    parts = dict(trained.objective_.named_children())
     assert parts
     for name, part in parts.items():
-        start = dict(untrained._objective.named_children())[name]
+        start = dict(untrained.objective_.named_children())[name]
         moved = [
             (p - q).abs().max().item()
             for p, q in zip(part.parameters(), start.parameters(), strict=True)
@@ -227,14 +227,14 @@ def test_score_is_minus_the_loss_and_the_same_at_every_call(method, images):
     images = images if method in IMAGE_METHODS else images.reshape(len(images), -1)
     method = taking_gray(method)
     model = method(max_epochs=20, random_state=0).fit(images)
-    weights = copy.deepcopy(model._objective.state_dict())
+    weights = copy.deepcopy(model.objective_.state_dict())
     n_bytes = len(pickle.dumps(model))
     score = model.score(images)
     assert isinstance(score, float)
     torch.rand(1)  # whatever else draws in the process
     assert score == model.score(images)
     assert -score == pytest.approx(model.loss_curve_[-1], rel=0.3)
-    np.testing.assert_equal(_plain(model._objective.state_dict()), _plain(weights))
+    np.testing.assert_equal(_plain(model.objective_.state_dict()), _plain(weights))
     assert len(pickle.dumps(model)) == n_bytes  # nothing is kept of samples that were judged
     untrained = method(max_epochs=1, lr=1e-12, random_state=0).fit(images)
     assert score != untrained.score(images)

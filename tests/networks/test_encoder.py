@@ -195,10 +195,10 @@ def test_estimators_with_a_layer_pickle_copy_and_resume(method, photos, backbone
     expected = model.transform(photos[:12])
     for copied in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         np.testing.assert_allclose(copied.transform(photos[:5]), expected[:5], atol=1e-5)
-        before = [p.clone() for p in copied._objective.encoder.parameters()]
+        before = [p.clone() for p in copied.objective_.encoder.parameters()]
         copied.partial_fit(photos[:12])
         assert not np.allclose(copied.transform(photos[:12]), expected, atol=1e-5)
-        now = list(copied._objective.encoder.parameters())  # also of what follows the layer
+        now = list(copied.objective_.encoder.parameters())  # also of what follows the layer
         assert not any(torch.equal(p, q) for p, q in zip(now, before, strict=True) if p.ndim > 1)
 
 
@@ -213,7 +213,7 @@ def test_the_whole_backbone_is_trained_whatever_the_layer(photos):
         for layer in ("stage2", None)
     )
     torch.testing.assert_close(
-        model._objective.encoder.state_dict(), whole.encoder_.state_dict(), rtol=0, atol=0
+        model.objective_.encoder.state_dict(), whole.encoder_.state_dict(), rtol=0, atol=0
     )
     seen = []
     whole.encoder_.backbone.stage2.register_forward_hook(lambda *args: seen.append(args[2]))

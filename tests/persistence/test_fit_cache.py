@@ -72,7 +72,7 @@ def assert_same(model, other, X):
                 np.testing.assert_equal([r | {"dur": 0} for r in other.history_], value)
             else:
                 np.testing.assert_equal(getattr(other, name), value, err_msg=name)
-    assert_same_state(model._objective.state_dict(), other._objective.state_dict())
+    assert_same_state(model.objective_.state_dict(), other.objective_.state_dict())
     assert_same_state(model._optimizer_state, other._optimizer_state)
     np.testing.assert_array_equal(model.transform(X), other.transform(X))
     assert model.score(X) == other.score(X)
@@ -466,7 +466,7 @@ def test_workers_wait_for_the_same_fit(backend, images, tmp_path, trainings):
         models = joblib.Parallel(3)(joblib.delayed(clone(model).fit)(images) for _ in range(6))
     assert counted(trainings) == (1, 3)
     for other in models[1:]:
-        assert_same_state(models[0]._objective.state_dict(), other._objective.state_dict())
+        assert_same_state(models[0].objective_.state_dict(), other.objective_.state_dict())
 
 
 # Interrupted fits
@@ -523,7 +523,7 @@ def interrupted(method, X, at, memory, **settings):
 
 
 def assert_same_end(model, straight, X):
-    assert_same_state(straight._objective.state_dict(), model._objective.state_dict())
+    assert_same_state(straight.objective_.state_dict(), model.objective_.state_dict())
     assert_same_state(straight._optimizer_state, model._optimizer_state)
     assert model.loss_curve_ == straight.loss_curve_
     np.testing.assert_array_equal(model.transform(X), straight.transform(X))
@@ -809,7 +809,7 @@ def assert_killed_fits_are_the_same(folder, n_kills, settings, seed=0):
     expected = sklearn_ssl.load(straight)
     for path in ends:
         model = sklearn_ssl.load(path)
-        assert_same_state(expected._objective.state_dict(), model._objective.state_dict())
+        assert_same_state(expected.objective_.state_dict(), model.objective_.state_dict())
         assert model.loss_curve_ == expected.loss_curve_
     return len(ends)
 

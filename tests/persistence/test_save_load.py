@@ -56,9 +56,9 @@ def test_every_method_is_the_same_after_loading(method, kind, images, path):
     for name, value in vars(model).items():
         if name.endswith("_") and not isinstance(value, nn.Module):
             np.testing.assert_equal(getattr(loaded, name), value, err_msg=name)
-    for name, value in vars(model._objective).items():  # as momentum, from the number of steps
+    for name, value in vars(model.objective_).items():  # as momentum, from the number of steps
         if isinstance(value, int | float | tuple):
-            assert getattr(loaded._objective, name) == value, name
+            assert getattr(loaded.objective_, name) == value, name
     assert not any(p.is_cuda for p in loaded.encoder_.parameters())
     assert not loaded.encoder_.training
     again = saved(loaded, path)  # a file of a loaded one is as good

@@ -192,10 +192,10 @@ def test_chance_loss_is_the_loss_at_chance_level():
 
     model = simclr().fit(digits()[0][:100])
     same = torch.ones(7, 4)
-    assert model._objective.chance_loss(7) == pytest.approx(nt_xent(same, same, 0.2).item())
+    assert model.objective_.chance_loss(7) == pytest.approx(nt_xent(same, same, 0.2).item())
     assert model.health_["chance_loss"].tolist() == [pytest.approx(math.log(2 * 50 - 1))]
     for method in IMAGE_METHODS:
-        objective = shrunk(method).fit(digits()[0][:100])._objective
+        objective = shrunk(method).fit(digits()[0][:100]).objective_
         for name, part in objective.named_children():
             for parameter in part.parameters() if name not in ("encoder", "student") else ():
                 torch.nn.init.zeros_(parameter)
@@ -231,7 +231,7 @@ def test_health_is_stored(images, tmp_path):
 def test_prototype_entropy_is_that_of_the_use_of_prototypes():
     """Each sample another one: no entropy for a sample, all of it for the batch."""
     model = shrunk(DINOTransformer, n_prototypes=4).fit(digits()[0][:60])
-    objective = model._objective.eval()
+    objective = model.objective_.eval()
     objective.teacher.encoder = objective.student = torch.nn.Flatten()
     objective.teacher.head = objective.student_head = torch.nn.Identity()
     batch = 100 * torch.eye(4).reshape(4, 1, 2, 2)

@@ -52,7 +52,7 @@ def plain(noted, **settings):
 
 def gradients(model, X, size):
     """Return loss and gradients of a step of a fitted model, in micro-batches."""
-    objective = model._objective.train()
+    objective = model.objective_.train()
     objective.zero_grad()
     torch.manual_seed(0)
     batch = torch.from_numpy(X).float() / 16
@@ -79,9 +79,9 @@ def test_gradients_are_those_of_the_whole_batch(method, backbone, size, images):
         return
     noted.clear()
     model = shrunk(method, backbone=backbone).fit(X)
-    state = {k: v.clone() for k, v in model._objective.state_dict().items() if k != "_extra_state"}
+    state = {k: v.clone() for k, v in model.objective_.state_dict().items() if k != "_extra_state"}
     loss, whole = gradients(model, X, None)
-    model._objective.load_state_dict(state, strict=False)
+    model.objective_.load_state_dict(state, strict=False)
     noted.clear()
     micro_loss, micro = gradients(model, X, size)
     assert micro_loss == pytest.approx(loss, rel=1e-6)
@@ -105,7 +105,7 @@ def test_a_fit_in_micro_batches_is_the_same(backbone, images):
     assert micro.batch_size_ == 50
     np.testing.assert_allclose(micro.loss_curve_, whole.loss_curve_, rtol=1e-5)
     np.testing.assert_allclose(micro.transform(images), whole.transform(images), atol=1e-3)
-    assert "forward" not in vars(micro._objective.encoder)
+    assert "forward" not in vars(micro.objective_.encoder)
 
 
 def test_no_more_than_the_micro_batch_needs_memory(images):
@@ -113,7 +113,7 @@ def test_no_more_than_the_micro_batch_needs_memory(images):
 
     def most(size, backbone):
         model = simclr(backbone=backbone).fit(images)
-        objective, kept = model._objective.train(), [0]
+        objective, kept = model.objective_.train(), [0]
 
         def pack(tensor):
             kept[0] += tensor.nbytes
@@ -129,8 +129,8 @@ def test_no_more_than_the_micro_batch_needs_memory(images):
 
 
 def test_what_needs_whole_batches(images):
-    assert needs_whole_batches(simclr().fit(images)._objective)
-    assert not needs_whole_batches(simclr(backbone="small_vit").fit(images)._objective)
+    assert needs_whole_batches(simclr().fit(images).objective_)
+    assert not needs_whole_batches(simclr(backbone="small_vit").fit(images).objective_)
 
 
 @pytest.fixture
@@ -195,8 +195,8 @@ def test_batch_norms_see_the_whole_batch_and_only_once(images, monkeypatch):
     monkeypatch.setattr(engine, "micro_batches", run_out)
     with pytest.warns(UserWarning, match="moved to CPU memory, as the backbone has batch norms"):
         model = fit()
-    for name, value in whole._objective.state_dict().items():
-        assert torch.equal(value, model._objective.state_dict()[name]), name
+    for name, value in whole.objective_.state_dict().items():
+        assert torch.equal(value, model.objective_.state_dict()[name]), name
 
 
 @pytest.mark.usefixtures("running_out")

@@ -180,8 +180,8 @@ def test_larger_images_have_more_tiles(photos):
 
 @BOTH
 def test_tiles_of_small_images_are_enlarged(photos, method):
-    assert shrunk(method).fit(photos[:20])._objective.tiles.sides == (16, 16)
-    assert shrunk(method).fit(digits()[0][:20])._objective.tiles.sides == (8, 8)
+    assert shrunk(method).fit(photos[:20]).objective_.tiles.sides == (16, 16)
+    assert shrunk(method).fit(digits()[0][:20]).objective_.tiles.sides == (8, 8)
     assert Tiles().over((64, 96), 3).sides == (16, 24)
 
 

@@ -158,9 +158,9 @@ class ClusterEstimator(ClusterMixin, SSLTransformer):
         def assign(features):  # empty if no image could be read
             if not len(features):
                 return np.empty(0, np.intp)
-            return self._objective.clustering.assign(features)
+            return self.objective_.clustering.assign(features)
 
-        return self._map(X, "_objective.encoder", finish=assign)
+        return self._map(X, "objective_.encoder", finish=assign)
 
     def __sklearn_tags__(self):
         """Return scikit-learn's tags: a clusterer that is also a transformer to float32."""

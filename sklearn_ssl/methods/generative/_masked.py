@@ -195,7 +195,7 @@ class MaskedImageTransformer(ImageGenerator):
     def _squared_errors(self, X):
         source, device = self._read_again(X)
         masks = self._masks(source, self._seed)[getattr(source, "rows", slice(None))]
-        squared_errors = moved(self._objective, device).squared_errors
+        squared_errors = moved(self.objective_, device).squared_errors
         return in_batches(squared_errors, source, self._scaling.on(device), device, extra=masks)
 
     def _masks(self, source, seed, mask_ratio=None):
@@ -204,7 +204,7 @@ class MaskedImageTransformer(ImageGenerator):
         with torch_defaults(cpu):
             images = torch.zeros(1, device=cpu).expand(n, *source.shape)  # only their shape counts
             generator = torch.Generator(cpu).manual_seed(int(seed))
-            return masking(self._objective, mask_ratio).masks(images, generator)
+            return masking(self.objective_, mask_ratio).masks(images, generator)
 
 
 def masking(objective, mask_ratio):

@@ -121,7 +121,7 @@ class ColorizationTransformer(ImageGenerator):
         return ColorizationObjective(encoder, self.uniform_share)
 
     def _pictures(self, images):
-        return self._objective.pictures(images, self.temperature)
+        return self.objective_.pictures(images, self.temperature)
 
     def colorize(self, X):
         """Predict the colors of images.

@@ -146,7 +146,7 @@ class InpaintingTransformer(ImageGenerator):
         """
         with config_context(assume_finite=True):  # allows NaN
             source, device = self._read_again(X)
-        ratio = None if holds_nan(source) else self._objective.mask_ratio
+        ratio = None if holds_nan(source) else self.objective_.mask_ratio
         n = getattr(source, "n_rows", len(source))
         masks = given_masks(mask, n, source.shape[1:], ratio)
 

@@ -118,5 +118,5 @@ class SuperResolutionTransformer(ImageGenerator):
         images : ndarray of shape (n_samples, scale * height, scale * width, ...)
             {generated}
         """
-        found, copies = self._read_again(X), self._objective.scale**2
+        found, copies = self._read_again(X), self.objective_.scale**2
         return self._map_images(*found, lambda o, x: o.upscale(x)[0].clamp(0, 1), copies=copies)

@@ -145,6 +145,6 @@ class VIMETransformer(SSLTransformer):
             source, device = self._read_again(X)
         holds_nan(source)  # which raises where infinity is
         samples = np.asarray(source.array[:], dtype=np.float64)
-        scaling, objective = self._scaling, moved(self._objective, device)
+        scaling, objective = self._scaling, moved(self.objective_, device)
         imputed = in_batches(objective.imputed, source, scaling.on(device), device)
         return np.where(np.isnan(samples), imputed / scaling.scale + scaling.offset, samples)

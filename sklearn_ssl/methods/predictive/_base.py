@@ -80,7 +80,7 @@ class PretextTask(SSLTransformer):
             {labels}
             Images that cannot be read have -1.
         """
-        return self._map(X, "_objective", lambda objective, images: objective.predict(images))
+        return self._map(X, "objective_", lambda objective, images: objective.predict(images))
 
     def score_pretext(self, X, y=None):
         """Return the accuracy of the pretext task on X.

@@ -175,7 +175,7 @@ class BERTTransformer(SSLTransformer):
         words = np.array(vocabulary.words(range(n_tokens)), dtype=object)
         # Parts of characters are no candidates.
         fit = torch.tensor([bool(word.strip()) and "\ufffd" not in word for word in words])
-        fit, objective = fit.to(device), moved(self._objective, device)
+        fit, objective = fit.to(device), moved(self.objective_, device)
 
         def candidates(ids, place):
             states = objective.encoder.features(ids).tokens

@@ -42,7 +42,7 @@ def test_labels_equal_predict(kind, images):
         shrunk(DeepClusterEstimator, n_clusters=7, max_epochs=3).fit_predict(X), model.labels_
     )
     assert model.cluster_centers_.shape == (7, 7)
-    points = model._objective.clustering.project(model._map(X, "encoder_"))
+    points = model.objective_.clustering.project(model._map(X, "encoder_"))
     nearest = np.linalg.norm(points[:, None] - model.cluster_centers_, axis=2).argmin(axis=1)
     np.testing.assert_array_equal(nearest, model.labels_)
 

@@ -132,7 +132,7 @@ def still(batch):
 
 def test_deepcluster_score_uses_the_clusters_of_predict(images):
     model = shrunk(DeepClusterEstimator, n_clusters=7, max_epochs=5, views=still).fit(images)
-    objective, unseen = model._objective, digits()[0][200:300]
+    objective, unseen = model.objective_, digits()[0][200:300]
     with torch.no_grad():
         features = objective.encoder(torch.from_numpy(unseen[:, None]).float() / 16)
         scores = objective.classify(features)

@@ -97,7 +97,7 @@ def test_teacher_embeds_with_its_own_statistics(photos):
     """A teacher whose batch norms were never in training mode would have mean 0 and variance 1."""
     settings = {"max_epochs": 8, "batch_size": 16, "n_local_crops": 1}
     model = shrunk(DINOTransformer, **settings).fit(photos)
-    objective = model._objective
+    objective = model.objective_
     assert model.encoder_ is objective.encoder
     teacher, student = objective.encoder.backbone, objective.student.backbone
     first, other = (next(network.parameters()) for network in (teacher, student))
@@ -124,7 +124,7 @@ def test_teacher_moves_beyond_the_planned_end(images):
 
 def test_momentum_follows_the_number_of_steps(images):
     short = shrunk(DINOTransformer, batch_size=20).fit(images)
-    assert short._objective.teacher.momentum == 0.95
+    assert short.objective_.teacher.momentum == 0.95
     dino = DINOTransformer(max_epochs=100, batch_size=20)
     for n_samples, momentum in ((200, 0.95), (1000, 1 - 100 / 5000), (20_000, 0.996)):
         training = dino._resolve_training(n_samples, torch.device("cpu"), 0, 0, True)
@@ -159,8 +159,8 @@ def test_attention_maps_add_up_and_are_of_the_teacher(photos):
     assert np.abs(maps[0] - maps[1]).max() > 1e-6
     batch = torch.from_numpy(photos[:20]).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
-        teacher = attention_maps(model._objective.encoder, batch).numpy()
-        student = attention_maps(model._objective.student, batch).numpy()
+        teacher = attention_maps(model.objective_.encoder, batch).numpy()
+        student = attention_maps(model.objective_.student, batch).numpy()
     np.testing.assert_allclose(maps, teacher, atol=1e-6)
     assert np.abs(maps - student).max() > 1e-4
     middle = shrunk(

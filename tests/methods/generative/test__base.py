@@ -13,9 +13,9 @@ from sklearn_ssl import Images, InpaintingTransformer, SuperResolutionTransforme
 def test_scores_of_what_is_perfect_and_of_what_is_broken(monkeypatch):
     images = digits()[0][:40]
     model = shrunk(InpaintingTransformer).fit(images)
-    monkeypatch.setattr(model._objective, "filled", lambda images, masks: images)
+    monkeypatch.setattr(model.objective_, "filled", lambda images, masks: images)
     assert model.score_pretext(images) == np.inf
-    monkeypatch.setattr(model._objective, "filled", lambda images, masks: images * np.nan)
+    monkeypatch.setattr(model.objective_, "filled", lambda images, masks: images * np.nan)
     assert np.isnan(model.score_pretext(images))
 
 

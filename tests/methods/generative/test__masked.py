@@ -147,7 +147,7 @@ def test_what_was_hidden_is_told(name, request):
     for ratio, share in ((0.25, 0.25), (0.9, 0.875)):
         told, mask = model.reconstruct(images, 3, mask_ratio=ratio, return_mask=True)
         np.testing.assert_array_equal(mask.mean(axis=(1, 2)), share)
-        net = copy.copy(model._objective)
+        net = copy.copy(model.objective_)
         net.mask_ratio = ratio
         batch = torch.from_numpy(images).float()[:, None] / 16
         with torch.no_grad():  # all patches that are not hidden are seen
@@ -162,7 +162,7 @@ def test_what_was_hidden_is_told(name, request):
 def hidden_pixels(model, images):
     """What is hidden in score_pretext, and what is put there, by hand."""
     batch = torch.from_numpy(images).float()[:, None] / 16
-    draw, net = torch.Generator().manual_seed(model._seed), model._objective
+    draw, net = torch.Generator().manual_seed(model._seed), model.objective_
     with torch.no_grad():
         masks = net.masks(batch, draw)
         told = net.filled(batch, masks)
@@ -178,7 +178,7 @@ def test_hidden_patches_of_digits_are_better_than_the_mean(name, request):
     batch, masks, told = hidden_pixels(model, images)
     error = (told - batch).square()[masks].mean()
     assert score == pytest.approx(-10 * math.log10(error), abs=1e-3)
-    mean = (model._objective.encoder.mean - batch).square()[masks].mean()
+    mean = (model.objective_.encoder.mean - batch).square()[masks].mean()
     assert score > -10 * math.log10(mean) + 1
 
 
@@ -196,7 +196,7 @@ def test_unreadable_files_have_no_images(photos, tmp_path):
     readable = np.delete(np.arange(12), 3)
     pixels = np.stack([np.asarray(Image.open(paths[i])) for i in readable])
     np.testing.assert_array_equal(made[readable][~mask[readable]], pixels[~mask[readable]])
-    net, batch = model._objective, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    net, batch = model.objective_, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
     masks = net.masks(torch.zeros(12, 3, 32, 32), torch.Generator().manual_seed(model._seed))
     with torch.no_grad():
         errors = (net.filled(batch, masks[readable]) - batch).square().mean(dim=1)
@@ -233,7 +233,7 @@ def test_the_embedding_is_the_mean_over_tokens(tmp_path):
     settings = {"flip_tta": False, "backbone": "small_vit"}
     for method in (MAETransformer, SimMIMTransformer):
         model = shrunk(method, **settings).fit(images)
-        encoder = model._objective.encoder
+        encoder = model.objective_.encoder
         scaled = torch.from_numpy(images).float()[:, None] / 16
         with torch.no_grad():
             tokens = encoder.backbone.features((scaled - encoder.mean) / encoder.std).tokens

@@ -165,7 +165,7 @@ def test_rare_colors_count_more(flowers):
     """Bins and weights against those counted one by one."""
     X = flowers[0][:50]
     model = fresh(uniform_share=0.3).fit(X)
-    bins, weights = (b.numpy() for b in (model._objective.bins, model._objective.weights))
+    bins, weights = (b.numpy() for b in (model.objective_.bins, model.objective_.weights))
     assert bins.shape == (len(weights), 2)
     assert bins.dtype == weights.dtype == np.float32
     assert 250 < len(bins) < 270
@@ -186,18 +186,18 @@ def test_rare_colors_count_more(flowers):
     expected /= (smooth * expected).sum()
     np.testing.assert_allclose(weights, expected, rtol=1e-2)
     alike = fresh(uniform_share=1.0).fit(X)
-    np.testing.assert_allclose(alike._objective.weights.numpy(), 1, rtol=1e-5)
+    np.testing.assert_allclose(alike.objective_.weights.numpy(), 1, rtol=1e-5)
 
 
 def test_they_are_those_of_the_first_fit(flowers):
     model = fresh().fit(flowers[0][:60])
-    weights = model._objective.weights.numpy()
+    weights = model.objective_.weights.numpy()
     model.partial_fit(flowers[1][:60])
-    np.testing.assert_array_equal(model._objective.weights.numpy(), weights)
+    np.testing.assert_array_equal(model.objective_.weights.numpy(), weights)
     other = fresh().fit(flowers[1][:60])
-    assert not np.allclose(other._objective.weights.numpy(), weights)
+    assert not np.allclose(other.objective_.weights.numpy(), weights)
     limited = fresh(max_epochs="auto", max_time=2)
-    np.testing.assert_array_equal(limited.fit(flowers[0][:60])._objective.weights.numpy(), weights)
+    np.testing.assert_array_equal(limited.fit(flowers[0][:60]).objective_.weights.numpy(), weights)
 
 
 def test_a_low_temperature_takes_one_color(flowers):
@@ -209,7 +209,7 @@ def test_a_low_temperature_takes_one_color(flowers):
         inside = ((corners > 0.01) & (corners < 0.99)).all(axis=(1, 2, 3))
         assert inside.sum() > 20
         colors = rgb2lab(corners[inside])[:, 0, 0, None, 1:]
-        distances.append(np.linalg.norm(colors - model._objective.bins.numpy(), axis=2).min(axis=1))
+        distances.append(np.linalg.norm(colors - model.objective_.bins.numpy(), axis=2).min(axis=1))
     assert np.median(distances[0]) < 0.1
     assert np.median(distances[1]) > 1
 

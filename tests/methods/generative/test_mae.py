@@ -76,8 +76,8 @@ def test_normalized_patches_of_photographs_are_better_than_their_mean(photos):
     """Where mean and contrast of a hidden patch are known, patches of one color know nothing."""
     X = photos[::2]
     model = shrunk(MAETransformer, max_epochs=40, batch_size=32, decoder_dim=64).fit(X)
-    assert model._objective.norm_pix_loss
-    net, batch = model._objective, torch.from_numpy(photos[1::2]).permute(0, 3, 1, 2) / 255
+    assert model.objective_.norm_pix_loss
+    net, batch = model.objective_, torch.from_numpy(photos[1::2]).permute(0, 3, 1, 2) / 255
     draw = torch.Generator().manual_seed(model._seed)
     masks = net.masks(batch, draw)
     mean, _ = net.scale(batch)
@@ -87,20 +87,20 @@ def test_normalized_patches_of_photographs_are_better_than_their_mean(photos):
 
 def network(X, **settings):
     model = shrunk(MAETransformer, **settings).fit(X)
-    return model.backbone_, model._objective.patch_size
+    return model.backbone_, model.objective_.patch_size
 
 
 def test_resolution_of_auto(photos):
     assert network(photos[:20]) == ("small_vit", 4)
     views = shrunk(MAETransformer).fit(photos[:20]).views_(torch.rand(2, 3, 32, 32))
     assert [view.shape for view in views] == [(2, 3, 32, 32)]
-    assert shrunk(MAETransformer).fit(digits()[0][:20])._objective.norm_pix_loss is False
+    assert shrunk(MAETransformer).fit(digits()[0][:20]).objective_.norm_pix_loss is False
     given = shrunk(MAETransformer, norm_pix_loss=True).fit(digits()[0][:20])
-    assert given._objective.norm_pix_loss is True
-    assert given._objective.mask_ratio == 0.5  # of 16 patches
+    assert given.objective_.norm_pix_loss is True
+    assert given.objective_.mask_ratio == 0.5  # of 16 patches
     model = shrunk(MAETransformer).fit(photos[:20])
-    assert model._objective.mask_ratio == 0.75
-    assert model._objective.norm_pix_loss is True
+    assert model.objective_.mask_ratio == 0.75
+    assert model.objective_.norm_pix_loss is True
 
 
 def refused(X, message, **settings):

@@ -13,7 +13,7 @@ from sklearn_ssl.methods.generative.simmim import SimMIMObjective
 
 def network(X, **settings):
     model = shrunk(SimMIMTransformer, **settings).fit(X)
-    return model.backbone_, model._objective.patch_size
+    return model.backbone_, model.objective_.patch_size
 
 
 def test_resolution_of_auto(photos):
@@ -26,8 +26,8 @@ def test_resolution_of_auto(photos):
     views = shrunk(SimMIMTransformer).fit(photos[:20]).views_(torch.rand(2, 3, 32, 32))
     assert [view.shape for view in views] == [(2, 3, 32, 32)]
     model = shrunk(SimMIMTransformer).fit(photos[:20])
-    assert model._objective.norm_pix_loss is False
-    assert model._objective.mask_ratio == 0.6
+    assert model.objective_.norm_pix_loss is False
+    assert model.objective_.mask_ratio == 0.6
 
 
 def test_networks_without_a_map_are_refused():

@@ -89,9 +89,9 @@ def test_enlarged_images_are_made_in_smaller_batches(monkeypatch):
     sizes = {}
     for scale in (2, 4):
         model, seen = shrunk(SuperResolutionTransformer, scale=scale).fit(X[:20]), []
-        upscaled = model._objective.upscale
+        upscaled = model.objective_.upscale
         monkeypatch.setattr(
-            model._objective, "upscale", lambda x, f=upscaled, s=seen: s.append(len(x)) or f(x)
+            model.objective_, "upscale", lambda x, f=upscaled, s=seen: s.append(len(x)) or f(x)
         )
         assert model.upscale(X).shape == (700, 8 * scale, 8 * scale)
         assert sum(seen) == 700

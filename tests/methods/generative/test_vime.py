@@ -161,4 +161,4 @@ def test_who_guesses_has_the_loss_of_chance():
         net.predict = lambda seen, share=share: (share * seen, torch.zeros_like(seen), seen)
         assert net(TableViews(corruption=0.3)(rows))["squared_error"] > 0.515
     given = shrunk(VIMETransformer, views=TableViews(corruption=0.8)).fit(rows[:100].numpy())
-    assert given._objective.mask_ratio == 0.8
+    assert given.objective_.mask_ratio == 0.8

@@ -101,13 +101,13 @@ def by_hand(model, X, crops):
     batch = torch.from_numpy(X).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         parts = [batch[:, :, i : i + side, j : j + side] for i, j, side in crops]
-        return np.mean([model._objective.encoder(part).numpy() for part in parts], axis=0)
+        return np.mean([model.objective_.encoder(part).numpy() for part in parts], axis=0)
 
 
 def test_emp_ssl_embeds_the_mean_over_crops(photos):
     X = photos[:40]
     whole = shrunk(EMPSSLTransformer, flip_tta=False).fit(X)
-    assert whole._network() is whole.encoder_ is whole._objective.encoder
+    assert whole._network() is whole.encoder_ is whole.objective_.encoder
     np.testing.assert_allclose(whole.transform(X), by_hand(whole, X, [(0, 0, 32)]), atol=1e-4)
     # The range of the places, 16 pixels along each side, in halves: their middles are 4 and 12.
     four = shrunk(EMPSSLTransformer, n_patches=4, flip_tta=False).fit(X)

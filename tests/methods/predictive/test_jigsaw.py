@@ -109,7 +109,7 @@ def test_images_are_scored_in_a_hundred_orders_of_more(monkeypatch):
         told = torch.tensor([numbers[-1] - 1] + 5 * [numbers[-1]]) % 250
         return torch.nn.functional.one_hot(told, 250)
 
-    monkeypatch.setattr(model._objective, "logits", logits)
+    monkeypatch.setattr(model.objective_, "logits", logits)
     assert model.score_pretext(X) == pytest.approx(5 / 6)
     assert (len(numbers), numbers[0], numbers[-1]) == (100, 0, 249)
     assert set(np.diff(numbers)) == {2, 3}
@@ -117,7 +117,7 @@ def test_images_are_scored_in_a_hundred_orders_of_more(monkeypatch):
 
 def test_permutations_are_the_users_own():
     jigsaw = shrunk(JigsawTransformer).fit(digits()[0][:20])
-    assert not np.shares_memory(jigsaw.permutations_, jigsaw._objective.permutations.numpy())
+    assert not np.shares_memory(jigsaw.permutations_, jigsaw.objective_.permutations.numpy())
 
 
 def test_more_permutations_than_there_are_are_refused():

@@ -55,13 +55,13 @@ def test_positions_of_patches_of_digits_are_predicted():
         _, swapped = pairs(objective.encode(samples)[1])
         return objective.classify(swapped.flatten(0, 1)).argmax(dim=1).unflatten(0, (-1, 8))
 
-    swapped = model._map(images[1000:1400], "_objective", told_swapped)
+    swapped = model._map(images[1000:1400], "objective_", told_swapped)
     assert np.mean(swapped == 7 - np.arange(8)) == pytest.approx(score, abs=0.1)
 
 
 def test_pictures_show_patches_at_predicted_positions(photos):
     images = torch.from_numpy(photos[:20]).permute(0, 3, 1, 2) / 255
-    net = shrunk(RelativePatchTransformer).fit(photos[:20])._objective
+    net = shrunk(RelativePatchTransformer).fit(photos[:20]).objective_
     places, mean = torch.arange(8).expand(20, -1), net.encoder.mean
 
     def cells(images):  # (n, 9, c, 10, 10); two lines remain

@@ -113,5 +113,5 @@ def test_rotation_of_images_that_are_not_square(photos):
 def _classes(model, images):
     batch = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
-        scores = model._objective.classify(model._objective.encoder(batch))
+        scores = model.objective_.classify(model.objective_.encoder(batch))
     return scores.argmax(dim=1).numpy()

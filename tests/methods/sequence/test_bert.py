@@ -191,8 +191,8 @@ def test_loss_falls_below_chance_level(trained):
 
 
 def test_output_weights_are_those_of_the_embedding(trained):
-    names = [name for name, _ in trained._objective.named_parameters()]
-    shapes = [p.shape for p in trained._objective.parameters()]
+    names = [name for name, _ in trained.objective_.named_parameters()]
+    shapes = [p.shape for p in trained.objective_.parameters()]
     assert sum(shape == (*trained._spec.shape[1:], 512) for shape in shapes) == 1
     assert {name.split(".")[0] for name in names} == {"encoder", "head", "bias"}
 

@@ -283,7 +283,7 @@ def test_factory_that_returns_the_same_network_is_not_changed_by_the_trial(clock
 def test_dino_trains_its_prototypes_in_less_than_two_epochs(clock):
     model = timed(DINOTransformer, max_time=8).fit(X)
     assert model.max_epochs_ <= 2
-    assert model._objective.freeze_until == 0.5
+    assert model.objective_.freeze_until == 0.5
 
 
 def test_half_an_epoch_is_planned_as_that(clock):
@@ -344,8 +344,8 @@ def test_the_plan_is_saved(tmp_path):
     model.save(tmp_path / "saved.safetensors")
     loaded = sklearn_ssl.load(tmp_path / "saved.safetensors", views=model.views)
     assert loaded.max_epochs_ == model.max_epochs_
-    assert loaded._objective.teacher.momentum == model._objective.teacher.momentum
-    assert loaded._objective.freeze_until == model._objective.freeze_until
+    assert loaded.objective_.teacher.momentum == model.objective_.teacher.momentum
+    assert loaded.objective_.freeze_until == model.objective_.freeze_until
     np.testing.assert_array_equal(loaded.transform(X), model.transform(X))
 
 

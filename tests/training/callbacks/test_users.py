@@ -101,6 +101,6 @@ def test_callbacks_see_gradients_losses_and_a_learning_rate(images):
     assert min(seen) > 0
     start = simclr(lr=1e-12, optimizer="sgd", weight_decay=0).fit(images)
     for clipped, untrained in zip(
-        model._objective.parameters(), start._objective.parameters(), strict=True
+        model.objective_.parameters(), start.objective_.parameters(), strict=True
     ):
         torch.testing.assert_close(clipped, untrained, atol=1e-6, rtol=0)
