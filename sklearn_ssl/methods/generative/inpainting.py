@@ -9,7 +9,7 @@ from sklearn import config_context
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.world import world
 from sklearn_ssl.data.arrays import holds_nan
-from sklearn_ssl.methods.generative._adversarial import Discriminator, adversarial_losses
+from sklearn_ssl.methods.generative._adversarial import AdversarialObjective
 from sklearn_ssl.methods.generative._base import ImageGenerator, MaskedObjective
 from sklearn_ssl.methods.generative._rectangles import central_masks, given_masks, random_masks
 from sklearn_ssl.networks.decoders import Decoder
@@ -18,7 +18,7 @@ from sklearn_ssl.parameters import NonNegative, between
 from sklearn_ssl.training.objective import joined, wide
 
 
-class InpaintingObjective(MaskedObjective):
+class InpaintingObjective(AdversarialObjective, MaskedObjective):
     """Squared error of masked pixels, and the loss of a discriminator of filled images."""
 
     def __init__(self, encoder, mask, mask_ratio, adversarial_weight):
@@ -26,8 +26,7 @@ class InpaintingObjective(MaskedObjective):
         super().__init__(encoder)
         self.mask, self.mask_ratio, self.adversarial_weight = mask, mask_ratio, adversarial_weight
         self.decode = Decoder(map_shape, encoder.in_shape)
-        if adversarial_weight:
-            self.discriminate = Discriminator(encoder.in_shape[0])
+        self.add_discriminator(encoder.in_shape[0])
 
     def forward(self, views):
         """Return the loss of a batch of views."""
@@ -40,19 +39,9 @@ class InpaintingObjective(MaskedObjective):
             error = errors.sum() / (world().mean(masks.sum().float()) * images.shape[1])
         found = {"loss": error, "embedding": features[: len(views[0])]}
         if self.adversarial_weight:
-            parts = self.discriminate, images, predicted, masks
-            adversarial, found["discriminator_loss"] = adversarial_losses(*parts)
-            found |= {"squared_error": error, "adversarial_loss": adversarial}
-            found["loss"] = error + self.adversarial_weight * adversarial
+            found |= self.adversarial_losses(images, predicted, masks) | {"squared_error": error}
+            found["loss"] = error + self.adversarial_weight * found["adversarial_loss"]
         return found
-
-    def optimizer_groups(self):
-        """Return the network, and the discriminator, which has a loss of its own."""
-        if not self.adversarial_weight:
-            return super().optimizer_groups()
-        critic = list(self.discriminate.parameters())
-        others = [p for name, p in self.named_parameters() if not name.startswith("discriminate.")]
-        return [{"params": others}, {"params": critic, "loss": "discriminator_loss"}]
 
     def chance_loss(self, n):
         """Return the loss of the mean color in all masked regions."""
@@ -75,7 +64,7 @@ class InpaintingObjective(MaskedObjective):
 class InpaintingTransformer(ImageGenerator):
     """Inpainting (context encoder): reconstruct a masked region from its surroundings.
 
-    Use it for photographs, and to fill missing regions, by ``inpaint``.
+    Use it for photographs, and to fill missing regions by ``inpaint``. ``transform`` masks nothing.
 
     Parameters
     ----------
@@ -99,9 +88,8 @@ class InpaintingTransformer(ImageGenerator):
 
     Notes
     -----
-    The masked region has the mean color of all images, and the loss is that of the masked pixels;
-    the paper weights those at its border ten times, and has a channel-wise fully connected layer
-    where here the encoder's map is decoded. In ``transform`` nothing is masked.
+    The masked region has the mean color of all images, and the loss is that of masked pixels; the
+    paper weights those at its border ten times, and adds a channel-wise fully connected layer.
 
     References
     ----------
@@ -147,8 +135,7 @@ class InpaintingTransformer(ImageGenerator):
         with config_context(assume_finite=True):  # allows NaN
             source, device = self._read_again(X)
         ratio = None if holds_nan(source) else self.objective_.mask_ratio
-        n = getattr(source, "n_rows", len(source))
-        masks = given_masks(mask, n, source.shape[1:], ratio)
+        masks = given_masks(mask, getattr(source, "n_rows", len(source)), source.shape[1:], ratio)
 
         def filled(objective, images, masks):
             return objective.filled(images, masks | images.isnan().any(dim=1, keepdim=True))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from torch import nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.world import world
@@ -31,15 +31,11 @@ class SuperResolutionObjective(Objective):
         """Return the loss of a batch of views."""
         images = joined(views)
         check_divisible(images.shape[2:], "scale", self.scale, "views")
-        upscaled, plain, features = self.upscale(self.downscale(images))
+        upscaled, plain, features = self.upscale(avg_pool2d(images, self.scale))
         with full_precision(images.device):
             error, chance = ((wide(x) - images).square().mean() for x in (upscaled, plain))
         loss = error / world().mean(chance).clamp(min=1e-8)
         return {"loss": loss, "embedding": features[: len(views[0])]}
-
-    def downscale(self, images):
-        """Return smaller copies of images, whose pixels are the mean of squares."""
-        return interpolate(images, scale_factor=1 / self.scale, mode="area")
 
     def upscale(self, images):
         """Return images upscaled by the network, and by interpolation; and features."""
@@ -53,14 +49,14 @@ class SuperResolutionObjective(Objective):
 
     def pictures(self, images):
         """Return the smaller copies of images, and these upscaled."""
-        small = self.downscale(images)
+        small = avg_pool2d(images, self.scale)
         return small, self.upscale(small)[0].clamp(0, 1)
 
 
 class SuperResolutionTransformer(ImageGenerator):
     """Super-resolution: predict an image from a smaller copy of it.
 
-    Use it to enlarge images, by ``upscale``. For features of objects other methods are better.
+    Use it to enlarge images, by ``upscale``. Other methods give better features of objects.
 
     Parameters
     ----------

@@ -74,9 +74,8 @@ class EMPSSLTransformer(SSLTransformer):
 
     Notes
     -----
-    The paper enlarges 20 to 200 crops to the size of the image, for longer epochs, and uses LARS,
-    wider projections and a weight of 200, about the largest coding rate of its batches; with the
-    defaults it is 119. Images below 24 pixels have larger crops, as small ones of them show little.
+    The paper enlarges 20 to 200 crops to the size of images, and uses LARS, wider projections and
+    a weight of 200. Images below 24 pixels have larger crops, as small ones of them show little.
 
     References
     ----------

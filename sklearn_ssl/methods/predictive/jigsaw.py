@@ -104,8 +104,7 @@ class JigsawTransformer(PuzzleSolver, TileTask):
 
     Notes
     -----
-    The paper standardizes tiles to mean 0 and variance 1. Here they get mean and variance of their
-    image, as ``transform`` sees images that are not standardized.
+    Tiles get mean and variance of their image, as ``transform`` sees; the paper has 0 and 1.
 
     References
     ----------
@@ -144,9 +143,8 @@ class JigsawTransformer(PuzzleSolver, TileTask):
                 f"n_permutations={n} is more than the {most} that {tiles.grid} x {tiles.grid} "
                 f"tiles have. Give {most} at most, or a larger grid."
             )
-        permutations = far_permutations(tiles.grid**2, n, np.random.default_rng(training.seed))
-        dims = self.tile_dim, self.hidden_dim
-        return JigsawObjective(encoder, n_features, tiles, permutations, *dims)
+        orders = far_permutations(tiles.grid**2, n, np.random.default_rng(training.seed))
+        return JigsawObjective(encoder, n_features, tiles, orders, self.tile_dim, self.hidden_dim)
 
     def _fitted(self, objective, source):
         return {"permutations_": objective.permutations.cpu().numpy().copy()}
