@@ -809,7 +809,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         )
         constants = self._scaling.mean, self._scaling.std
         encoder = make_encoder(self.backbone_, shape, *constants, published=published)
-        n_features = count_features(encoder, shape)
+        n_features = count_features(encoder, self._spec.samples())
         objective = self._make_objective(encoder, n_features, training).float()
         return objective.to(memory_format=torch.channels_last)  # as after training
 

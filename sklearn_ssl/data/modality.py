@@ -53,6 +53,7 @@ class Modality(Recipe):
     """Kind of input, such as images: what X may be, and how it is read and preprocessed.
 
     A subclass is a value of the parameter ``input`` of estimators, and its parameters describe X.
+    Batches of its sources are tensors, or tuples or dicts of tensors; so are views.
     """
 
     kind = None  # name in ``default_views`` of the methods

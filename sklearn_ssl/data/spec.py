@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from sklearn_ssl.data.batch import leaves
+
 # A small share of values in views of images may be slightly outside [0, 1], because of noise or
 # interpolation.
 TOLERANCE, SHARE_OUTSIDE, FAR_OUT = 0.25, 0.01, 1.0
@@ -44,8 +46,7 @@ class Spec(Stored):
 
     def samples(self, n=2):
         """Return a batch on which networks are tried, of values from 0 to 1."""
-        shape = (n, *self.shape)
-        return torch.linspace(0, 1, math.prod(shape), device="cpu").reshape(shape)
+        return trial_values(n, *self.shape)
 
     def attributes(self):
         """Return the fitted attributes that describe X."""
@@ -58,7 +59,7 @@ class Spec(Stored):
 
     def check_views(self, views, made, samples):
         """Raise if values of the views ``made`` of samples are implausible."""
-        if any(not view.isfinite().all() for view in made):
+        if any(not part.isfinite().all() for part in leaves(list(made))):
             raise ValueError(
                 f"Views must be finite. Those of {views!r} contain NaN or infinite values."
             )
@@ -127,6 +128,11 @@ class TextSpec(Spec):
     def export_samples(self):
         """Return a batch as input of an exported model, and largest sizes of its free axes."""
         return self.samples(), {"n": None, "length": self.shape[0]}
+
+
+def trial_values(*shape):
+    """Return values from 0 to 1 of this shape, on which networks are tried."""
+    return torch.linspace(0, 1, math.prod(shape), device="cpu").reshape(shape)
 
 
 def trial_ids(n, length, n_tokens):

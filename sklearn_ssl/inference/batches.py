@@ -12,6 +12,7 @@ from sklearn_ssl._runtime.device import autocast
 from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl._runtime.malloc import untrimmed_heap
 from sklearn_ssl._runtime.world import launched, shared_if_all_come, world
+from sklearn_ssl.data.batch import leaves, mapped, structure
 from sklearn_ssl.data.sources import one_behind
 from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
 from sklearn_ssl.views.drawn import draws_apart
@@ -106,63 +107,79 @@ def views_of(views, scale, batch):
     """
     samples = scale(batch)
     made = _made(views, samples)
-    problem = None
     if not isinstance(made, list | tuple):
-        problem = f"It returned a {type(made).__name__}"
-    elif not made:
-        problem = "It returned none"
-    for i, view in enumerate(made if problem is None else ()):
-        place = f"View {i}"
-        if not isinstance(view, torch.Tensor):
-            problem = f"{place} is a {type(view).__name__}"
-        elif view.is_nested or view.layout is not torch.strided:
-            problem = f"{place} is nested or sparse"
-        elif view.ndim != samples.ndim or len(view) != len(samples):
-            problem = f"{place} has the shape {tuple(view.shape)}"
-        elif view.device != samples.device:
-            problem = f"{place} is on {view.device}"
-        elif not (
-            view.is_floating_point() == samples.is_floating_point()
-            or (view.dtype is torch.uint8 and view.ndim == 4)
-        ):
-            problem = f"{place} is of {view.dtype}"
-        if problem:
-            break
-    if problem:
-        raise ValueError(
-            f"views={views!r} must map a batch to a list of tensors, each with a view of all "
-            f"{len(samples)} samples: {'floats' if samples.is_floating_point() else 'integers'}, "
-            f"like the batch of shape {tuple(samples.shape)} on {samples.device}. {problem}."
-        )
-    if not samples.is_floating_point():
-        return [view.detach().long() for view in made]
-    return [_floats(view) for view in made]
+        raise _unfit_views(views, samples, f"It returned a {type(made).__name__}")
+    if not made:
+        raise _unfit_views(views, samples, "It returned none")
+    for i, view in enumerate(made):
+        if structure(view) != structure(samples):
+            raise _unfit_views(views, samples, f"View {i} is a {type(view).__name__}")
+        for part, given in zip(leaves(view), leaves(samples), strict=True):
+            problem = _problem(part, given)
+            if problem:
+                raise _unfit_views(views, given, f"View {i} {problem}")
+    return [mapped(_converted, view, samples) for view in made]
+
+
+def _problem(view, samples):
+    """Return why a view cannot be one of a tensor of samples, or None."""
+    if not isinstance(view, torch.Tensor):
+        return f"is a {type(view).__name__}"
+    if view.is_nested or view.layout is not torch.strided:
+        return "is nested or sparse"
+    if view.ndim != samples.ndim or len(view) != len(samples):
+        return f"has the shape {tuple(view.shape)}"
+    if view.device != samples.device:
+        return f"is on {view.device}"
+    are_bytes = view.dtype is torch.uint8 and view.ndim == 4
+    if view.is_floating_point() != samples.is_floating_point() and not are_bytes:
+        return f"is of {view.dtype}"
+    return None
+
+
+def _unfit_views(views, samples, problem):
+    """Return the error of views that are not those of samples."""
+    part = leaves(samples)[0]
+    return ValueError(
+        f"views={views!r} must map a batch to a list of tensors, each with a view of all "
+        f"{len(part)} samples: {'floats' if part.is_floating_point() else 'integers'}, like the "
+        f"batch of shape {tuple(part.shape)} on {part.device}. {problem}."
+    )
 
 
 def _made(views, samples):
     """Return the views of samples, which of several processes are shares of one draw."""
     if world().size == 1:
         return views(samples)
+    first = leaves(samples)[0]
     if not draws_apart(views):
-        devices = [samples.device] if samples.is_cuda else []
+        devices = [first.device] if first.is_cuda else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(torch.initial_seed() + world().rank)
             return views(samples)
 
-    shapes = world().gather_objects(tuple(samples.shape[1:]))  # texts may be longer elsewhere
-    shape = tuple(max(sides) for sides in zip(*shapes, strict=True))
+    shapes = world().gather_objects(mapped(_sides, samples))
+    # Texts may be longer elsewhere.
+    shape = mapped(lambda *sides: tuple(torch.stack(sides).amax(dim=0).tolist()), *shapes)
 
     def draw(n):
-        return views.draw(n, shape, device=samples.device)
+        return views.draw(n, shape, device=first.device)
 
-    drawn = world().drawn(draw, len(samples))
+    drawn = world().drawn(draw, len(first))
     if not getattr(views, "uses_pool", False):
         return views.apply(samples, drawn)
     return views.apply(samples, drawn, world().gather(samples))
 
 
-def _floats(view):
-    """Return a view in float32, detached, with bytes scaled to [0, 1]."""
+def _sides(part):
+    """Return the shape of a sample as a tensor."""
+    return torch.tensor(part.shape[1:], device="cpu")
+
+
+def _converted(view, samples):
+    """Return a view, detached, of ids in int64, else in float32, with bytes scaled to [0, 1]."""
+    if not samples.is_floating_point():
+        return view.detach().long()
     return view.detach() / 255 if view.dtype is torch.uint8 else view.detach().float()
 
 

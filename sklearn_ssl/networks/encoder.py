@@ -1,6 +1,5 @@
 """Encoders: normalization, backbone, and pooling to one feature vector per sample."""
 
-import math
 import threading
 import weakref
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_ssl.data.spec import trial_ids
+from sklearn_ssl.data.batch import shape_of
 from sklearn_ssl.networks.backbone import built_backbone
 from sklearn_ssl.networks.features import (
     MUST_RETURN,
@@ -164,16 +163,12 @@ def _for_channels(values, n_channels, given):
     return values if len(values) == n_channels else np.full(n_channels, values.mean())
 
 
-def count_features(encoder, in_shape, of="X or its views"):
-    """Return the number of features for samples of a shape; raise if the encoder fails.
+def count_features(encoder, samples, of="X or its views"):
+    """Return the number of features for a batch of two samples; raise if the encoder fails.
 
-    ``of`` names the data of this shape in the error.
+    ``of`` names the data of their shape in the error.
     """
-    shape, full = (2, *in_shape), getattr(encoder, "in_shape", None) or ()
-    if len(full) == 2:  # of texts; views may be shorter
-        samples = trial_ids(2, in_shape[0], full[1])
-    else:
-        samples = torch.linspace(0, 1, math.prod(shape), device="cpu").reshape(shape)
+    shape = shape_of(samples)
     try:
         with torch.no_grad():
             features = encoder.eval()(samples)
@@ -181,18 +176,18 @@ def count_features(encoder, in_shape, of="X or its views"):
         raise
     except Exception as error:
         raise ValueError(
-            f"The backbone fails on samples of shape {tuple(in_shape)}, (channels, height, width), "
-            f"(features,) or (length, n_tokens), such as {of} have. Choose one that supports this "
+            f"The backbone fails on samples of shape {shape}, (channels, height, width), "
+            f"(features,) or (length,), such as {of} have. Choose one that supports this "
             "shape, or resize the images."
         ) from error
     if features.ndim != 2 or len(features) != 2:
         raise UnfitOutput(
-            f"{MUST_RETURN} For 2 samples of shape {tuple(in_shape)} it returned "
+            f"{MUST_RETURN} For 2 samples of shape {shape} it returned "
             f"{tuple(features.shape)} after pooling."
         )
     if not features.isfinite().all():
         raise UnfitOutput(
-            f"The backbone returns NaN or infinite values for samples of shape {tuple(in_shape)} "
+            f"The backbone returns NaN or infinite values for samples of shape {shape} "
             "with values in [0, 1]. Check its weights, and divisions in its forward."
         )
     return features.shape[1]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from sklearn_ssl.data.batch import leaves
 from sklearn_ssl.data.spec import PADDING
 
 # Entries of dicts and similar outputs that are used as features, in this order. Poolers are last,
@@ -63,6 +64,7 @@ class MeanOfTokens:
 
 def features_of(result, samples):
     """Return the output of a network for samples as features: means of maps and tokens."""
+    samples = leaves(samples)[0]
     result = as_precise(output_of(result), samples)
     if result.ndim == 4:  # a map, or pooled to one position
         return Features(result.mean(dim=(2, 3)), result if result[0, 0].numel() > 1 else None)

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from sklearn_ssl._runtime.device import gpu_emptied, may_run_out
 from sklearn_ssl._runtime.warnings import tell
 from sklearn_ssl._runtime.world import world
+from sklearn_ssl.data.batch import n_samples, split
 
 # Smaller micro-batches are slow and save little memory.
 SMALLEST_MICRO_BATCH = 8
@@ -57,12 +58,12 @@ def _in_parts(forward, size):
     """Return a forward function that splits its samples into micro-batches."""
 
     def embed(samples, **how):
-        if len(samples) <= size:
+        if n_samples(samples) <= size:
             return forward(samples, **how)
         # Tensors with an entry per sample are split like the samples.
         splits = {k: v.split(size) for k, v in how.items() if isinstance(v, torch.Tensor)}
         given = []
-        for i, part in enumerate(samples.split(size)):
+        for i, part in enumerate(split(samples, size)):
             settings = how | {name: parts[i] for name, parts in splits.items()}
             given.append(
                 checkpoint(forward, part, use_reentrant=False, **settings)
@@ -86,7 +87,7 @@ class MicroBatches:
     def __init__(self, size):
         self.size = size
 
-    def run(self, function, objective, device, n_samples):
+    def run(self, function, objective, device, n):
         """Return ``function(in_parts)``, the forward and backward pass of a batch."""
         go_back = _way_back(objective, device) if may_run_out(device) else None
         while True:
@@ -95,31 +96,31 @@ class MicroBatches:
                     return function(self.size is not None)
             except torch.OutOfMemoryError as error:
                 traceback.clear_frames(error.__traceback__)  # they hold tensors
-                self._shrink(objective, device, n_samples, error)
+                self._shrink(objective, device, n, error)
             gpu_emptied(device)
             go_back()
 
-    def _shrink(self, objective, device, n_samples, error):
+    def _shrink(self, objective, device, n, error):
         """Choose a smaller size; warn the first time."""
         size, whole = self.size, needs_whole_batches(objective)
         if world().size > 1:
             raise MemoryError(
-                f"The memory of {device} is not enough for {n_samples} samples, the share of a "
+                f"The memory of {device} is not enough for {n} samples, the share of a "
                 "batch of each process. Set micro_batch_size of Device, or lower batch_size."
             ) from error
         if size is not None and (whole or size <= SMALLEST_MICRO_BATCH):
             raise MemoryError(
-                f"The memory of {device} is not enough for batches of {n_samples} "
+                f"The memory of {device} is not enough for batches of {n} "
                 "samples, even in micro-batches. Lower batch_size or the size of the images, or "
                 "choose a smaller backbone."
             ) from error
-        self.size = max(SMALLEST_MICRO_BATCH, (size or n_samples) // 2)
+        self.size = max(SMALLEST_MICRO_BATCH, (size or n) // 2)
         if size is None:
             how = "in micro-batches"
             if whole:
                 how = "with activations moved to CPU memory, as the backbone has batch norms"
             tell(
-                f"The memory of {device} is not enough for batches of {n_samples} "
+                f"The memory of {device} is not enough for batches of {n} "
                 f"samples. Steps are computed {how}, with the same result, which takes longer. Set "
                 "micro_batch_size of Device to do so from the start."
             )

@@ -10,6 +10,7 @@ from torch import nn
 from sklearn_ssl._runtime.device import autocast
 from sklearn_ssl._runtime.warnings import compiling_quietly
 from sklearn_ssl._runtime.world import world
+from sklearn_ssl.data.batch import n_samples
 from sklearn_ssl.training.callbacks.users import stopping
 from sklearn_ssl.training.epoch import planned, seeded_views
 from sklearn_ssl.training.micro_batches import MicroBatches
@@ -82,8 +83,8 @@ class SSLNet(NeuralNet):
                 self.scaler_.scale(terms[name]).backward(**inputs)
             return terms
 
-        n_samples = len(views[0])
-        terms = self.micro_batches.run(forward_and_backward, self.objective, s.device, n_samples)
+        n = n_samples(views[0])
+        terms = self.micro_batches.run(forward_and_backward, self.objective, s.device, n)
         gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
         scalars = [value.detach() for value in terms.values() if not value.ndim]
         world().average_([*gradients, *scalars])

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_ssl.data.batch import concatenated, shape_of
+
 
 @dataclass
 class Epoch:
@@ -101,10 +103,12 @@ def wide(tensor):
 
 def joined(views):
     """Concatenate views to one batch; raise if their sizes differ."""
-    if any(view.shape[-2:] != views[0].shape[-2:] for view in views):
-        sizes = (" x ".join(map(str, view.shape[2:] or view.shape[1:])) for view in views)
+    shapes = [shape_of(view) for view in views]
+    if any(shape != shapes[0] for shape in shapes):
+        if isinstance(views[0], torch.Tensor):
+            shapes = [" x ".join(map(str, shape[1:] or shape)) for shape in shapes]
         raise ValueError(
             "This method concatenates views to one batch, so all must have the same size. Got "
-            f"{' and '.join(dict.fromkeys(sizes))}."
+            f"{' and '.join(dict.fromkeys(map(str, shapes)))}."
         )
-    return torch.cat(views)
+    return concatenated(views)

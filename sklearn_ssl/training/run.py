@@ -13,6 +13,7 @@ import torch
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
 from sklearn_ssl._runtime.malloc import untrimmed_heap
 from sklearn_ssl._runtime.world import world
+from sklearn_ssl.data.batch import mapped, shape_of
 from sklearn_ssl.inference.batches import TRIAL_SAMPLES, check_views, in_batches, views_of
 from sklearn_ssl.networks.encoder import count_features, encoder_at
 from sklearn_ssl.networks.sync_batchnorm import synchronized_batch_norms
@@ -48,9 +49,12 @@ def train(recipe, data, clock, hooks=SILENT, state=None):
         embed = functools.partial(_embed, near, scale, device)
         model = _untrained(recipe, data, None if state is None else state["planned"])
         few = near.batch(slice(TRIAL_SAMPLES), device)
-        for shape in {view.shape[1:] for view in check_views(recipe.views, scale, few, data.spec)}:
-            if shape != data.shape:
-                count_features(model.objective.encoder, shape)
+        known = [shape_of(data.spec.samples())]
+        for view in check_views(recipe.views, scale, few, data.spec):
+            if shape_of(view) not in known:
+                known.append(shape_of(view))
+                two = mapped(lambda part: part[:2].cpu(), view)
+                count_features(model.objective.encoder, two)
         if state is not None:
             clock.spent, clock.origin = clock.spent + state["elapsed"], state["origin"]
         elif clock.seconds < math.inf and model.settings.anneal:
@@ -148,11 +152,11 @@ def _untrained(recipe, data, planned=None):
         if recipe.start is None:
             seed_torch(recipe.device, recipe.seed)
         encoder = recipe.make_encoder()
-        n_features = count_features(encoder, data.shape)
+        n_features = count_features(encoder, data.spec.samples())
         settings = recipe.make_settings(planned)
         objective = recipe.make_objective(encoder, n_features, settings).float()
         encoder = encoder_at(objective.encoder, recipe.layer)
-        n_features_out = count_features(encoder, data.shape)
+        n_features_out = count_features(encoder, data.spec.samples())
     if recipe.start is not None:
         _restore(objective, recipe.start.objective)
     if world().size > 1:  # a backbone that was given may differ

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_ssl.data.spec import trial_values
 from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
 
 
@@ -12,7 +13,7 @@ def encoder(backbone, shape=(3, 32, 32), layer=None, **settings):
     channels = shape[0] if len(shape) > 1 else 0
     made = make_encoder(backbone, shape, np.zeros(channels), np.ones(channels), **settings)
     made = encoder_at(made, layer)
-    return made, count_features(made, shape)
+    return made, count_features(made, trial_values(2, *shape))
 
 
 class Tokens(nn.Module):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from sklearn_ssl.data.spec import TextSpec, trial_ids
 from sklearn_ssl.networks.bert import SmallBERT, packed, padded
 from sklearn_ssl.networks.encoder import count_features, make_encoder
 
@@ -99,6 +100,7 @@ def test_it_starts_as_the_mean_of_embeddings():
 
 def test_encoders_of_texts_are_tried_with_ids():
     encoder = make_encoder("small_bert", SHAPE, [], [])
-    assert count_features(encoder, SHAPE) == count_features(encoder, (3,)) == 512
+    assert count_features(encoder, TextSpec(SHAPE).samples()) == 512
+    assert count_features(encoder, trial_ids(2, 3, SHAPE[1])) == 512
     with pytest.raises(ValueError, match=r"fails on samples of shape \(13,\)"):
-        count_features(encoder, (13,))  # longer than its positions
+        count_features(encoder, trial_ids(2, 13, SHAPE[1]))  # longer than its positions

@@ -140,10 +140,10 @@ class EncoderTransformer(Embedder, BaseEstimator):
                     weights=self.weights,
                     normalization=getattr(self.input, "normalization", "auto"),
                 )
-                count_features(encoder, source.shape)
+                count_features(encoder, source.spec.samples())
                 self._published = encoder.published
                 self.encoder_ = encoder_at(encoder, self.layer).eval()
-                self._n_features_out = count_features(self.encoder_, source.shape)
+                self._n_features_out = count_features(self.encoder_, source.spec.samples())
             if self.weights is None and not isinstance(self.backbone, nn.Module):
                 self._measure(source, device)
         return self
@@ -182,5 +182,5 @@ class EncoderTransformer(Embedder, BaseEstimator):
             return encoder.to(memory_format=torch.channels_last)  # as after training
         constants, shape = (self._scaling.mean, self._scaling.std), self._spec.shape
         encoder = make_encoder(self.backbone_, shape, *constants, published=published)
-        count_features(encoder, shape)
+        count_features(encoder, self._spec.samples())
         return encoder_at(encoder, self.layer)

@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn.functional import relu
 
 from sklearn_ssl._runtime.world import world
+from sklearn_ssl.data.spec import trial_values
 from sklearn_ssl.methods.predictive._base import PretextObjective, PretextTask
 from sklearn_ssl.networks.encoder import count_features
 from sklearn_ssl.networks.heads import mlp
@@ -70,5 +71,5 @@ class TileTask(PretextTask):
         """Return the cutter of tiles of images that an encoder takes, by default in this grid."""
         channels, *sides = encoder.in_shape
         tiles = (Tiles() if self.tiles == "auto" else self.tiles).over(sides, grid)
-        count_features(encoder, (channels, *tiles.sides), "the tiles of its images")
+        count_features(encoder, trial_values(2, channels, *tiles.sides), "the tiles of its images")
         return tiles

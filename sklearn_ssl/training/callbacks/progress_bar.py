@@ -4,6 +4,8 @@ import math
 
 from skorch.callbacks import Callback
 
+from sklearn_ssl.data.batch import n_samples
+
 
 class ProgressBar(Callback):
     """Progress bar over the samples of all epochs: samples per second, remaining time, loss."""
@@ -29,7 +31,7 @@ class ProgressBar(Callback):
 
     def on_batch_end(self, net, batch=None, **kwargs):
         """Advance by a batch; with a time limit, estimate the total from the elapsed share."""
-        self.bar.update(len(batch))
+        self.bar.update(n_samples(batch))
         if net.budget.is_timed(net):
             self.bar.total = max(self.bar.n, round(self.bar.n / net.progress))
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from common import shrunk
+from common import digits, shrunk
 from sklearn.callback import ProgressBar
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -23,8 +23,8 @@ def test_progress_bar_shows_loss_speed_and_time_left(images, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_nested_progress_bars(labeled, capsys):
-    X, y = labeled
+def test_nested_progress_bars(capsys):
+    X, y = (part[:100] for part in digits())
     pipeline = make_pipeline(simclr(max_epochs=2), LogisticRegression(max_iter=2000))
     search = GridSearchCV(pipeline, {"logisticregression__C": [0.1, 1.0]}, cv=2)
     search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, y)
