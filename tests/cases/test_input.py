@@ -12,6 +12,7 @@ import pytest
 import torch
 from common import digits, shrunk
 from PIL import Image
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
@@ -158,24 +159,31 @@ ONE = {
 }
 
 
-@pytest.mark.parametrize("name", ONE)
-@pytest.mark.parametrize("kind", ["files", "array"])
-def test_one_image_is_not_many(colors, name, kind):
-    X = [Image.fromarray(x) for x in colors] if kind == "files" else colors
-    one, y = ONE[name](colors[0]), np.arange(20) % 2
-    options = {"input": Images(size=32)} if kind == "files" else {}
-    estimators = [
+@pytest.fixture(scope="module", params=["files", "array"])
+def estimators(request, colors):
+    """Fitted estimators of images that were listed, and of an array of them."""
+    listed = request.param == "files"
+    X = [Image.fromarray(x) for x in colors] if listed else colors
+    options = {"input": Images(size=32)} if listed else {}
+    classifier = FineTuneClassifier(simclr(**options), max_epochs=1)
+    transformers = [
         simclr(**options),
         EncoderTransformer(**options),
         PatchKMeansTransformer(n_centroids=4, **options),
     ]
-    for estimator in estimators:
+    return [e.fit(X) for e in transformers], classifier.fit(X, np.arange(20) % 2)
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_one_image_is_not_many(colors, name, estimators):
+    transformers, classifier = estimators
+    one = ONE[name](colors[0])
+    for estimator in transformers:
         with pytest.raises(ValueError, match=r"one image.*\[image\]"):
-            estimator.fit(one)
+            clone(estimator).fit(one)
         with pytest.raises(ValueError, match=r"one image.*\[image\]"):
-            estimator.fit(X).transform(one)
+            estimator.transform(one)
         assert len(estimator.transform([colors[0]])) == 1
-    classifier = FineTuneClassifier(simclr(**options), max_epochs=1).fit(X, y)
     with pytest.raises(ValueError, match=r"one image.*\[image\]"):
         classifier.predict(one)
 
