@@ -46,9 +46,9 @@ def exhaustively(value):
     return pytest.param(value, marks=pytest.mark.exhaustive)
 
 
-def each_of(methods):
+def each_of(methods, quick=QUICK):
     """Return the mark that runs a test of shared code for each of these methods."""
-    marked = [m if m.__name__ in QUICK else rarely(m) for m in methods]
+    marked = [m if m.__name__ in quick else rarely(m) for m in methods]
     return pytest.mark.parametrize("method", marked)
 
 
@@ -58,6 +58,9 @@ def rarely(method):
 
 
 each_method, each_image_method = each_of(METHODS), each_of(IMAGE_METHODS)
+# For tests that take seconds a method.
+each_method_long = each_of(METHODS, QUICK[-1:])
+each_image_method_long = each_of(IMAGE_METHODS, QUICK[-1:])
 # For tests of what is each method's own.
 each_method_slowly = pytest.mark.parametrize(
     "method", [m if m.__name__ in QUICK else slowly(m) for m in METHODS]

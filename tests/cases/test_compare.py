@@ -199,6 +199,7 @@ def test_one_fold_has_no_spread():
     found.plot()
 
 
+@pytest.mark.slow
 def test_curves_show_noise_and_leave_room_for_the_legend():
     ax = quick({"bad": PCA(1), "like": PCA(60)}, cv=3, n_labels=(1, 5)).plot().ax_
     ax.figure.draw_without_rendering()
@@ -231,6 +232,7 @@ def test_names_in_the_picture_of_a_training():
     ]
 
 
+@pytest.mark.slow
 def test_verbose_names_fold_and_labels(capsys):
     quick({"ours": PCA(5)}, n_labels=(1, 3, None), verbose=1)
     lines = capsys.readouterr().out.splitlines()

@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from common import ALL_METHODS, photo_patches, rarely, sentences, shrunk, slowly
+from common import ALL_METHODS, QUICK, photo_patches, sentences, shrunk, slowly
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
@@ -214,10 +214,20 @@ USES = ("predict", "predict_pretext", "score_pretext", "solve")
 USES += ("inpaint", "colorize", "upscale", "reconstruct", "impute")
 
 
+def marks(quick, precision):
+    """Return the marks of a case, of which there are many."""
+    if precision == "bfloat16":
+        return [] if quick else [pytest.mark.slow]
+    return [pytest.mark.slow if quick else pytest.mark.exhaustive]
+
+
 @pytest.mark.parametrize(
     ("method", "kind", "precision"),
-    [(*case, "bfloat16") for case in CASES]
-    + [pytest.param(*case, "float32", marks=rarely(case[0]).marks) for case in CASES],
+    [
+        pytest.param(*case, precision, marks=marks(case[0].__name__ in QUICK, precision))
+        for case in CASES
+        for precision in ("bfloat16", "float32")
+    ],
 )
 def test_every_method_works_on_a_gpu(method, kind, precision, gpu):
     X, small = KINDS[kind], kind == "image" and method.__name__ != "MAETransformer"

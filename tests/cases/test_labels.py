@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import scipy.linalg
 import torch
-from common import digits, shrunk
+from common import digits, shrunk, slowly
 from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -103,7 +103,7 @@ def test_unlabeled_samples_are_no_class_in_any_form(name):
         assert len(train) + len(test) == 120
 
 
-@pytest.mark.parametrize("name", ["list, -1", "string Series", "floats, NaN"])
+@pytest.mark.parametrize("name", ["list, -1", *map(slowly, ["string Series", "floats, NaN"])])
 def test_fine_tuning_and_compare_know_unlabeled_samples(name):
     y, images = FORMS[name], IMAGES[:120]
     simclr = shrunk(SimCLRTransformer)
@@ -115,6 +115,7 @@ def test_fine_tuning_and_compare_know_unlabeled_samples(name):
     assert [row["mean"] for row in rows] == [row["mean"] for row in expected]
 
 
+@pytest.mark.slow
 def test_two_classes_other_marks_and_none():
     signs = np.where(Y[:120] > 4, 1, -1)
     assert LinearProbe(C=0.1).fit(X[:120], signs).classes_.tolist() == [-1, 1]
@@ -185,6 +186,7 @@ def test_weights_as_in_logistic_regression(class_weight, weighted):
     np.testing.assert_allclose(probe.predict_proba(X[300:400]), expected, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_weights_of_classes_in_fine_tuning():
     images, y = IMAGES[:200], (Y[:200] == 0).astype(int)
     simclr = shrunk(SimCLRTransformer).fit(images)
@@ -250,6 +252,7 @@ def test_rows_of_nan_are_left_out_of_probes():
     assert words[0] in WORDS
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*samples of X are NaN")
 def test_skipped_images_break_neither_probes_nor_scorers_nor_displays(broken):
     y = np.arange(40) % 2
@@ -538,6 +541,7 @@ def test_principal_components_where_the_first_solver_fails(monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_c_does_not_depend_on_the_units_of_features():
     """As folds depend on the order of samples, not on their values."""
     plain = LinearProbe(random_state=0).fit(X[:300], Y[:300])

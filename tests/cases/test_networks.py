@@ -55,6 +55,7 @@ def constants(model):
     return [v.flatten().tolist() for v in (model.encoder_.mean, model.encoder_.std)]
 
 
+@pytest.mark.slow
 def test_a_file_and_a_name_of_the_same_weights(published, X, tmp_path, monkeypatch):
     monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", lambda *_, **__: published)
     torch.save(published, tmp_path / "w.pth")
@@ -72,6 +73,7 @@ def test_a_file_and_a_name_of_the_same_weights(published, X, tmp_path, monkeypat
     np.testing.assert_allclose(np.ravel(constants(gray)), np.mean(IMAGENET, axis=1), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_normalization_is_chosen(published, X, tmp_path):
     torch.save(published, tmp_path / "w.pth")
     data = [X.mean((0, 1, 2)) / 255, X.std((0, 1, 2)) / 255]

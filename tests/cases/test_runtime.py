@@ -80,6 +80,7 @@ def photos16():
     return np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @each_caller
 def test_fits_and_memory_are_the_same_in_every_context(caller, images, tmp_path):
     def fitted():
@@ -94,6 +95,7 @@ def test_fits_and_memory_are_the_same_in_every_context(caller, images, tmp_path)
     assert made[2] == plain.score(images)
 
 
+@pytest.mark.slow
 @each_caller
 def test_what_uses_a_network_is_the_same_in_every_context(caller, photos16):
     short = {"max_epochs": 1, "random_state": 0}
@@ -122,6 +124,7 @@ def test_what_uses_a_network_is_the_same_in_every_context(caller, photos16):
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 @each_caller
 def test_fine_tuning_is_the_same_in_every_context(caller, images):
     y = np.arange(len(images)) % 2
@@ -386,6 +389,7 @@ SAVED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", SAVED.values(), ids=SAVED.keys())
 def test_other_estimators_are_the_same_after_loading(make, photos16, tmp_path):
     y = np.array(["cat", "zebra"])[np.arange(len(photos16)) % 2]
@@ -440,6 +444,7 @@ def test_estimators_that_are_not_fitted_are_not_saved(tmp_path):
             make().save(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_fine_tuning_ends_in_its_time_and_is_annealed(images):
     y = np.arange(len(images)) % 2
     encoder = EncoderTransformer(random_state=0)

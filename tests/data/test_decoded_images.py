@@ -133,6 +133,7 @@ def test_processes_share_a_cache(folder, tmp_path, array, decoded):
     np.testing.assert_array_equal(source.batch(slice(0, N)).permute(0, 2, 3, 1), array)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_a_sound_cache(folder, tmp_path, array, decoded):
     command = [sys.executable, "-c", READING, folder, tmp_path]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

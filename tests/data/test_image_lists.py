@@ -218,6 +218,7 @@ def test_training_sees_the_ends_of_long_images_and_transform_the_middle():
     torch.testing.assert_close(still, source.batch(order[0]))
 
 
+@pytest.mark.slow
 def test_training_on_long_images_is_reproducible_and_resumable(array, monkeypatch):
     X = [x[:, : 20 + i % 12] for i, x in enumerate(array)]
     one = simclr(max_epochs=2).fit(X).transform(X)

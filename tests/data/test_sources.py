@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import each_image_method, shrunk
+from common import each_image_method_long, shrunk
 
 from data.helpers import simclr
 from sklearn_ssl import Images, SimCLRTransformer
@@ -181,7 +181,7 @@ def test_samples_on_a_device_are_the_same(photos, layout):
     torch.testing.assert_close(moved.batch(slice(3, 9)), source.batch(slice(3, 9)))
 
 
-@each_image_method
+@each_image_method_long
 def test_training_from_a_device_is_the_same(method, photos, monkeypatch):
     X = (photos / 510).astype(np.float32)  # which is scaled to reach 1
     embedded = shrunk(method).fit_transform(X)

@@ -306,6 +306,7 @@ def test_compare_of_texts():
     assert scores["TF-IDF"] > 0.45  # chance level 0.2
 
 
+@pytest.mark.slow
 def test_to_onnx(model, embedded, tmp_path):
     """From ids, of a tokenizer that is in the file."""
     import onnxruntime
@@ -355,6 +356,7 @@ os._exit(os.waitpid(child, 0)[1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fork_after_reading():
     done = subprocess.run(

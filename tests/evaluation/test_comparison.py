@@ -127,6 +127,7 @@ def test_samples_without_labels_are_trained_on_and_not_scored():
     assert by_name(found)["watched", None]["mean"] > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["of nothing", "of samples"])
 def test_labels_at_random_are_at_chance(labels):
     """Whatever the row: nothing sees a test label before it is judged."""
@@ -206,6 +207,7 @@ def test_scoring_is_as_requested():
     assert all(row["mean"] < 0 for row in found.rows)
 
 
+@pytest.mark.slow
 def test_one_training_a_fold_with_memory(tmp_path, monkeypatch):
     trained, train = [], base.train
     monkeypatch.setattr(base, "train", lambda *a, **k: trained.append(1) or train(*a, **k))
@@ -234,6 +236,7 @@ def test_files_that_cannot_be_read_count_nothing(photos, tmp_path):
     assert all(0 <= row["mean"] <= 1 for row in found.rows)
 
 
+@pytest.mark.slow
 def test_tables_and_pictures():
     import matplotlib as mpl
 

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from common import digits, each_method, shrunk, takes, taking_rows
+from common import digits, each_method_long, shrunk, takes, taking_rows
 from PIL import Image
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -59,7 +59,7 @@ def test_it_begins_with_the_probe_of_the_frozen_embedding(pretrained, n_classes)
     np.testing.assert_allclose(model.decision_function(X), expected, atol=2e-3)
 
 
-@each_method
+@each_method_long
 def test_all_of_the_network_is_trained_but_statistics(method):
     """Also that of a teacher, which no gradient reached in pretraining."""
     X = IMAGES if takes(method, "image") else ROWS
@@ -112,6 +112,7 @@ def test_its_loss_is_cross_entropy_of_all_views():
     assert torch.allclose(objective(views, codes)["loss"], expected.float(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_samples_without_labels_teach_only_the_pretraining(pretrained):
     y = Y.copy()
     y[::3] = -1
@@ -124,6 +125,7 @@ def test_samples_without_labels_teach_only_the_pretraining(pretrained):
     assert not hasattr(model.estimator, "encoder_")
 
 
+@pytest.mark.slow
 def test_minus_one_and_one_are_two_classes(pretrained):
     y = np.where(Y % 2, 1, -1)
     assert tuned(pretrained, y=y).classes_.tolist() == [-1, 1]
@@ -177,6 +179,7 @@ def png(image):
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_read():
     files = [png(image) for image in IMAGES[:60]]
     broken = [*files[:20], b"no image", *files[20:]]
@@ -250,6 +253,7 @@ def test_training_starts_from_the_optimal_linear_model(n_classes, monkeypatch):
     assert by_standardized.abs().max() < 0.02 * held.abs().max()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_classifier(pretrained):
     first, second, other = (tuned(pretrained, random_state=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.coef_, second.coef_)
@@ -270,6 +274,7 @@ def test_parameters_of_training(pretrained, other, monkeypatch):
     assert np.any(tuned(pretrained, **settings, **other).coef_ != first.coef_)
 
 
+@pytest.mark.slow
 def test_a_search_pretrains_once_a_fold(tmp_path, monkeypatch):
     trained, train = [], base.train
     monkeypatch.setattr(base, "train", lambda *a, **k: trained.append(1) or train(*a, **k))
@@ -283,6 +288,7 @@ def test_a_search_pretrains_once_a_fold(tmp_path, monkeypatch):
     assert search.best_score_ > 0.5
 
 
+@pytest.mark.slow
 def test_rows_and_clones():
     estimator = shrunk(taking_rows(SimCLRTransformer)).fit(ROWS)
     model = clone(tuned(estimator, ROWS)).fit(ROWS, Y)

@@ -49,6 +49,7 @@ def test_nothing_with_a_label_is_refused():
         next(SemiSupervisedSplit().split(X, np.full(len(X), -1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("probe", [LinearProbe(random_state=0), KNNProbe()])
 def test_probes_leave_out_what_has_no_label(probe):
     has_label, leaves_out = FEW != -1, clone(probe).set_params(unlabeled=-1)

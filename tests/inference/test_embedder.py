@@ -87,6 +87,7 @@ def test_maps_need_images_and_networks_that_have_them(photos):
         EncoderTransformer(backbone=flat).fit(photos).transform_map(photos)
 
 
+@pytest.mark.slow
 def test_threads_share_an_encoder_and_copies_have_the_same_maps(photos, tmp_path):
     model = EncoderTransformer(backbone="mobilenet_v3_small", random_state=0).fit(photos)
     expected = model.transform_map(photos)

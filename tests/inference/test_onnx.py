@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from common import each_method, process_state, shrunk, slowly, suited, takes
+from common import each_method_long, process_state, shrunk, slowly, suited, takes
 from PIL import Image
 from sklearn.exceptions import NotFittedError
 from torch import nn
@@ -78,7 +78,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["image", "table"])
-@each_method
+@each_method_long
 def test_every_method(method, kind, images, path):
     if not takes(method, kind):
         return
@@ -99,6 +99,7 @@ BACKBONES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*list(BACKBONES)[:2], *map(slowly, list(BACKBONES)[2:])])
 def test_backbones(name, photos, path):
     X = photos[:16, :16, :16]
@@ -116,12 +117,14 @@ SCALES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCALES)
 def test_scales(name, photos, path):
     X = SCALES[name](photos[:16])
     assert_same(simclr(backbone=small_net).fit(X), X, path)
 
 
+@pytest.mark.slow
 def test_other_layouts_and_files(photos, path):
     X, channels_first = photos[:16], photos[:16].transpose(0, 3, 1, 2)
     assert_same(simclr(backbone=small_net).fit(channels_first), channels_first, path, X)
@@ -137,6 +140,7 @@ def test_other_layouts_and_files(photos, path):
     assert_same(simclr(backbone=small_net).fit(paths), paths, path, X)
 
 
+@pytest.mark.slow
 def test_rows_of_large_values_and_small_spread(path):
     """Their scaling is in float64, also in the file; what X lost as float32 is lost."""
     X = np.random.default_rng(0).normal(1e6, 1, size=(60, 5))
@@ -156,6 +160,7 @@ def test_nothing_else_changes(photos, path, capfd):
     assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_graph_is_plain(photos, path):
     """With maps in training's order of memory, poolings would come with indices of each value."""
     simclr().fit(photos[:16]).to_onnx(path)
@@ -243,6 +248,7 @@ def test_missing_packages(images, path, monkeypatch):
     assert not any(path.parent.iterdir())
 
 
+@pytest.mark.slow
 def test_what_is_not_fitted_or_not_writable(images, path, monkeypatch):
     with pytest.raises(NotFittedError, match="not fitted"):
         SimCLRTransformer().to_onnx(path)

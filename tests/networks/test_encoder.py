@@ -103,6 +103,7 @@ def test_encoders_whose_map_was_found_are_folded(backbone):
         torch.testing.assert_close(quick(images), model.encoder_(images), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_channels_that_come_last_are_no_places():
     _, shape = with_map(make_encoder("swin_t", (3, 64, 64), [0.5] * 3, [0.2] * 3))
     assert tuple(shape) == (768, 2, 2)

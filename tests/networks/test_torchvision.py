@@ -74,6 +74,7 @@ def test_weights_of_the_own_torchvision_backbone(tmp_path, shape):
     torch.testing.assert_close(loaded.state_dict(), saved.state_dict())
 
 
+@pytest.mark.slow
 def test_vision_transformer_weights_of_another_size(tmp_path):
     torch.save(models.vit_b_32().state_dict(), tmp_path / "vit.pt")
     model = make_backbone("vit_b_32", (3, 96, 96), weights=tmp_path / "vit.pt")

@@ -83,6 +83,7 @@ def test_settings(name, photos, path):
     np.testing.assert_array_equal(loaded.transform(photos), model.transform(photos))
 
 
+@pytest.mark.slow
 def test_pretrained_networks_keep_their_stems(photos, path, tmp_path):
     from torchvision import models
 

@@ -176,6 +176,7 @@ def test_each_cause_warns_once_and_again_when_the_fit_is_loaded(images, tmp_path
     assert first[0].split(":")[0] == again[0].split(":")[0] == "The loss is near chance level"
 
 
+@pytest.mark.slow
 def test_single_epochs_are_evaluated_with_earlier_ones(images):
     model = simclr(views=benchmark.noise, max_epochs=10, batch_size=10)
     with warnings.catch_warnings(record=True) as caught:

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from common import each_image_method, exhaustively, shrunk, suited, takes_network
+from common import each_image_method_long, exhaustively, shrunk, suited, takes_network
 from torch import nn
 
 from sklearn_ssl import Device, DINOTransformer, SimCLRTransformer
@@ -69,7 +69,7 @@ def gradients(model, X, size):
 
 @pytest.mark.parametrize("size", [1, 7, exhaustively(10), exhaustively(1000)])
 @pytest.mark.parametrize("backbone", ["plain", "small_vit", "small_convnet"])
-@each_image_method
+@each_image_method_long
 def test_gradients_are_those_of_the_whole_batch(method, backbone, size, images):
     X, noted = suited(method, images[:40]), []
     if backbone == "plain":
@@ -108,6 +108,7 @@ def test_a_fit_in_micro_batches_is_the_same(backbone, images):
     assert "forward" not in vars(micro.objective_.encoder)
 
 
+@pytest.mark.slow
 def test_no_more_than_the_micro_batch_needs_memory(images):
     """What is kept for gradients at any time, counted by autograd itself."""
 

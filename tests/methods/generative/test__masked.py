@@ -134,6 +134,7 @@ def test_reconstructions_follow_the_random_state(mae):
     assert kept.mean() < 0.8  # some are black, and told so
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mae", "simmim"])
 def test_what_was_hidden_is_told(name, request):
     model, images = request.getfixturevalue(name), digits()[0][400:700]

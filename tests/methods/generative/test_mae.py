@@ -16,6 +16,7 @@ from sklearn_ssl.networks.encoder import make_encoder
 from sklearn_ssl.networks.vit import AnySizeVisionTransformer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small_vit", "vit_b_32"])
 def test_visible_patches_are_those_of_the_indices(name):
     encoder = make_encoder(name, (1, 16, 16), [0.5], [0.2]).eval()

@@ -27,6 +27,7 @@ def table(request):
     return train, test, np.where(rng.random(test.shape) < 0.2, np.nan, test)
 
 
+@pytest.mark.slow
 def test_missing_values_are_filled_better_than_by_the_mean(table):
     train, test, missing = table
     model = VIMETransformer(max_epochs=60, random_state=0).fit(train)
@@ -47,6 +48,7 @@ def test_missing_values_are_filled_better_than_by_the_mean(table):
     np.testing.assert_allclose(model.impute(torch.from_numpy(missing)), told)
 
 
+@pytest.mark.slow
 def test_missing_indicators_are_about_as_frequent_as_they_are():
     """Of columns that are 1 in a tenth of the rows: alone, and where another one tells of it."""
     rng = np.random.default_rng(0)

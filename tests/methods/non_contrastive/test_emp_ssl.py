@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from common import check_inputs, shrunk
+from common import check_inputs, shrunk, slowly
 from torch import nn
 
 import sklearn_ssl
@@ -164,7 +164,9 @@ def test_views_of_several_sizes_are_refused(photos, method):
         shrunk(method, views=views).fit(photos[:20])
 
 
-@pytest.mark.parametrize("settings", [{}, {"layer": "stage2"}, {"backbone": "small_vit"}])
+@pytest.mark.parametrize(
+    "settings", [{}, slowly({"layer": "stage2"}), slowly({"backbone": "small_vit"})]
+)
 def test_emp_ssl_with_patches_is_cached_saved_and_loaded(photos, tmp_path, settings):
     X = photos[:20]
     settings = {"n_patches": 3, "memory": tmp_path / "kept"} | settings

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from common import digits, each_image_method, shrunk
+from common import digits, each_image_method_long, shrunk
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -87,7 +87,7 @@ def timed(method=SimCLRTransformer, **parameters):
     return shrunk(method, **(settings | {"callbacks": [Steps()]} | parameters))
 
 
-@each_image_method
+@each_image_method_long
 def test_a_fit_ends_in_time_and_annealed(clock, method):
     model = timed(method).fit(X)
     assert 99 <= clock.now <= 100
@@ -271,6 +271,7 @@ def test_compiling_is_in_the_time_and_not_in_the_schedule(clock, monkeypatch):
     assert clock.rates[1] < 0.2 * model.lr_
 
 
+@pytest.mark.slow
 def test_factory_that_returns_the_same_network_is_not_changed_by_the_trial(clock):
     network = make_backbone("small_convnet", (1, 8, 8))
     before = next(network.parameters()).clone()
@@ -329,6 +330,7 @@ def test_too_little_time_takes_a_step_and_warns(clock):
     assert np.isfinite(model.transform(X)).all()
 
 
+@pytest.mark.slow
 def test_what_is_said_before_the_first_step(clock, capsys):
     clock.then = {1: lambda: print("first step")}
     timed(verbose=1).fit(X)
@@ -370,6 +372,7 @@ def test_a_search_over_times():
     assert clone(search.best_estimator_[0]).max_time in ("1s", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 def test_real_time():
     images = digits()[0]
