@@ -58,12 +58,12 @@ from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
 from sklearn_ssl.persistence.fit_cache import CachedFit, FitCache, cache_of, folder_of, key_of
 from sklearn_ssl.training.callbacks.users import check_callbacks
 from sklearn_ssl.training.clock import Clock, seconds_of
-from sklearn_ssl.training.epoch import seeded_views
 from sklearn_ssl.training.health import health, symptoms, warn
 from sklearn_ssl.training.optimizers import DEFAULTS
 from sklearn_ssl.training.recipe import Hooks, Start, TrainingRecipe
 from sklearn_ssl.training.run import train
 from sklearn_ssl.training.schedule import Training
+from sklearn_ssl.training.step import seeded_views, terms_of
 
 MAX_EPOCHS = 60
 # Parameters that do not affect the result of a fit, or are in its key in another form.
@@ -730,7 +730,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                 samples = source.batch(indices, device)
                 views = seeded_views(make_views, samples, device, self._seed, i)
                 given = () if targets is None else (targets[indices],)
-                loss = objective(views, *given)["loss"]
+                loss = terms_of(objective, views, given, device)["loss"]
                 total += loss.item() * len(indices)
         return -total / len(order)
 

@@ -83,9 +83,3 @@ def planned(objective, embed, settings, number, n_samples):
     state = rng.bit_generator.state
     epoch = RunningEpoch(number, batches, len(batches), plan.targets, plan.figures, state)
     return epoch, plan.renewed, time.perf_counter() - start
-
-
-def seeded_views(make_views, samples, device, *key):
-    """Return the views of the samples of a step, drawn from a seed that is a tuple of integers."""
-    seed_torch(device, *key)
-    return make_views(samples)

@@ -7,14 +7,13 @@ from skorch import NeuralNet
 from skorch.utils import TeeGenerator
 from torch import nn
 
-from sklearn_ssl._runtime.device import autocast
-from sklearn_ssl._runtime.warnings import compiling_quietly
 from sklearn_ssl._runtime.world import world
 from sklearn_ssl.data.batch import n_samples
 from sklearn_ssl.training.callbacks.users import stopping
-from sklearn_ssl.training.epoch import planned, seeded_views
+from sklearn_ssl.training.epoch import planned
 from sklearn_ssl.training.micro_batches import MicroBatches
 from sklearn_ssl.training.optimizers import make_optimizer
+from sklearn_ssl.training.step import seeded_views, terms_of
 
 
 class SSLNet(NeuralNet):
@@ -75,8 +74,7 @@ class SSLNet(NeuralNet):
         def forward_and_backward(in_parts):
             module = self.objective if in_parts else self.module_  # parts cannot be compiled
             self.optimizer_.zero_grad()
-            with autocast(s.device, s.precision), compiling_quietly(s.compile):
-                terms = module(views, *targets)
+            terms = terms_of(module, views, targets, s.device, s.precision, s.compile)
             several = len(self.losses) > 1
             for name, parameters in self.losses.items():
                 inputs = {"inputs": parameters, "retain_graph": True} if several else {}

@@ -1,0 +1,17 @@
+"""A step, up to its gradients: shared by fit, its trial for ``max_time``, and ``score``."""
+
+from sklearn_ssl._runtime.device import autocast
+from sklearn_ssl._runtime.isolation import seed_torch
+from sklearn_ssl._runtime.warnings import compiling_quietly
+
+
+def seeded_views(make_views, samples, device, *key):
+    """Return the views of the samples of a step, drawn from a seed that is a tuple of integers."""
+    seed_torch(device, *key)
+    return make_views(samples)
+
+
+def terms_of(objective, views, targets, device, precision="float32", compiled=False):
+    """Return the terms of the objective for views, and for targets if there are any."""
+    with autocast(device, precision), compiling_quietly(compiled):
+        return objective(views, *targets)
