@@ -38,7 +38,7 @@ def numbers(results):
             yield from value if isinstance(value, list) else [value]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_full_cifar_10_resumes(tmp_path, result):
     """In two stretches: no epoch begins in the first, all are made in the second."""
     X, y = photo_patches(120), np.arange(120) % 2
@@ -220,7 +220,7 @@ def test_learning_is_compared_with_baselines(tmp_path, result):
     assert again == table  # of what was kept
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_metrics_are_timed(tmp_path, result):
     rows = ["--rows", "clustering_accuracy", "rankme"]
     size = ["--samples", "200", "--features", "8"]
@@ -253,7 +253,7 @@ def test_choices_are_compared_in_equal_time(tmp_path, result):
     assert all(0 <= a <= 1 for row in found.values() for a in row["accuracy"].values())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_time_is_measured(tmp_path, result):
     options = ["--methods", "SimCLRTransformer", "--n-images", "100", "--seconds", "1"]
     run("max_time.py", *options, "--name", "trial", cwd=tmp_path)

@@ -55,8 +55,19 @@ def test_examples_on_a_folder(example, rows, tmp_path, photos):
     assert all(float(lines[row]) > 0.7 for row in rows)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("plot_*.py")), ids=lambda path: path.stem)
+# These take longest.
+LONG = "few_labels", "dino", "embedding", "deepcluster", "did_it_help"
+GALLERY = [
+    pytest.param(
+        path,
+        id=path.stem,
+        marks=pytest.mark.exhaustive if path.stem[5:] in LONG else pytest.mark.slow,
+    )
+    for path in sorted(EXAMPLES.glob("plot_*.py"))
+]
+
+
+@pytest.mark.parametrize("example", GALLERY)
 def test_examples_of_the_gallery(example, tmp_path):
     text = example.read_text()
     assert text.splitlines()[1].endswith("?")  # each asks one question, its title

@@ -182,7 +182,7 @@ sys.exit(child.exitcode)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_forked_processes_do_not_wait_for_threads_of_their_parent(tmp_path):
     for what in "save", "load", "fit":
         command = [sys.executable, "-c", FORK, what, tmp_path / "digits.safetensors"]

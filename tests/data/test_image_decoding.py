@@ -296,7 +296,7 @@ def test_sound_files_are_read(photo):
         assert read_image(data, 16, 16).shape == (16, 16, channels), name
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_twenty_thousand_broken_files():
     """No crash, no hang, no wrong row: each gives an image or a reason, the one it has alone."""
     files = list(broken_files(20_000))

@@ -182,10 +182,14 @@ print(resident("VmHWM") - before)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self")
 @pytest.mark.parametrize(
-    ("call", "dtype"), [("fit", "uint8"), ("transform", "uint8"), ("fit", "float32")]
+    ("call", "dtype"),
+    [
+        pytest.param("fit", "uint8", marks=pytest.mark.exhaustive),
+        pytest.param("transform", "uint8", marks=pytest.mark.slow),
+        pytest.param("fit", "float32", marks=pytest.mark.slow),
+    ],
 )
 def test_images_are_not_copied(call, dtype):
     """X takes 246 MB, all else up to 130 MB; a float32 copy of bytes would take 984 MB."""

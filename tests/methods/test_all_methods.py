@@ -21,10 +21,11 @@ from common import (
     digits,
     each_method,
     each_method_slowly,
+    exhaustively,
     photo_patches,
-    rarely,
     sentences,
     shrunk,
+    slowly,
     taking_gray,
 )
 from sklearn.linear_model import LogisticRegression
@@ -32,7 +33,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ssl import SimCLRTransformer
 from sklearn_ssl._runtime.sklearn_private import Interval, Options
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.views import ImageViews, Tiles
@@ -222,7 +222,13 @@ def _plain(state):
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
 
 
-@pytest.mark.parametrize("method", [m if m is SimCLRTransformer else rarely(m) for m in METHODS])
+# With and without targets; others take longer.
+BRIEF = "SimCLRTransformer", "VIMETransformer", "DeepClusterEstimator", "ExemplarTransformer"
+
+
+@pytest.mark.parametrize(
+    "method", [slowly(m) if m.__name__ in BRIEF else exhaustively(m) for m in METHODS]
+)
 def test_score_is_minus_the_loss_and_the_same_at_every_call(method, images):
     images = images if method in IMAGE_METHODS else images.reshape(len(images), -1)
     method = taking_gray(method)
@@ -267,8 +273,14 @@ NEED_MANY = "InpaintingTransformer", "MAETransformer", "SimMIMTransformer"
 LEARN_FROM_LARGER_IMAGES = "JigsawTransformer", "RelativePatchTransformer"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+# The others take longer, or learn little of digits.
+LEARN_SOON = "DINOTransformer", "DeepClusterEstimator", "SimCLRTransformer", "EMPSSLTransformer"
+LEARN_SOON += "ColorizationTransformer", "InpaintingTransformer", "VIMETransformer"
+
+
+@pytest.mark.parametrize(
+    "method", [slowly(m) if m.__name__ in LEARN_SOON else exhaustively(m) for m in METHODS]
+)
 def test_features_beat_the_untrained_encoder(method):
     """On digits with 5 labels a class, linear probe and nearest neighbor.
 

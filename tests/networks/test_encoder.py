@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from common import digits, each_image_method, shrunk, slowly, takes_network
+from common import digits, each_image_method, exhaustively, shrunk, takes_network
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -186,7 +186,7 @@ def test_layer_chooses_what_is_pooled(name, layer, n_features):
 
 
 @each_image_method
-@pytest.mark.parametrize("backbone", ["small_convnet", slowly("resnet18")])
+@pytest.mark.parametrize("backbone", ["small_convnet", exhaustively("resnet18")])
 def test_estimators_with_a_layer_pickle_copy_and_resume(method, photos, backbone):
     if not takes_network(method, backbone):
         return

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from common import each_method, each_method_long, shrunk, slowly, takes
+from common import each_method, each_method_long, narrow_network, shrunk, slowly, takes
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.linear_model import LogisticRegression
@@ -504,7 +504,7 @@ SETTINGS = {
     "adamw": {},
     "sgd": {"optimizer": "sgd"},
     "lars": {"optimizer": "lars"},
-    "float16": {"device": Device(precision="float16")},
+    "float16": {"device": Device(precision="float16"), "backbone": narrow_network()},
     "resnet18": {"backbone": "resnet18", "max_epochs": 2},
     "vit": {"backbone": "small_vit"},
 }
@@ -559,7 +559,8 @@ def test_scale_of_half_precision_is_saved(images, tmp_path, monkeypatch):
     """It begins too high here, so that the first steps are left out while it falls."""
     scaler = functools.partial(torch.amp.GradScaler, init_scale=2.0**20)
     monkeypatch.setattr(torch.amp, "GradScaler", scaler)
-    settings = {"max_epochs": 3, "batch_size": 40, "device": Device(precision="float16")}
+    settings = {"max_epochs": 3, "batch_size": 40, "backbone": narrow_network()}
+    settings["device"] = Device(precision="float16")
     straight = simclr(**settings).fit(images)
     assert straight.health_["skipped_steps"][0] > 0
     model = interrupted(SimCLRTransformer, images, 7, tmp_path, **settings)
@@ -1023,7 +1024,7 @@ def test_checkpoint_left_by_a_killed_process_is_removed(images, tmp_path):
     assert (old.exists(), new.exists()) == (False, True)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_others_may_clear_the_folder_at_any_time(images, tmp_path):
     """No error, no other result, and no warning of a folder that was there again."""
     stop = threading.Event()

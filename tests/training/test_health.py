@@ -10,7 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from common import IMAGE_METHODS, METHODS, digits, shrunk, takes, taking_gray
+from common import (
+    IMAGE_METHODS,
+    METHODS,
+    digits,
+    exhaustively,
+    narrow_network,
+    shrunk,
+    slowly,
+    takes,
+    taking_gray,
+)
 from sklearn.datasets import load_breast_cancer
 
 import sklearn_ssl
@@ -22,7 +32,6 @@ from sklearn_ssl import (
     EMPSSLTransformer,
     ExemplarTransformer,
     FitCache,
-    RotationTransformer,
     SimCLRTransformer,
 )
 from sklearn_ssl.training.health import spread, symptoms
@@ -64,14 +73,15 @@ def test_provoked_collapses_warn(name):
     assert set(causes) <= {expected, "chance"}
 
 
-@pytest.mark.slow
+TAKE_LONG = "DINOTransformer", "RotationTransformer", "EMPSSLTransformer", "JigsawTransformer"
+TAKE_LONG += "RelativePatchTransformer", "ColorizationTransformer"
+
+
 @pytest.mark.parametrize("kind", ["image", "table"])
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param(method, marks=pytest.mark.exhaustive)
-        if method in (DINOTransformer, RotationTransformer)  # the slow ones
-        else method
+        exhaustively(method) if method.__name__ in TAKE_LONG else slowly(method)
         for method in METHODS
     ],
 )
@@ -285,6 +295,7 @@ def test_no_invalid_state_is_saved(images, tmp_path):
 @pytest.mark.slow
 def test_steps_that_overflow_half_precision_are_left_out_and_counted(images):
     settings = {"max_epochs": 2, "batch_size": 40, "device": Device(precision="float16")}
+    settings["backbone"] = narrow_network()
     model = simclr(views=Spoiled(7, 9), **settings).fit(images)
     whole = simclr(views=Spoiled(), **settings).fit(images)
     extra = model.health_["skipped_steps"] - whole.health_["skipped_steps"]

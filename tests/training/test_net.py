@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from common import IMAGE_METHODS, exhaustively, shrunk, takes_network
+from common import IMAGE_METHODS, exhaustively, shrunk, slowly, takes_network
 from torch import nn
 from torch._inductor import config as inductor
 
@@ -343,12 +343,8 @@ def test_ctrl_c_leaves_fit(images):
     assert fitted.n_iter_ == 1
 
 
-COMPILED = "SimCLRTransformer", "DINOTransformer", "InpaintingTransformer"
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "method", [m if m.__name__ in COMPILED else exhaustively(m) for m in IMAGE_METHODS]
+    "method", [slowly(m) if m is SimCLRTransformer else exhaustively(m) for m in IMAGE_METHODS]
 )
 def test_compiled_objective_trains_and_pickles(method, images, monkeypatch):
     import pickle

@@ -245,7 +245,7 @@ def aberration(n):
     ("method", "grid", "epochs", "chance"),
     [
         pytest.param(JigsawTransformer, 2, 60, 1 / 24, marks=pytest.mark.exhaustive),
-        pytest.param(RelativePatchTransformer, 3, 20, 1 / 8, marks=pytest.mark.slow),
+        pytest.param(RelativePatchTransformer, 3, 20, 1 / 8, marks=pytest.mark.exhaustive),
     ],
 )
 def test_continuing_edges_reveal_positions_without_a_gap(method, grid, epochs, chance):
@@ -255,7 +255,7 @@ def test_continuing_edges_reveal_positions_without_a_gap(method, grid, epochs, c
         assert score_of(method, make, epochs, tiles=Tiles(gap=0.5, jitter=0.0)) < 1.3 * chance
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @BOTH
 def test_brightness_reveals_positions_unless_tiles_are_standardized(method):
     make = functools.partial(ramp, grid=2 if method is JigsawTransformer else 3)
@@ -264,7 +264,7 @@ def test_brightness_reveals_positions_unless_tiles_are_standardized(method):
     assert score_of(method, make, 15) < 1.3 * chance
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_chromatic_aberration_reveals_positions_unless_colors_are_dropped():
     assert score_of(RelativePatchTransformer, aberration, 15, drop_colors=False) > 0.25
     assert score_of(RelativePatchTransformer, aberration, 15) < 0.16

@@ -184,7 +184,7 @@ def test_emp_ssl_with_patches_is_cached_saved_and_loaded(photos, tmp_path, setti
     assert len(model._network().rows) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("backbone", ["small_convnet", "small_vit"])
 def test_emp_ssl_with_patches_as_onnx(photos, tmp_path, backbone):
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -40,7 +40,7 @@ def test_other_grids_are_refused():
         shrunk(RelativePatchTransformer, tiles=Tiles(grid=2)).fit(images)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_positions_of_patches_of_digits_are_predicted():
     """Of digits that were in no training, in both orders of a pair; who guesses has 1 / 8."""
     images, settings = digits()[0], {"patch_dim": 64, "hidden_dim": 256}
