@@ -221,6 +221,7 @@ def test_samples_of_floats_are_recognized_in_any_number_type(dtype, images):
     assert not fitted.has_seen(given).any()
 
 
+@pytest.mark.slow
 def test_comparisons_note_samples_in_another_layout(photos16):
     fitted = SimCLRTransformer(max_epochs=1, random_state=0).fit(photos16)
     other = photos16.transpose(0, 3, 1, 2).astype(np.float32)
@@ -412,6 +413,7 @@ def test_other_estimators_are_the_same_after_loading(make, photos16, tmp_path):
     clone(loaded).fit(photos16, y)
 
 
+@pytest.mark.slow
 def test_frozen_estimators_are_in_files_of_classifiers(images, tmp_path):
     y = np.arange(len(images)) % 3
     frozen = FrozenEstimator(SimCLRTransformer(**SHORT).fit(images))

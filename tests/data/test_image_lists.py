@@ -161,6 +161,7 @@ def test_size_has_a_limit(largest, size, monkeypatch):
     assert source_of(images).shape == (1, size, size)
 
 
+@pytest.mark.slow
 def test_size_of_the_user(paths, array):
     assert simclr(input=Images(size=20)).fit(paths).image_shape_ == (20, 20, 3)
     with pytest.raises(ValueError, match=r'size must be "auto" or an int, at least 1. Got 0'):

@@ -151,6 +151,7 @@ def test_an_encoder_that_saw_test_samples_is_named():
     assert np.isnan(by_name(found)["half", None]["minutes"])
 
 
+@pytest.mark.slow
 def test_untrained_encoders_are_baselines():
     """One for each different one, and none for what has no encoder."""
     small = {"backbone": "small_resnet"}

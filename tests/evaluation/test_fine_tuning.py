@@ -46,6 +46,7 @@ def weights(module):
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_classes", [2, 10])
 def test_it_begins_with_the_probe_of_the_frozen_embedding(pretrained, n_classes):
     some = n_classes > Y

@@ -147,6 +147,7 @@ def test_rows_of_large_values_and_small_spread(path):
     assert_same(simclr().fit(X), X.astype(np.float32), path)
 
 
+@pytest.mark.slow
 def test_nothing_else_changes(photos, path, capfd):
     model = simclr(layer="stage2").fit(photos[:16])
     before, pickled = model.transform(photos), pickle.dumps(model)

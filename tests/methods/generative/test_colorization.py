@@ -189,6 +189,7 @@ def test_rare_colors_count_more(flowers):
     np.testing.assert_allclose(alike.objective_.weights.numpy(), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_they_are_those_of_the_first_fit(flowers):
     model = fresh().fit(flowers[0][:60])
     weights = model.objective_.weights.numpy()

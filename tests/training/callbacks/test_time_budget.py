@@ -125,6 +125,7 @@ def test_the_last_epoch_is_cut(clock):
     assert np.isfinite(model.transform(X)).all()
 
 
+@pytest.mark.slow
 def test_epochs_and_time_together(clock):
     model = timed(max_epochs=10).fit(X)
     assert model.n_iter_ == model.max_epochs_ == 10
@@ -230,6 +231,7 @@ def test_an_interrupted_fit_has_the_rest_of_its_time(clock, tmp_path):
     np.testing.assert_array_equal(again.transform(X), model.transform(X))
 
 
+@pytest.mark.slow
 def test_reading_for_memory_is_in_the_time(clock, tmp_path):
     timed(input=Images(size=8), memory=tmp_path).fit(
         Reads()
@@ -351,6 +353,7 @@ def test_the_plan_is_saved(tmp_path):
     np.testing.assert_array_equal(loaded.transform(X), model.transform(X))
 
 
+@pytest.mark.slow
 def test_nothing_is_timed_without_max_time(clock):
     clock.seconds = 1e6
     model = timed(max_time=None, max_epochs=2).fit(X)
