@@ -46,9 +46,16 @@ def exhaustively(value):
     return pytest.param(value, marks=pytest.mark.exhaustive)
 
 
-def each_of(methods, quick=QUICK):
+def each_of(methods):
     """Return the mark that runs a test of shared code for each of these methods."""
-    marked = [m if m.__name__ in quick else rarely(m) for m in methods]
+    marked = [m if m.__name__ in QUICK else rarely(m) for m in methods]
+    return pytest.mark.parametrize("method", marked)
+
+
+def each_of_long(methods):
+    """Return the mark of a test of shared code that takes seconds for each of these methods."""
+    marks = {QUICK[-1]: lambda method: method} | dict.fromkeys(QUICK[:-1], slowly)
+    marked = [marks.get(m.__name__, exhaustively)(m) for m in methods]
     return pytest.mark.parametrize("method", marked)
 
 
@@ -59,8 +66,8 @@ def rarely(method):
 
 each_method, each_image_method = each_of(METHODS), each_of(IMAGE_METHODS)
 # For tests that take seconds a method.
-each_method_long = each_of(METHODS, QUICK[-1:])
-each_image_method_long = each_of(IMAGE_METHODS, QUICK[-1:])
+each_method_long = each_of_long(METHODS)
+each_image_method_long = each_of_long(IMAGE_METHODS)
 # For tests of what is each method's own.
 each_method_slowly = pytest.mark.parametrize(
     "method", [m if m.__name__ == QUICK[-1] else slowly(m) for m in METHODS]

@@ -42,7 +42,7 @@ def test_pipeline_and_cross_validation(method, labeled):
     assert scores.mean() > (0.3 if method.__name__ == "MAETransformer" else 0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_grid_search_over_own_and_classifier_parameters(labeled):
     X, y = labeled
     pipeline = Pipeline([("ssl", simclr()), ("clf", LogisticRegression(max_iter=2000))])

@@ -155,7 +155,7 @@ def test_speed_is_measured(command, group, ratios, tmp_path, result):
         assert max(found["difference, transform"], found["difference, folded"]) < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_filling_of_missing_values_is_measured(tmp_path, result):
     run("impute.py", "--seeds", "1", "--epochs", "1", "--name", "trial", cwd=tmp_path)
     found = json.loads(result.read_text())["results"]

@@ -22,7 +22,7 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_is_made_of_photographs_is_shown(tmp_path, photos):
     names = ["ColorizationTransformer", "RelativePatchTransformer"]
     command = [sys.executable, EXAMPLES / "pretext_tasks.py", photos, "--minutes", "0.03"]
@@ -41,7 +41,9 @@ def test_what_is_made_of_photographs_is_shown(tmp_path, photos):
 @pytest.mark.parametrize(
     ("example", "rows"),
     [
-        ("imagenette.py", ["untrained encoder", "SimCLR"]),
+        pytest.param(
+            "imagenette.py", ["untrained encoder", "SimCLR"], marks=pytest.mark.exhaustive
+        ),
         ("photo_column.py", ["numbers", "photographs", "both"]),
     ],
 )
@@ -56,7 +58,8 @@ def test_examples_on_a_folder(example, rows, tmp_path, photos):
 
 
 # These take longest.
-LONG = "few_labels", "dino", "embedding", "deepcluster", "did_it_help"
+LONG = "few_labels", "dino", "embedding", "deepcluster", "did_it_help", "jigsaw"
+LONG += "settings_without_labels", "colors", "inpainting"
 GALLERY = [
     pytest.param(
         path,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sklearn
 import skorch.callbacks
-from common import METHODS, digits, shrunk, slowly
+from common import METHODS, digits, exhaustively, shrunk, slowly
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
@@ -298,7 +298,7 @@ def test_what_compare_takes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("output", ["pandas", "polars"])
+@pytest.mark.parametrize("output", [exhaustively("pandas"), "polars"])
 def test_output_as_data_frames_changes_nothing(output):
     pytest.importorskip(output)
     model = shrunk(SimCLRTransformer).fit(IMAGES)

@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from common import ALL_METHODS, QUICK, photo_patches, sentences, shrunk, slowly
+from common import ALL_METHODS, QUICK, exhaustively, photo_patches, sentences, shrunk, slowly
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
@@ -269,7 +269,14 @@ SETTINGS = {  # the first three run with the quick tests
 }
 
 
-@pytest.mark.parametrize("name", [*list(SETTINGS)[:3], *map(slowly, list(SETTINGS)[3:])])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *list(SETTINGS)[:3],
+        *map(slowly, list(SETTINGS)[3:6]),
+        *map(exhaustively, list(SETTINGS)[6:]),
+    ],
+)
 def test_settings_work_on_a_gpu(name, gpu):
     method, parameters = SETTINGS[name]
     if name != "as by default":

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import scipy.linalg
 import torch
-from common import digits, shrunk, slowly
+from common import digits, exhaustively, shrunk
 from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -103,7 +103,7 @@ def test_unlabeled_samples_are_no_class_in_any_form(name):
         assert len(train) + len(test) == 120
 
 
-@pytest.mark.parametrize("name", ["list, -1", *map(slowly, ["string Series", "floats, NaN"])])
+@pytest.mark.parametrize("name", ["list, -1", *map(exhaustively, ["string Series", "floats, NaN"])])
 def test_fine_tuning_and_compare_know_unlabeled_samples(name):
     y, images = FORMS[name], IMAGES[:120]
     simclr = shrunk(SimCLRTransformer)

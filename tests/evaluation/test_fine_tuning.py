@@ -201,7 +201,7 @@ def test_images_that_cannot_be_read():
     assert told.predict(broken)[20] == "?"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_views_flip_where_the_estimator_does(pretrained, monkeypatch):
     recipes, train = [], fine_tuning.train
     monkeypatch.setattr(
@@ -225,7 +225,7 @@ def test_views_flip_where_the_estimator_does(pretrained, monkeypatch):
         tuned(shrunk(SimCLRTransformer).fit(ROWS), ROWS, views=own)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_auto_epochs(pretrained):
     some = IMAGES[:90], Y[:90]
     assert tuned(pretrained, *some, max_epochs="auto", batch_size=2).max_epochs_ == 7  # of 45 steps

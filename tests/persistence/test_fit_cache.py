@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from common import each_method, each_method_long, narrow_network, shrunk, slowly, takes
+from common import (
+    each_method,
+    each_method_long,
+    exhaustively,
+    narrow_network,
+    shrunk,
+    slowly,
+    takes,
+)
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.linear_model import LogisticRegression
@@ -421,8 +429,8 @@ def search(memory, trainings, n_jobs, **settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_jobs", [1, slowly(2)])
-@pytest.mark.parametrize("kind", ["", *map(slowly, ("module", "pipeline"))])
+@pytest.mark.parametrize("n_jobs", [1, exhaustively(2)])
+@pytest.mark.parametrize("kind", ["", *map(exhaustively, ("module", "pipeline"))])
 def test_a_search_trains_once_a_fold(kind, n_jobs, images, tmp_path, trainings):
     y = np.arange(100) % 2
     settings = {"backbone": net((1, 8, 8))} if kind == "module" else {}
@@ -546,7 +554,7 @@ def test_interrupted_fit_resumes(method, kind, minutes, images, tmp_path):
     assert_same_end(model, straight, X)
 
 
-@pytest.mark.parametrize("name", [*list(SETTINGS)[:2], *map(slowly, list(SETTINGS)[2:])])
+@pytest.mark.parametrize("name", [*list(SETTINGS)[:2], *map(exhaustively, list(SETTINGS)[2:])])
 def test_settings_of_interrupted_fits(name, images, tmp_path):
     settings = {"max_epochs": 3, "batch_size": 40} | SETTINGS[name]
     memory = FitCache(tmp_path, checkpoint_minutes=0)
@@ -641,7 +649,7 @@ BROKEN = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("name", ["torn", *map(exhaustively, list(BROKEN)[1:])])
 def test_broken_checkpoint_warns_and_is_not_used(name, images, tmp_path):
     path, model = begun(images, tmp_path)
     path.write_bytes(BROKEN[name](path.read_bytes()))
@@ -820,7 +828,7 @@ def assert_killed_fits_are_the_same(folder, n_kills, settings, seed=0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", KILLED)
+@pytest.mark.parametrize("method", [*list(KILLED)[:1], *map(exhaustively, list(KILLED)[1:])])
 def test_killed_fit_resumes(method, tmp_path):
     settings = {"max_epochs": 6, "batch_size": 40}
     assert_killed_fits_are_the_same(tmp_path, 3, (method, 0, settings))
@@ -834,7 +842,7 @@ def test_fit_killed_fifty_times_resumes(minutes, tmp_path):
     assert_killed_fits_are_the_same(tmp_path, 50, ("simclr", minutes, settings))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_waiting_process_resumes_the_fit_of_a_killed_one(tmp_path, trainings):
     context = multiprocessing.get_context("forkserver")
     path, n_epochs = str(tmp_path / "model.safetensors"), 40

@@ -207,7 +207,7 @@ def test_what_is_no_file_of_ours(images, path, tmp_path):
         SimCLRTransformer().save(other)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_twenty_thousand_broken_files(images, tmp_path):
     """Every one gives a ValueError, or holds what was written."""
     files = []

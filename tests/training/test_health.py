@@ -74,7 +74,7 @@ def test_provoked_collapses_warn(name):
 
 
 TAKE_LONG = "DINOTransformer", "RotationTransformer", "EMPSSLTransformer", "JigsawTransformer"
-TAKE_LONG += "RelativePatchTransformer", "ColorizationTransformer"
+TAKE_LONG += "RelativePatchTransformer", "ColorizationTransformer", "MAETransformer"
 
 
 @pytest.mark.parametrize("kind", ["image", "table"])

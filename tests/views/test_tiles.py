@@ -157,7 +157,7 @@ def test_searches_go_over_parameters_of_tiles(method):
         method(tiles=3).fit(digits()[0][:20])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_larger_images_have_more_tiles(photos):
     assert shrunk(JigsawTransformer).fit(photos[:20]).permutations_.shape == (24, 4)
     X = np.random.default_rng(0).random((6, 48, 50))

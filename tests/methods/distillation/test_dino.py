@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from common import check_inputs, shrunk
+from common import check_inputs, exhaustively, shrunk
 from torch import nn
 
 from sklearn_ssl import DINOTransformer
@@ -155,7 +155,9 @@ def test_dino_center_teacher_and_temperature_move():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", ["small_convnet", "small_vit", "resnet18", "vit_b_16"])
+@pytest.mark.parametrize(
+    "backbone", ["small_convnet", "small_vit", "resnet18", exhaustively("vit_b_16")]
+)
 def test_dino_trains_on_crops_of_two_sizes(photos, backbone):
     model = shrunk(DINOTransformer, backbone=backbone, n_local_crops=1).fit(photos[:4])
     sides = [view.shape[2:] for view in model.views_(torch.rand(2, 3, 32, 32))]

@@ -311,7 +311,7 @@ def test_partial_fit_takes_an_epoch_within_the_time(clock):
     assert clock.now <= 6
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("method", [SimCLRTransformer, DINOTransformer])
 def test_a_second_fit_has_its_own_time(clock, method):
     model = timed(method, warm_start=True).fit(X)
@@ -361,7 +361,7 @@ def test_nothing_is_timed_without_max_time(clock):
     assert shrunk(SimCLRTransformer, max_epochs="auto").fit(X).n_iter_ == 60
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.real_time
 def test_a_search_over_times():
     images, y = digits()
