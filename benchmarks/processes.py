@@ -7,6 +7,9 @@ which the first is left out:
 
 one process      python, two threads
 two processes    torchrun --nproc-per-node=2, one thread each
+two apart        two fits of their own at the same time, one thread each, of half the images in
+                 half the batches; twice the images of the slower one, which is what processes reach
+                 that exchange nothing and wait for each other
 
 Each measurement is a fresh start. "loss" is that of the last epoch.
 """
@@ -25,13 +28,16 @@ from common import compared, interleaved, load_images, show, write
 from sklearn_ssl import SimCLRTransformer
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-CASES = {"one process": (2, []), "two processes": (1, TORCHRUN)}  # threads and command
+# Threads and command; the last one is started twice.
+CASES = {"one process": (2, []), "two processes": (1, TORCHRUN), "two apart": (1, [])}
 
 
 def measure(options):
     """Return the images per second of a fit, and its loss."""
-    X, _ = load_images(options.data, options.n_images)
-    simclr = SimCLRTransformer(max_epochs=options.epochs, batch_size=256, random_state=0).fit(X)
+    parts = 2 if options.case == "two apart" else 1
+    X, _ = load_images(options.data, options.n_images // parts)
+    settings = {"max_epochs": options.epochs, "batch_size": 256 // parts, "random_state": 0}
+    simclr = SimCLRTransformer(**settings).fit(X)
     seconds = [row["dur"] for row in simclr.history_[1:]]
     images = len(seconds) * options.n_images / sum(seconds)
     return {"images per second": images, "loss": simclr.loss_curve_[-1]}
@@ -42,8 +48,11 @@ def started(case):
     threads, command = CASES[case]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, *command, *sys.argv, "--case", case]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    how = {"env": environment, "stdout": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen(command, **how) for _ in range(2 if case == "two apart" else 1)]
+    outputs = [process.communicate()[0] for process in started]
+    found = [json.loads(output.splitlines()[-1]) for output in outputs]
+    return min(found, key=lambda measured: measured["images per second"])
 
 
 def main():
@@ -65,7 +74,8 @@ def main():
 
     runs = interleaved({c: functools.partial(started, c) for c in CASES}, options.repetitions)
     speed = {c: [run["images per second"] for run in given] for c, given in runs.items()}
-    results = compared(speed, [("two processes", "one process")])
+    pairs = [("two processes", "one process"), ("two apart", "one process")]
+    results = compared(speed, [*pairs, ("two processes", "two apart")])
     show(results)
     results["loss"] = {case: given[0]["loss"] for case, given in runs.items()}
     print("loss", results["loss"])

@@ -21,7 +21,7 @@ def concatenated(batches):
     return mapped(lambda *parts: torch.cat(parts), *batches)
 
 
-def split(batch, size):
+def parts_of(batch, size):
     """Return the parts of a batch, each of at most ``size`` samples."""
     return [
         mapped(lambda part, start=start: part[start : start + size], batch)

@@ -12,7 +12,7 @@ from sklearn_ssl._runtime.device import autocast
 from sklearn_ssl._runtime.isolation import torch_defaults
 from sklearn_ssl._runtime.malloc import untrimmed_heap
 from sklearn_ssl._runtime.world import launched, shared_if_all_come, world
-from sklearn_ssl.data.batch import leaves, mapped, structure
+from sklearn_ssl.data.batch import leaves, mapped, shape_of, structure
 from sklearn_ssl.data.sources import one_behind
 from sklearn_ssl.persistence.fingerprint import NoContent, fingerprint
 from sklearn_ssl.views.drawn import draws_apart
@@ -158,9 +158,11 @@ def _made(views, samples):
             torch.manual_seed(torch.initial_seed() + world().rank)
             return views(samples)
 
-    shapes = world().gather_objects(mapped(_sides, samples))
-    # Texts may be longer elsewhere.
-    shape = mapped(lambda *sides: tuple(torch.stack(sides).amax(dim=0).tolist()), *shapes)
+    shape = shape_of(samples)
+    if not all(part.is_floating_point() for part in leaves(samples)):
+        # Texts may be longer in other processes.
+        shapes = world().gather_objects(mapped(_sides, samples))
+        shape = mapped(lambda *sides: tuple(torch.stack(sides).amax(dim=0).tolist()), *shapes)
 
     def draw(n):
         return views.draw(n, shape, device=first.device)

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from sklearn_ssl._runtime.device import gpu_emptied, may_run_out
 from sklearn_ssl._runtime.warnings import tell
 from sklearn_ssl._runtime.world import world
-from sklearn_ssl.data.batch import n_samples, split
+from sklearn_ssl.data.batch import n_samples, parts_of
 
 # Smaller micro-batches are slow and save little memory.
 SMALLEST_MICRO_BATCH = 8
@@ -63,7 +63,7 @@ def _in_parts(forward, size):
         # Tensors with an entry per sample are split like the samples.
         splits = {k: v.split(size) for k, v in how.items() if isinstance(v, torch.Tensor)}
         given = []
-        for i, part in enumerate(split(samples, size)):
+        for i, part in enumerate(parts_of(samples, size)):
             settings = how | {name: parts[i] for name, parts in splits.items()}
             given.append(
                 checkpoint(forward, part, use_reentrant=False, **settings)

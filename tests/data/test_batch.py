@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sklearn_ssl import Device, SimCLRTransformer
-from sklearn_ssl.data.batch import concatenated, mapped, n_samples, shape_of, split
+from sklearn_ssl.data.batch import concatenated, mapped, n_samples, parts_of, shape_of
 from sklearn_ssl.data.modality import Modality
 from sklearn_ssl.data.sources import ArraySource
 from sklearn_ssl.data.spec import Spec, trial_values
@@ -88,7 +88,7 @@ def fitted(views=noisy, **parameters):
 def test_batches_are_counted_joined_and_split():
     assert n_samples(BATCH) == 5
     assert shape_of(BATCH) == {"left": (3,), "right": ((4, 2), ())}
-    parts = split(BATCH, 2)
+    parts = parts_of(BATCH, 2)
     assert [n_samples(part) for part in parts] == [2, 2, 1]
     again = concatenated(parts)
     assert shape_of(again) == shape_of(BATCH)

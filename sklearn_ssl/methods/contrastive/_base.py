@@ -16,4 +16,5 @@ class ContrastiveObjective(Objective):
 
         One view passes the encoder after the other, so that batch norm statistics are of one view.
         """
-        return [self.project(world().gather(self.encoder(view))) for view in views]
+        features = [self.encoder(view) for view in views]  # all, before processes wait for others
+        return [self.project(world().gather(part)) for part in features]
