@@ -49,8 +49,11 @@ def started(case):
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, *command, *sys.argv, "--case", case]
     how = {"env": environment, "stdout": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen(command, **how) for _ in range(2 if case == "two apart" else 1)]
-    outputs = [process.communicate()[0] for process in started]
+    processes = [subprocess.Popen(command, **how) for _ in range(2 if case == "two apart" else 1)]
+    outputs = [process.communicate()[0] for process in processes]
+    for process in processes:
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
     found = [json.loads(output.splitlines()[-1]) for output in outputs]
     return min(found, key=lambda measured: measured["images per second"])
 
