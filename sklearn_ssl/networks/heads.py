@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 
-def mlp(*widths, last_norm=False):
+def mlp(*widths, last_norm=False, affine=True):
     """Return linear layers of these widths, with batch norm and ReLU in between.
 
     Layers followed by a batch norm have no bias. ``last_norm`` adds a batch norm after the last
-    layer.
+    layer, which scales and shifts if ``affine``.
     """
     layers = []
     for i, (n_in, n_out) in enumerate(pairwise(widths), start=2):
@@ -19,7 +19,7 @@ def mlp(*widths, last_norm=False):
         if not last:
             layers += [nn.BatchNorm1d(n_out), nn.ReLU(inplace=True)]
         elif last_norm:
-            layers.append(nn.BatchNorm1d(n_out))
+            layers.append(nn.BatchNorm1d(n_out, affine=affine))
     return nn.Sequential(*layers)
 
 

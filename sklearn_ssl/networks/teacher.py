@@ -1,8 +1,12 @@
 """Momentum (EMA) teachers: exponential moving averages of a student's weights."""
 
+import copy
 import math
 
 import torch
+from torch import nn
+
+from sklearn_ssl._runtime.world import world
 
 
 @torch.no_grad()
@@ -29,3 +33,28 @@ def teacher_momentum(start, progress):
 def short_run_momentum(n_steps):
     """Return a momentum that averages over a hundredth of training, within [0.95, 0.996]."""
     return min(max(1 - 100 / n_steps, 0.95), 0.996)
+
+
+class Teacher(nn.Module):
+    """Momentum teacher: an exponential moving average (EMA) of the student's encoder and head.
+
+    Only weights are averaged. Buffers of batch norms are not copied: the teacher runs in training
+    mode, and collects the statistics of its own weights and views.
+    """
+
+    def __init__(self, encoder, head, momentum):
+        super().__init__()
+        self.encoder, self.head = copy.deepcopy(encoder), copy.deepcopy(head)
+        self.momentum = momentum  # at the start of training
+
+    @torch.no_grad()
+    def forward(self, views):
+        """Return features and outputs of views, without gradients, for all processes."""
+        features = world().gather(self.encoder(torch.cat(views)), len(views))
+        return features, self.head(features)
+
+    def update(self, encoder, head, progress):
+        """Move the weights toward the student's; momentum rises to 1 by a cosine schedule."""
+        momentum = teacher_momentum(self.momentum, progress)
+        move_teacher(self.encoder, encoder, momentum)
+        move_teacher(self.head, head, momentum)

@@ -13,6 +13,8 @@ from sklearn_ssl.training.objective import Epoch
 class InstanceObjective(ContrastiveObjective):
     """Objective whose classes are samples, at most ``n_exemplars`` of them, drawn at random."""
 
+    fewest_views, most_views = 1, math.inf
+
     def __init__(self, encoder, projector, temperature, n_exemplars):
         super().__init__(encoder, projector, temperature)
         self.n_exemplars = n_exemplars

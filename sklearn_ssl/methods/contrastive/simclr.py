@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.methods._joint_embedding import JointEmbeddingTransformer
 from sklearn_ssl.methods.contrastive._base import ContrastiveObjective
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.parameters import Count, Positive
@@ -23,8 +23,6 @@ class SimCLRObjective(ContrastiveObjective):
 
     def forward(self, views):
         """Return the loss of a batch of two views."""
-        if len(views) != 2:
-            raise ValueError(f"SimCLR compares two views; the view recipe gave {len(views)}.")
         z1, z2 = self.projections(views)
         return {"loss": nt_xent(z1, z2, self.temperature), "embedding": z1}
 
@@ -47,7 +45,7 @@ def nt_xent(z1, z2, temperature):
         return cross_entropy(logits, labels)
 
 
-class SimCLRTransformer(SSLTransformer):
+class SimCLRTransformer(JointEmbeddingTransformer):
     """Learn features by contrasting two augmented views of each sample with all other samples.
 
     The default method for images and texts, and a good first try: the features become invariant to

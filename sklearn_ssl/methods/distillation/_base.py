@@ -1,6 +1,5 @@
 """Shared by methods that match the outputs of a momentum teacher: teacher, head, multi-crop."""
 
-import copy
 import math
 
 import torch
@@ -9,37 +8,12 @@ from torch.nn.functional import linear, normalize
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.world import world
-from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.methods._joint_embedding import JointEmbeddingTransformer
 from sklearn_ssl.networks.heads import clip_each_gradient
-from sklearn_ssl.networks.teacher import move_teacher, short_run_momentum, teacher_momentum
+from sklearn_ssl.networks.teacher import Teacher, short_run_momentum
 from sklearn_ssl.parameters import Auto, NonNegative, Positive, at_least, between
 from sklearn_ssl.training.objective import Objective, wide
 from sklearn_ssl.views import MultiCrop
-
-
-class Teacher(nn.Module):
-    """Momentum teacher: an exponential moving average (EMA) of the student's encoder and head.
-
-    Only weights are averaged. Buffers of batch norms are not copied: the teacher runs in training
-    mode, and collects the statistics of its own weights and views.
-    """
-
-    def __init__(self, encoder, head, momentum):
-        super().__init__()
-        self.encoder, self.head = copy.deepcopy(encoder), copy.deepcopy(head)
-        self.momentum = momentum  # at the start of training
-
-    @torch.no_grad()
-    def forward(self, views):
-        """Return features and outputs of views, without gradients, for all processes."""
-        features = world().gather(self.encoder(torch.cat(views)), len(views))
-        return features, self.head(features)
-
-    def update(self, encoder, head, progress):
-        """Move the weights toward the student's; momentum rises to 1 by a cosine schedule."""
-        momentum = teacher_momentum(self.momentum, progress)
-        move_teacher(self.encoder, encoder, momentum)
-        move_teacher(self.head, head, momentum)
 
 
 class PrototypeHead(nn.Module):
@@ -100,6 +74,10 @@ class DistillationObjective(Objective):
             )
         return self.teacher(views[: self.n_global])
 
+    def projected(self, samples):
+        """Return the teacher's projections of samples."""
+        return self.teacher.head.project(self.encoder(samples))
+
     def student_logits(self, views):
         """Return the student's logits of all views, (n_views, n, n_prototypes)."""
         # One pass per size: batch norms must not mix views of different sizes.
@@ -156,7 +134,7 @@ def entropies(probabilities):
     }
 
 
-class DistillationTransformer(SSLTransformer):
+class DistillationTransformer(JointEmbeddingTransformer):
     """Base of the methods with a student and a momentum teacher.
 
     Parameters

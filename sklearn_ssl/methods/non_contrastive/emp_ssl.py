@@ -1,5 +1,6 @@
 """EMP-SSL: invariance to many small crops of a sample, and the coding rate of a batch."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -7,25 +8,29 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.world import world
-from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.methods._joint_embedding import (
+    JointEmbeddingObjective,
+    JointEmbeddingTransformer,
+)
 from sklearn_ssl.methods.non_contrastive._base import mean_over_crops
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.parameters import Count, NonNegative
-from sklearn_ssl.training.objective import Objective, joined, wide
+from sklearn_ssl.training.objective import joined, wide
 from sklearn_ssl.views import ImageViews, TableViews
 
 
-class EMPSSLObjective(Objective):
+class EMPSSLObjective(JointEmbeddingObjective):
     """Coding rate of the projections of each crop, and their cosines to the mean of all crops."""
 
+    most_views = math.inf
+
     def __init__(self, encoder, n_features, projection_hidden_dim, projection_dim, weight):
-        super().__init__(encoder)
-        self.project, self.weight = mlp(n_features, projection_hidden_dim, projection_dim), weight
+        super().__init__(encoder, mlp(n_features, projection_hidden_dim, projection_dim))
+        self.weight = weight
 
     def forward(self, views):
         """Return the loss of a batch of views of one size, which pass the encoder together."""
-        if len(views) < 2:
-            raise ValueError(f"EMP-SSL needs two views or more; the view recipe gave {len(views)}.")
+        self.check_number_of(views)
         z = self.project(world().gather(self.encoder(joined(views)), len(views)))
         with full_precision(z.device):
             z = normalize(wide(z)).unflatten(0, (len(views), -1))  # (v, n, p)
@@ -44,7 +49,7 @@ def coding_rate(z):
     return (factor * unit).sum(dim=-1).log().sum(dim=-1)  # compiling ``diagonal`` warns
 
 
-class EMPSSLTransformer(SSLTransformer):
+class EMPSSLTransformer(JointEmbeddingTransformer):
     """Learn features invariant to many small crops, which spread over all directions in a batch.
 
     Use it for photographs and few epochs. On tabular data, views replace random features. ``lr`` is

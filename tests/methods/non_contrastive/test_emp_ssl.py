@@ -141,7 +141,7 @@ def test_emp_ssl_views(photos, images):
     assert rows._network() is rows.encoder_
     views = rows.views_(torch.rand(30, 64))
     assert len({view.numpy().tobytes() for view in views}) == 8
-    with pytest.raises(ValueError, match="two views or more; the view recipe gave 1"):
+    with pytest.raises(ValueError, match="2 views or more; the view recipe gave 1"):
         shrunk(EMPSSLTransformer, views=ImageViews(n_views=1)).fit(photos[:20])
 
 

@@ -1,0 +1,128 @@
+"""Joint embedding: what methods share that compare projections of views of a sample."""
+
+import torch
+from sklearn.utils import check_consistent_length
+from torch.nn.functional import normalize
+
+from sklearn_ssl._runtime.warnings import tell
+from sklearn_ssl._runtime.world import world
+from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.networks.teacher import Teacher, short_run_momentum
+from sklearn_ssl.parameters import Auto, between
+from sklearn_ssl.training.objective import Objective
+
+
+class JointEmbeddingObjective(Objective):
+    """Objective on the projections of views of each sample."""
+
+    fewest_views, most_views = 2, 2  # that are compared
+
+    def __init__(self, encoder, projector):
+        super().__init__(encoder)
+        self.project = projector
+
+    def check_number_of(self, views):
+        """Raise if the method cannot compare this number of views."""
+        if self.fewest_views <= len(views) <= self.most_views:
+            return
+        needed = f"needs {self.fewest_views} views or more"
+        if self.most_views == 2:
+            needed = "compares two views"
+        name = type(self).__name__.removesuffix("Objective")
+        raise ValueError(f"{name} {needed}; the view recipe gave {len(views)}.")
+
+    def projections(self, views):
+        """Return the projections of each view, (n, projection_dim), from all processes."""
+        self.check_number_of(views)
+        return projections_by(self.encoder, self.project, views)
+
+    def projected(self, samples):
+        """Return the projections of samples, as :meth:`JointEmbeddingTransformer.energy`."""
+        return self.project(self.encoder(samples))
+
+
+def projections_by(encoder, projector, views):
+    """Return the projections of each view, (n, projection_dim), from all processes.
+
+    One view passes the networks after the other, so that batch norm statistics are of one view.
+    """
+    features = [encoder(view) for view in views]  # all, before processes wait for others
+    gathered = world().gather(torch.cat(features), len(views))  # in one message
+    return [projector(part) for part in gathered.chunk(len(views))]
+
+
+class MomentumObjective(JointEmbeddingObjective):
+    """Objective with a momentum teacher of encoder and projector; the student embeds samples."""
+
+    def __init__(self, encoder, projector, momentum):
+        super().__init__(encoder, projector)
+        self.teacher = Teacher(encoder, projector, momentum)
+
+    @torch.no_grad()
+    def taught(self, views):
+        """Return the teacher's projections of each view, without gradients, from all processes."""
+        return projections_by(self.teacher.encoder, self.teacher.head, views)
+
+    def after_update(self, terms, progress):
+        """Update the teacher."""
+        self.teacher.update(self.encoder, self.project, progress)
+
+
+class JointEmbeddingTransformer(SSLTransformer):
+    """Base of the methods whose objective projects samples to compare them."""
+
+    def energy(self, X1, X2):
+        """Return the energy of pairs of samples: low if they are compatible.
+
+        It is the squared Euclidean distance between L2-normalized projections, 2 - 2 * cosine
+        similarity: what training makes low for two views of one sample.
+
+        Parameters
+        ----------
+        X1, X2 : array-like or tensor
+            Samples as in fit, the same number in both.
+
+        Returns
+        -------
+        energy : ndarray of shape (n_samples,), float32
+            Energy of each pair, in [0, 4]; NaN if an image could not be read.
+        """
+        z1, z2 = (self._map(X, "objective_", _unit_projections) for X in (X1, X2))
+        check_consistent_length(z1, z2)
+        return ((z1 - z2) ** 2).sum(axis=1)
+
+
+def _unit_projections(objective, samples):
+    return normalize(objective.projected(samples))
+
+
+class MomentumTransformer(JointEmbeddingTransformer):
+    """Base of the methods with a momentum teacher whose student embeds samples.
+
+    Parameters
+    ----------
+    momentum : float or "auto", default="auto"
+        Momentum of the teacher's moving average at the start, in [0, 1). It rises to 1 by a cosine
+        schedule. "auto" is 1 - 100 / number of steps, within [0.95, 0.996].
+    """
+
+    doc_name = "momentum"
+
+    momentum: Auto | between(0, 1, "left") = "auto"
+
+    def _resolve_momentum(self, training):
+        auto = self.momentum == "auto"
+        return short_run_momentum(training.n_steps) if auto else self.momentum
+
+
+def queue_size_for(size, training):
+    """Return the size of a queue, at most half of the samples, so that few are in it twice."""
+    most = max(1, training.n_samples // 2)
+    if size == "auto":
+        return min(4096, most)
+    if size > most:
+        tell(
+            f"queue_size={size} is more than half of the {training.n_samples} samples, whose "
+            f"copies would be in it. {most} will be used."
+        )
+    return min(size, most)
