@@ -10,7 +10,10 @@ from sklearn_ssl.inference.device import Device
 from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
 from sklearn_ssl.methods.baselines.patch_kmeans import PatchKMeansTransformer
 from sklearn_ssl.methods.clustering.deepcluster import DeepClusterEstimator
+from sklearn_ssl.methods.contrastive.all4one import All4OneTransformer
 from sklearn_ssl.methods.contrastive.exemplar import ExemplarTransformer
+from sklearn_ssl.methods.contrastive.moco import MoCoTransformer
+from sklearn_ssl.methods.contrastive.nnclr import NNCLRTransformer
 from sklearn_ssl.methods.contrastive.simclr import SimCLRTransformer
 from sklearn_ssl.methods.distillation.dino import DINOTransformer
 from sklearn_ssl.methods.generative.colorization import ColorizationTransformer
@@ -30,6 +33,7 @@ from sklearn_ssl.persistence.save_load import load
 __version__ = "0.1.0"
 
 __all__ = [
+    "All4OneTransformer",
     "BERTTransformer",
     "ColorizationTransformer",
     "Comparison",
@@ -47,6 +51,8 @@ __all__ = [
     "KNNProbe",
     "LinearProbe",
     "MAETransformer",
+    "MoCoTransformer",
+    "NNCLRTransformer",
     "PatchKMeansTransformer",
     "RelativePatchTransformer",
     "RotationTransformer",

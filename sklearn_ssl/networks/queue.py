@@ -34,7 +34,11 @@ class Queue(nn.Module):
         return (vectors @ self.vectors.to(vectors).T).masked_fill(~self.is_filled, -torch.inf)
 
     @torch.no_grad()
-    def nearest(self, vectors):
-        """Return the nearest vector in the queue to each; the vector itself if it is empty."""
-        found = self.vectors[self.similarities(vectors).argmax(dim=1)].to(vectors)
-        return torch.where(self.n_pushed > 0, found, vectors)
+    def nearest(self, vectors, k=1):
+        """Return the k nearest vectors in the queue to each of n vectors, (n, k, dim).
+
+        Where the queue holds fewer, it is the vector itself.
+        """
+        similarities, places = self.similarities(vectors).topk(k, dim=1)
+        found = self.vectors[places].to(vectors)
+        return torch.where(similarities[..., None].isinf(), vectors[:, None], found)

@@ -7,17 +7,8 @@ import torch
 from common import check_inputs
 from torch import nn
 
+from methods.contrastive.references import slow_nt_xent
 from sklearn_ssl.methods.contrastive.simclr import SimCLRObjective, nt_xent
-
-
-def slow_nt_xent(z1, z2, temperature):
-    """The sum over anchors of the paper's equation, one anchor at a time, over their number."""
-    z = [row / row.norm() for row in torch.cat([z1, z2])]
-    n, losses = len(z1), []
-    for i, anchor in enumerate(z):
-        exp = {k: torch.exp(anchor @ z[k] / temperature) for k in range(2 * n) if k != i}
-        losses.append(-torch.log(exp[(i + n) % (2 * n)] / sum(exp.values())))
-    return sum(losses) / (2 * n)
 
 
 def test_simclr():
