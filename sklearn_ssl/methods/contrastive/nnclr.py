@@ -17,6 +17,8 @@ from sklearn_ssl.views import ImageViews, TableViews, TextViews
 class NNCLRObjective(ContrastiveObjective):
     """InfoNCE of the neighbor of a view and the prediction of the other one."""
 
+    near_chance = 0.99  # a prediction cannot be as near to many neighbors as to its own sample
+
     def __init__(self, encoder, n_features, hidden_dim, dim, temperature, queue_size):
         projector = mlp(n_features, hidden_dim, hidden_dim, dim, last_norm=True)
         super().__init__(encoder, projector, temperature)
