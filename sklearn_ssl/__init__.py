@@ -15,6 +15,7 @@ from sklearn_ssl.methods.contrastive.exemplar import ExemplarTransformer
 from sklearn_ssl.methods.contrastive.moco import MoCoTransformer
 from sklearn_ssl.methods.contrastive.nnclr import NNCLRTransformer
 from sklearn_ssl.methods.contrastive.simclr import SimCLRTransformer
+from sklearn_ssl.methods.contrastive.supcon import SupConTransformer
 from sklearn_ssl.methods.distillation.dino import DINOTransformer
 from sklearn_ssl.methods.generative.colorization import ColorizationTransformer
 from sklearn_ssl.methods.generative.inpainting import InpaintingTransformer
@@ -59,6 +60,7 @@ __all__ = [
     "SemiSupervisedSplit",
     "SimCLRTransformer",
     "SimMIMTransformer",
+    "SupConTransformer",
     "SuperResolutionTransformer",
     "Table",
     "Text",

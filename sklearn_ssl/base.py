@@ -35,6 +35,7 @@ from sklearn_ssl.data.inputs import (
     other_views,
     wrong_kind,
 )
+from sklearn_ssl.data.labels import ids_of, of_read
 from sklearn_ssl.inference.batches import in_batches, moved, views_of
 from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.inference.embedder import Embedder
@@ -383,10 +384,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         self : object
             Fitted estimator. If fit raises, it is unchanged.
         """
-        n_epochs = self.max_epochs
-        if is_auto(n_epochs):
-            n_epochs = MAX_EPOCHS if self.max_time is None else math.inf
-        return self._fit(X, y, n_epochs, resume=self.warm_start, anneal=True)
+        return self._fit(X, y)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -409,15 +407,18 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         self : object
             Fitted estimator. If partial_fit raises, it is unchanged.
         """
-        return self._fit(X, y, 1, resume=True, anneal=False)
+        return self._fit(X, y, in_part=True)
 
-    def _fit(self, X, y, n_epochs, **how):
-        device = resolve_device(self.device)
+    def _fit(self, X, y, groups=None, in_part=False):
+        n_epochs, device = 1 if in_part else self.max_epochs, resolve_device(self.device)
+        if is_auto(n_epochs):
+            n_epochs = MAX_EPOCHS if self.max_time is None else math.inf
+        how = {"resume": in_part or self.warm_start, "anneal": not in_part}
         with gpu_freed(device):  # around a call, whose variables are deleted by then
-            self._fit_on(device, X, y, n_epochs, **how)
+            self._fit_on(device, X, y, groups, n_epochs, **how)
         return self
 
-    def _fit_on(self, device, X, y, n_epochs, *, resume, anneal):
+    def _fit_on(self, device, X, y, groups, n_epochs, *, resume, anneal):
         check_callbacks(self.callbacks or [])
         resume = resume and self.__sklearn_is_fitted__()
         clock = Clock(math.inf if self.max_time is None else seconds_of(self.max_time))
@@ -428,7 +429,9 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         with clock.running():
             found = self._find(X, reset=not resume, min_samples=2)
             seed = self._seed if resume else self._new_seed()
-            found, cached, key_now = self._cached_fit(found, device, seed, resume, anneal)
+            ids = self._ids(y, groups)
+            how = ids, device, seed, resume, anneal
+            found, cached, key_now = self._cached_fit(found, *how)
         with contextlib.nullcontext() if cached is None else cached.alone():
             finished = None if cached is None else cached.read("fit")
             if finished is not None:
@@ -441,7 +444,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                 seed = seed if state is None else state["seed"]
                 with isolated(device):
                     with clock.running():
-                        recipe = self._training_recipe(data, device, seed, n_epochs, resume, anneal)
+                        ids = {name: of_read(values, data, name) for name, values in ids.items()}
+                        targets = self._targets(X, ids, data, resume)
+                        how = targets, device, seed, n_epochs, resume, anneal
+                        recipe = self._training_recipe(data, ids.get("groups"), *how)
                         attributes = self._attributes_of(recipe, data, cached)
                     hooks = self._hooks(task, given, attributes, cached)
                     model = train(recipe, data, clock, hooks, state)
@@ -457,18 +463,27 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         return world().from_main(seed)
 
-    def _cached_fit(self, found, device, seed, resume, anneal):
+    def _ids(self, y, groups):
+        """Return what training depends on besides the samples: integers for each, by name."""
+        return {} if groups is None else {"groups": ids_of(groups, np.nan)}
+
+    def _targets(self, X, ids, source, resume=True):
+        """Return the targets of X, the samples of a source, as a tensor; None without any."""
+        return
+
+    def _cached_fit(self, found, ids, device, seed, resume, anneal):
         """Return the samples, the cache of a fit on them or None, and a function of its key."""
         root = folder_of(self.memory) if anneal else None
         if root is None:
             return found, None, None
         settings = cache_of(self)
         found, content = identified(found, settings.hash_files)
-        key_now = functools.partial(self._fit_key, content, device, seed, resume, found.spec)
+        how = content, ids, device, seed, resume, found.spec
+        key_now = functools.partial(self._fit_key, *how)
         cached = CachedFit(root, key_now(), self.verbose, settings.checkpoint_minutes)
         return found, cached, key_now
 
-    def _training_recipe(self, data, device, seed, n_epochs, resume, anneal):
+    def _training_recipe(self, data, groups, targets, device, seed, n_epochs, resume, anneal):
         """Return all that training on the samples of a source depends on."""
         start, scaling = None, self._scaling if resume else self._learn_scaling(data)
         views = self._resolve_views(data.spec)
@@ -501,6 +516,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             seed=seed,
             layer=self.layer,
             start=start,
+            targets=targets,
+            groups=groups,
         )
 
     def _hooks(self, task, given, attributes, cached):
@@ -563,7 +580,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         vars(self).update(fitted)
         return set(fitted)
 
-    def _fit_key(self, content, device, seed, resume, spec):
+    def _fit_key(self, content, ids, device, seed, resume, spec):
         """Return the cache key of a fit, computed from everything that its result depends on."""
         given = {k: v for k, v in self.get_params(deep=False).items() if k not in NEUTRAL}
         parts = {f"parameter {name}": value for name, value in given.items()} | {
@@ -575,6 +592,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             "input": described_as(self.input, spec).identity(),
             "seed": None if self.random_state is None else seed,
         }
+        parts |= ids
         if self.max_time is not None:
             parts["parameter max_time"] = seconds_of(self.max_time)
         if self.weights is not None and os.path.isfile(self.weights):
@@ -725,7 +743,10 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             scale = self._scaling.on(device)
             make_views = functools.partial(views_of, self.views_, scale)
             embed = functools.partial(in_batches, objective.encoder, source, scale, device)
-            targets = objective.scoring_targets(embed)
+            ids = self._ids(y, None)
+            ids = {name: of_read(values, source, name) for name, values in ids.items()}
+            targets = self._targets(X, ids, source)
+            targets = objective.scoring_targets(embed) if targets is None else targets.to(device)
             for i, indices in enumerate(batches):
                 samples = source.batch(indices, device)
                 views = seeded_views(make_views, samples, device, self._seed, i)

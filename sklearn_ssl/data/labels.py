@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 
 from sklearn_ssl._runtime.warnings import tell
+from sklearn_ssl._runtime.world import world
 
 UNLABELED = -1  # the convention of scikit-learn
 UNREADABLE = "are NaN in every feature, as for unreadable images"
@@ -58,6 +59,25 @@ def labels_of(y, unlabeled="auto", classes=None):
             )
         known = np.array(known.tolist())
     return has_label, known
+
+
+def ids_of(values, unlabeled="auto"):
+    """Return an integer for each sample, equal for equal labels; unlabeled ones have their own."""
+    has_label, known = labels_of(values, unlabeled)
+    ids = len(has_label) + np.arange(len(has_label))
+    ids[has_label] = np.unique(known, return_inverse=True)[1]
+    return ids
+
+
+def of_read(values, source, name):
+    """Return those values, one per sample of X, whose samples the source could read.
+
+    They are those of the main process, in all processes.
+    """
+    is_read = source.aligned(np.zeros(len(source), np.int8)) == 0
+    if len(values) != len(is_read):
+        raise ValueError(f"{name} has {len(values)} values, but X has {len(is_read)} samples.")
+    return world().from_main(values[is_read])
 
 
 def check_some(has_label, unlabeled, name):

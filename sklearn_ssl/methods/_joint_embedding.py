@@ -4,9 +4,10 @@ import torch
 from sklearn.utils import check_consistent_length
 from torch.nn.functional import normalize
 
+from sklearn_ssl._runtime.sklearn_private import _fit_context
 from sklearn_ssl._runtime.warnings import tell
 from sklearn_ssl._runtime.world import world
-from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.base import SSLTransformer, all_or_nothing
 from sklearn_ssl.networks.teacher import Teacher, short_run_momentum
 from sklearn_ssl.parameters import Auto, between
 from sklearn_ssl.training.objective import Objective
@@ -70,6 +71,34 @@ class MomentumObjective(JointEmbeddingObjective):
 
 class JointEmbeddingTransformer(SSLTransformer):
     """Base of the methods whose objective projects samples to compare them."""
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, groups=None):
+        """Train the encoder on X.
+
+        Parameters
+        ----------
+        X : array-like, tensor, DataFrame or data set
+            Training samples, as in ``fit`` of :class:`~sklearn_ssl.SimCLRTransformer`.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        groups : array-like of shape (n_samples,), default=None
+            Groups of samples that show the same, such as a patient, a scene or a recording. Then
+            the first view is of the sample and all others are of another one of its group, drawn
+            in each epoch, so that features become invariant to what differs in a group. Samples
+            whose group is None or NaN, or has no other sample, are paired with themselves. Pass it
+            through pipelines and cross-validation by metadata routing:
+            ``set_fit_request(groups=True)``.
+
+        Returns
+        -------
+        self : object
+            Fitted estimator. If fit raises, it is unchanged.
+        """
+        return self._fit(X, y, groups)
 
     def energy(self, X1, X2):
         """Return the energy of pairs of samples: low if they are compatible.

@@ -19,6 +19,7 @@ class RunningEpoch:
     batches: np.ndarray  # indices of the samples of each batch, (n_batches, size)
     n_planned: int  # batches, without repetitions
     targets: torch.Tensor | None
+    partners: np.ndarray | None  # of each sample: the index of that which has its other views
     figures: dict
     rng: dict  # state of the generator after planning
     steps: dict = field(default_factory=dict)  # outputs before the epoch was resumed
@@ -27,7 +28,7 @@ class RunningEpoch:
     embedding: torch.Tensor | None = None  # of the last step
 
     def read(self, data, settings, extends=lambda: False):
-        """Yield the samples of each batch, and their targets if there are any.
+        """Yield the samples of each batch, their targets, and their partners; None without any.
 
         Each of several processes reads its share of each batch.
         While ``extends()``, the batches are repeated in another order.
@@ -38,12 +39,14 @@ class RunningEpoch:
         while True:
             batches = self.batches
             mine = batches[first:, world().share(batches.shape[1])]
-            parts = data.batches(mine, device, rng)
-            if self.targets is None:
-                yield from ((part,) for part in parts)
-            else:
+            nothing, targets, partners = [None] * len(mine), None, None
+            if self.targets is not None:
                 # All at once: indexing by an array synchronizes with the GPU.
-                yield from zip(parts, self.targets.to(device)[mine], strict=True)
+                targets = self.targets.to(device)[mine]
+            if self.partners is not None:
+                partners = data.batches(self.partners[mine], device, rng)
+            parts = data.batches(mine, device, rng), targets, partners
+            yield from zip(*(nothing if p is None else p for p in parts), strict=True)
             first = len(batches)
             if not extends():
                 return
@@ -68,18 +71,37 @@ class RunningEpoch:
 
     def state(self):
         """Return the arguments to resume it with."""
-        names = "batches", "n_planned", "targets", "figures", "rng", "n_steps"
+        names = "batches", "n_planned", "targets", "partners", "figures", "rng", "n_steps"
         return {name: getattr(self, name) for name in names} | {"steps": self.values()}
 
 
-def planned(objective, embed, settings, number, n_samples):
-    """Return an epoch, the parameters that its plan reset, and the seconds that planning took."""
+def planned(objective, settings, number, n_samples, *, embed, targets=None, groups=None):
+    """Return an epoch, the parameters that its plan reset, and the seconds that planning took.
+
+    ``targets`` of all samples are used if the objective plans none. If there are ``groups``, an
+    integer per sample, a partner is drawn for each sample from the others of its group.
+    """
     start = time.perf_counter()
     rng = np.random.default_rng((settings.seed, number))
     seed_torch(settings.device, settings.seed, number)
     plan = objective.plan_epoch(embed, rng)
     order = rng.permutation(n_samples) if plan.order is None else plan.order
     batches = split(order, settings.batch_size, world().size)
+    partners = None if groups is None else drawn_partners(groups, rng)
+    targets = targets if plan.targets is None else plan.targets
     state = rng.bit_generator.state
-    epoch = RunningEpoch(number, batches, len(batches), plan.targets, plan.figures, state)
+    about = targets, partners, plan.figures, state
+    epoch = RunningEpoch(number, batches, len(batches), *about)
     return epoch, plan.renewed, time.perf_counter() - start
+
+
+def drawn_partners(groups, rng):
+    """Return the index of another sample of its group for each sample; its own if it is alone."""
+    order = np.argsort(groups, kind="stable")
+    _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    starts, sizes = starts.repeat(sizes), sizes.repeat(sizes)
+    places = np.arange(len(groups)) - starts
+    steps = np.where(sizes > 1, 1 + rng.integers(0, np.maximum(1, sizes - 1)), 0)
+    partners = np.empty(len(groups), np.int64)
+    partners[order] = order[starts + (places + steps) % sizes]
+    return partners

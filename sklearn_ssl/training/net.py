@@ -10,7 +10,6 @@ from torch import nn
 from sklearn_ssl._runtime.world import world
 from sklearn_ssl.data.batch import n_samples
 from sklearn_ssl.training.callbacks.users import stopping
-from sklearn_ssl.training.epoch import planned
 from sklearn_ssl.training.micro_batches import MicroBatches
 from sklearn_ssl.training.optimizers import make_optimizer
 from sklearn_ssl.training.step import seeded_views, terms_of
@@ -19,8 +18,8 @@ from sklearn_ssl.training.step import seeded_views, terms_of
 class SSLNet(NeuralNet):
     """skorch net of an objective; reads the loss from the device once per epoch.
 
-    ``settings`` are those of training, ``make_views`` maps a batch to its views, ``embed`` is
-    passed to the hooks of the objective, and ``budget`` decides how many steps are taken.
+    ``settings`` are those of training, ``make_views`` maps a batch to its views, ``plan`` plans an
+    epoch of the objective, and ``budget`` decides how many steps are taken.
     """
 
     _default_callbacks = []  # they read the loss at every step
@@ -47,11 +46,11 @@ class SSLNet(NeuralNet):
             self.notify("on_batch_end", batch=batch[0], training=True, **terms)
 
     def train_step(self, batch, **fit_params):
-        """Train on samples, and their targets if there are any, without waiting for the device."""
-        (samples, *targets), s, epoch = batch, self.settings, self.epoch
-        views = seeded_views(
-            self.make_views, samples, s.device, s.seed, epoch.number, epoch.n_steps
-        )
+        """Train on samples, their targets and their partners, without waiting for the device."""
+        (samples, targets, partners), s, epoch = batch, self.settings, self.epoch
+        targets = () if targets is None else (targets,)
+        key = s.seed, epoch.number, epoch.n_steps
+        views = seeded_views(self.make_views, samples, s.device, *key, partners=partners)
         terms = self.compute_gradients(views, targets)
         self.objective.before_update(self.progress)
         self.notify(
@@ -98,8 +97,8 @@ class SSLNet(NeuralNet):
         self.module_.train()
         if self.epoch is None:
             number = self.settings.first_epoch + len(self.history) - 1
-            given = self.objective, self.embed, self.settings, number, n_samples
-            self.epoch, renewed, seconds = planned(*given)
+            given = self.objective, self.settings, number, n_samples
+            self.epoch, renewed, seconds = self.plan(*given)
             for parameter in renewed:
                 self.optimizer_.state.pop(parameter, None)
         self.budget.begin_steps(seconds)
@@ -140,7 +139,7 @@ class SSLNet(NeuralNet):
         return dataset
 
 
-def make_net(objective, settings, make_views, embed, budget, callbacks, verbose=0):
+def make_net(objective, settings, make_views, plan, budget, callbacks, verbose=0):
     """Return the initialized net of an objective."""
     net = SSLNet(
         objective.to(settings.device, memory_format=torch.channels_last),
@@ -151,6 +150,6 @@ def make_net(objective, settings, make_views, embed, budget, callbacks, verbose=
         callbacks=callbacks,
         verbose=verbose,
     )
-    net.settings, net.make_views, net.embed, net.budget = settings, make_views, embed, budget
+    net.settings, net.make_views, net.plan, net.budget = settings, make_views, plan, budget
     net.micro_batches = MicroBatches(settings.micro_batch_size)
     return net.initialize()

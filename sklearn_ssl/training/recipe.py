@@ -1,10 +1,13 @@
 """What a training is given, and what it returns."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
+from sklearn_ssl.training.epoch import planned
 from sklearn_ssl.training.objective import Objective
 from sklearn_ssl.training.schedule import Training
 
@@ -33,6 +36,12 @@ class TrainingRecipe:
     seed: int
     layer: str | None = None  # of the encoder, which embeds samples
     start: Start | None = None
+    targets: torch.Tensor | None = None  # of all samples, if the objective plans none
+    groups: np.ndarray | None = None  # of all samples: two of a group are views of each other
+
+    def plan(self, embed):
+        """Return the function that plans an epoch; ``embed`` returns features of all samples."""
+        return functools.partial(planned, embed=embed, targets=self.targets, groups=self.groups)
 
     @property
     def earlier(self):

@@ -86,7 +86,8 @@ def run(recipe, model, data, make_views, embed, clock, hooks, *, unit, finished=
         *ours(Checkpoint(write, hooks.checkpoint_seconds, state)),
         *ours(*([task] if hooks.epoch_task else [])),
     ]
-    net = make_net(objective, settings, make_views, embed, budget, callbacks, hooks.verbose)
+    plan = recipe.plan(embed)
+    net = make_net(objective, settings, make_views, plan, budget, callbacks, hooks.verbose)
     if recipe.start is not None and recipe.start.optimizer_state is not None:
         load_moments(net.optimizer_, recipe.start.optimizer_state)
     if hooks.verbose and state is not None:
@@ -117,7 +118,7 @@ def plan_epochs(objective, data, make_views, embed, settings, clock, recipe, ver
     Takes a few training steps, which change the objective.
     """
     trial, budget, n_epochs = Trial(clock), TimeBudget(1), recipe.n_epochs
-    net = make_net(objective, settings, make_views, embed, budget, ours(trial))
+    net = make_net(objective, settings, make_views, recipe.plan(embed), budget, ours(trial))
     with contextlib.suppress(StopTraining):
         net.fit_loop(data, epochs=1)
     epochs, n_steps = trial.epochs(net), net.epoch.n_planned

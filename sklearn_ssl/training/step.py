@@ -5,10 +5,14 @@ from sklearn_ssl._runtime.isolation import seed_torch
 from sklearn_ssl._runtime.warnings import compiling_quietly
 
 
-def seeded_views(make_views, samples, device, *key):
-    """Return the views of the samples of a step, drawn from a seed that is a tuple of integers."""
+def seeded_views(make_views, samples, device, *key, partners=None):
+    """Return the views of the samples of a step, drawn from a seed that is a tuple of integers.
+
+    If there are partners, another sample for each, all views but the first one are of these.
+    """
     seed_torch(device, *key)
-    return make_views(samples)
+    views = make_views(samples)
+    return views if partners is None else [views[0], *make_views(partners)[1:]]
 
 
 def terms_of(objective, views, targets, device, precision="float32", compiled=False):

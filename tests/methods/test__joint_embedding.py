@@ -4,17 +4,22 @@ import math
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from common import ALL_METHODS, digits, sentences, shrunk, suited
+from sklearn.model_selection import GroupKFold, cross_validate
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from torch import nn
 
-from sklearn_ssl import SimCLRTransformer
+from sklearn_ssl import SimCLRTransformer, Table
 from sklearn_ssl.methods._joint_embedding import (
     JointEmbeddingObjective,
     JointEmbeddingTransformer,
     MomentumObjective,
     queue_size_for,
 )
+from sklearn_ssl.views import ImageViews
 
 JOINT = [method for method in ALL_METHODS if issubclass(method, JointEmbeddingTransformer)]
 
@@ -85,3 +90,82 @@ def test_energy_is_that_of_the_projections(images):
         z = model.objective_.projected(torch.from_numpy(images).float()[:, None] / 16)
     expected = 2 - 2 * torch.cosine_similarity(z[:-1], z[1:])
     np.testing.assert_allclose(model.energy(images[:-1], images[1:]), expected, atol=1e-5)
+
+
+class Recorded:
+    """Views that are the samples themselves, and what they were of."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, batch):
+        self.seen.append(batch.clone())
+        return [batch, batch]
+
+    def pairs(self):
+        """Return the pairs of samples and partners of all steps, but for the trial of views."""
+        steps = self.seen[-8:]
+        return torch.cat(steps[::2]), torch.cat(steps[1::2])
+
+
+def test_views_of_groups_are_of_two_samples():
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    groups = np.array([None, None, *np.repeat(list("abcdefghijklmnopqrs"), 2)], object)
+    order = np.random.default_rng(1).permutation(40)
+    X, groups, views = X[order], groups[order], Recorded()
+    settings = {"batch_size": 20, "max_epochs": 2, "input": Table(standardize=False)}
+    model = shrunk(SimCLRTransformer, views=views, **settings).fit(X, groups=groups)
+    samples, partners = (part.numpy() for part in model.views.pairs())
+    assert len(samples) == 80
+    for sample, partner in zip(samples, partners, strict=True):
+        i, j = (int(np.abs(X - row).sum(axis=1).argmin()) for row in (sample, partner))
+        assert groups[i] == groups[j]
+        assert (i == j) == (groups[i] is None)
+
+
+@pytest.mark.parametrize("method", JOINT)
+def test_groups_are_positives(method):
+    images = suited(method, digits()[0][:60])
+    X = images if "image" in method.default_views else sentences()[0][:60]
+    pairs = np.repeat(np.arange(30), 2)
+    alone, paired = (shrunk(method).fit(X, groups=g) for g in (np.arange(60), pairs))
+    assert not np.array_equal(paired.transform(X), alone.transform(X))
+
+
+def test_features_become_invariant_to_what_differs_in_a_group():
+    """The same digit, light on dark and dark on light, by views that do not change brightness."""
+    images = digits()[0][:200]
+    X = np.concatenate([images, 16 - images])
+    groups = np.tile(np.arange(200), 2)
+    settings = {"max_epochs": 6, "random_state": 0, "views": ImageViews(hflip=0.0)}
+    found = {}
+    for name, given in (("alone", None), ("groups", groups)):
+        model = SimCLRTransformer(**settings).fit(X, groups=given)
+        ratio = model.energy(images, 16 - images) / model.energy(images, images[::-1])
+        found[name] = np.median(ratio)
+    assert found["groups"] < 0.5 * found["alone"]
+
+
+def test_groups_are_routed_and_cached(images, tmp_path):
+    groups = np.arange(len(images)) // 2
+    with sklearn.config_context(enable_metadata_routing=True):
+        method = shrunk(SimCLRTransformer).set_fit_request(groups=True)
+        model = make_pipeline(method, KNeighborsClassifier())
+        given = {"params": {"groups": groups}, "cv": GroupKFold(2), "return_estimator": True}
+        fitted = cross_validate(model, images, digits()[1][: len(images)], **given)["estimator"]
+    for pipeline, (train, _) in zip(
+        fitted, GroupKFold(2).split(images, groups=groups), strict=True
+    ):
+        expected = shrunk(SimCLRTransformer).fit(images[train], groups=groups[train])
+        np.testing.assert_array_equal(pipeline[0].transform(images), expected.transform(images))
+    cached = [
+        shrunk(SimCLRTransformer, memory=tmp_path).fit(images, groups=g) for g in (None, groups)
+    ]
+    assert not np.array_equal(*(model.transform(images) for model in cached))
+    again = shrunk(SimCLRTransformer, memory=tmp_path).fit(images, groups=groups)
+    np.testing.assert_array_equal(again.transform(images), cached[1].transform(images))
+
+
+def test_wrong_groups_are_refused(images):
+    with pytest.raises(ValueError, match="groups has 3 values, but X has 200 samples"):
+        shrunk(SimCLRTransformer).fit(images, groups=[1, 2, 3])
