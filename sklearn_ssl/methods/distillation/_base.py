@@ -35,7 +35,7 @@ class PrototypeHead(nn.Module):
             return linear(normalize(wide(projections)), normalize(self.prototypes))
 
 
-class DistillationObjective(Objective):
+class SelfDistillationObjective(Objective):
     """Objective of a student and its momentum teacher, whose encoder embeds samples.
 
     What ``forward`` returns includes the :func:`entropies` of the teacher's probabilities.
@@ -134,7 +134,7 @@ def entropies(probabilities):
     }
 
 
-class DistillationTransformer(JointEmbeddingTransformer):
+class SelfDistillationTransformer(JointEmbeddingTransformer):
     """Base of the methods with a student and a momentum teacher.
 
     Parameters

@@ -5,16 +5,16 @@ from torch.nn.functional import log_softmax, softmax
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.methods.distillation._base import (
-    DistillationObjective,
-    DistillationTransformer,
     PrototypeHead,
+    SelfDistillationObjective,
+    SelfDistillationTransformer,
     entropies,
 )
 from sklearn_ssl.parameters import Count, Positive, at_least, between
 from sklearn_ssl.views import ImageViews, TableViews
 
 
-class DINOObjective(DistillationObjective):
+class DINOObjective(SelfDistillationObjective):
     """Cross entropy between centered, sharpened teacher outputs and student outputs."""
 
     def __init__(self, encoder, head, *, student_temperature, teacher_temperatures,
@@ -59,7 +59,7 @@ def dino_loss(targets, logits, temperature):
     return pairs.masked_fill(same, 0).sum() / (pairs.numel() - len(pairs))
 
 
-class DINOTransformer(DistillationTransformer):
+class DINOTransformer(SelfDistillationTransformer):
     """DINO: self-distillation that matches the outputs of a momentum teacher across crops.
 
     The student sees global views and local crops; the teacher, its exponential moving average,

@@ -10,7 +10,7 @@ from sklearn_ssl import (
     DINOTransformer,
     SimCLRTransformer,
 )
-from sklearn_ssl.methods.distillation._base import DistillationObjective, PrototypeHead
+from sklearn_ssl.methods.distillation._base import PrototypeHead, SelfDistillationObjective
 from sklearn_ssl.networks.vit import attention_maps
 from sklearn_ssl.views import CombinedViews, ImageViews, TableViews
 
@@ -19,7 +19,7 @@ def objective():
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     settings = {"momentum": 0.9, "clip_grad": 3.0, "freeze_until": 0.25}
-    return DistillationObjective(encoder, PrototypeHead(3, 8, 5, 6), **settings)
+    return SelfDistillationObjective(encoder, PrototypeHead(3, 8, 5, 6), **settings)
 
 
 def test_teacher_averages_weights_only():
