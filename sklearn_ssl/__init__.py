@@ -17,6 +17,7 @@ from sklearn_ssl.methods.contrastive.nnclr import NNCLRTransformer
 from sklearn_ssl.methods.contrastive.simclr import SimCLRTransformer
 from sklearn_ssl.methods.contrastive.supcon import SupConTransformer
 from sklearn_ssl.methods.distillation.dino import DINOTransformer
+from sklearn_ssl.methods.distillation.distillation import DistillationTransformer
 from sklearn_ssl.methods.generative.colorization import ColorizationTransformer
 from sklearn_ssl.methods.generative.inpainting import InpaintingTransformer
 from sklearn_ssl.methods.generative.mae import MAETransformer
@@ -41,6 +42,7 @@ __all__ = [
     "DINOTransformer",
     "DeepClusterEstimator",
     "Device",
+    "DistillationTransformer",
     "EMPSSLTransformer",
     "EncoderTransformer",
     "ExemplarTransformer",

@@ -445,7 +445,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                 with isolated(device):
                     with clock.running():
                         ids = {name: of_read(values, data, name) for name, values in ids.items()}
-                        targets = self._targets(X, ids, data, resume)
+                        targets = self._targets(X, ids, data, None if resume else seed)
                         how = targets, device, seed, n_epochs, resume, anneal
                         recipe = self._training_recipe(data, ids.get("groups"), *how)
                         attributes = self._attributes_of(recipe, data, cached)
@@ -467,8 +467,11 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         """Return what training depends on besides the samples: integers for each, by name."""
         return {} if groups is None else {"groups": ids_of(groups, np.nan)}
 
-    def _targets(self, X, ids, source, resume=True):
-        """Return the targets of X, the samples of a source, as a tensor; None without any."""
+    def _targets(self, X, ids, source, seed=None):
+        """Return the targets of X, the samples of a source, as a tensor; None without any.
+
+        ``seed`` is that of a new fit, else None.
+        """
         return
 
     def _cached_fit(self, found, ids, device, seed, resume, anneal):

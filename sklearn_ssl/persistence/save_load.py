@@ -67,6 +67,14 @@ def load(path, *, device="auto", backbone=None, views=None):
     return _made(read_estimator(path), repr(os.fspath(path)), given)
 
 
+def restored(value, name, given):
+    """Return a value in a file of this name, with the estimator that it may describe."""
+    if not isinstance(value, Description):
+        return value
+    made = _made(value.about, name, given, inner=True)
+    return FrozenEstimator(made) if value.frozen else made
+
+
 def _made(about, name, given, inner=False):
     """Return the estimator described by a file of this name, or one nested in it (``inner``)."""
     cls = vars(sklearn_ssl).get(about["class"])
@@ -100,10 +108,7 @@ def _made(about, name, given, inner=False):
             if fitted:
                 fitted[f"{part}_"] = given[part]
     for group in (parameters, fitted):
-        for key, value in group.items():
-            if isinstance(value, Description):
-                made = _made(value.about, name, given, inner=True)
-                group[key] = FrozenEstimator(made) if value.frozen else made
+        group |= {key: restored(value, name, given) for key, value in group.items()}
     try:
         estimator = cls(**parameters)
         vars(estimator).update(fitted)

@@ -33,6 +33,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_ssl import EncoderTransformer
 from sklearn_ssl._runtime.sklearn_private import Interval, Options
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.views import ImageViews, Tiles
@@ -195,6 +196,8 @@ def test_each_own_parameter_changes_something(method):
     for name in own:
         if name == "tiles":  # each parameter of the recipe on its own
             choices = [[Tiles(**{part: other})] for part, other in other_tiles(method).items()]
+        elif name == "teacher":
+            choices = [[EncoderTransformer(random_state=1)]]
         else:
             constraints = method._parameter_constraints[name]
             choices = [other_values(constraints, getattr(shrunk(method), name))]

@@ -131,7 +131,7 @@ class SupConTransformer(JointEmbeddingTransformer):
     def _ids(self, y, groups):
         return super()._ids(y, groups) | ({} if y is None else {"y": ids_of(y)})
 
-    def _targets(self, X, ids, source, resume=True):
+    def _targets(self, X, ids, source, seed=None):
         return torch.from_numpy(ids["y"]) if "y" in ids else torch.arange(len(source))
 
     def _make_objective(self, encoder, n_features, training):
