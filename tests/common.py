@@ -30,10 +30,13 @@ IMAGE_METHODS = list(all_methods("image").values())
 # What engine and base do is the same for all methods: it is seen quickly with those that use all
 # hooks, teachers, targets of an epoch, what follows training, and slowly with the others.
 QUICK = "DINOTransformer", "DeepClusterEstimator", "SimCLRTransformer"
-# Another method of the same family stands for these where all that is tested is shared: Jigsaw for
-# the first two, MAE, and Inpainting. Their own code has tests of its own.
-REPRESENTED = "RelativePatchTransformer", "RotationTransformer", "SimMIMTransformer"
-REPRESENTED += ("SuperResolutionTransformer",)
+# These stand for the others where all that is tested is shared: each has hooks, networks, fitted
+# attributes or input of its own. The others' own code has tests of its own.
+STANDING = *QUICK, "BERTTransformer", "ColorizationTransformer", "DistillationTransformer"
+STANDING += "EMPSSLTransformer", "ExemplarTransformer", "IJEPATransformer", "InpaintingTransformer"
+STANDING += "JigsawTransformer", "MAETransformer", "MoCoTransformer", "SCANEstimator"
+STANDING += "SwAVTransformer", "VIMETransformer"
+REPRESENTED = [m.__name__ for m in ALL_METHODS if m.__name__ not in STANDING]
 
 
 def slowly(value):
@@ -62,6 +65,11 @@ def each_of_long(methods):
 def rarely(method):
     """Return a method of a parametrized test of shared code that is slow, or exhaustive."""
     return exhaustively(method) if method.__name__ in REPRESENTED else slowly(method)
+
+
+def standing_quickly(methods):
+    """Return methods of a parametrized test; those that others stand for run with slow tests."""
+    return [slowly(m) if m.__name__ in REPRESENTED else m for m in methods]
 
 
 each_method, each_image_method = each_of(METHODS), each_of(IMAGE_METHODS)

@@ -11,7 +11,16 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from common import ALL_METHODS, QUICK, exhaustively, photo_patches, sentences, shrunk, slowly
+from common import (
+    ALL_METHODS,
+    QUICK,
+    REPRESENTED,
+    exhaustively,
+    photo_patches,
+    sentences,
+    shrunk,
+    slowly,
+)
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
@@ -214,9 +223,10 @@ USES = ("predict", "predict_pretext", "score_pretext", "solve")
 USES += ("inpaint", "colorize", "upscale", "reconstruct", "impute")
 
 
-def marks(quick, precision):
+def marks(method, kind, precision):
     """Return the marks of a case, of which there are many."""
-    if precision == "bfloat16":
+    quick, own = method.__name__ in QUICK, kind == next(iter(method.default_views))
+    if precision == "bfloat16" and (own or method.__name__ not in REPRESENTED):
         return [] if quick else [pytest.mark.slow]
     return [pytest.mark.slow if quick else pytest.mark.exhaustive]
 
@@ -224,7 +234,7 @@ def marks(quick, precision):
 @pytest.mark.parametrize(
     ("method", "kind", "precision"),
     [
-        pytest.param(*case, precision, marks=marks(case[0].__name__ in QUICK, precision))
+        pytest.param(*case, precision, marks=marks(*case, precision))
         for case in CASES
         for precision in ("bfloat16", "float32")
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sklearn
 import torch
-from common import ALL_METHODS, digits, sentences, shrunk, suited
+from common import ALL_METHODS, digits, sentences, shrunk, standing_quickly, suited
 from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -68,7 +68,7 @@ def test_queues_hold_at_most_half_of_the_samples():
         assert size(60, 100) == 50
 
 
-@pytest.mark.parametrize("method", JOINT)
+@pytest.mark.parametrize("method", standing_quickly(JOINT))
 def test_energy_is_low_for_compatible_pairs(method):
     images = suited(method, digits()[0][:60])
     X = images if "image" in method.default_views else sentences()[0][:60]
@@ -123,7 +123,7 @@ def test_views_of_groups_are_of_two_samples():
         assert (i == j) == (groups[i] is None)
 
 
-@pytest.mark.parametrize("method", JOINT)
+@pytest.mark.parametrize("method", standing_quickly(JOINT))
 def test_groups_are_positives(method):
     images = suited(method, digits()[0][:60])
     X = images if "image" in method.default_views else sentences()[0][:60]

@@ -26,6 +26,7 @@ from common import (
     sentences,
     shrunk,
     slowly,
+    standing_quickly,
     taking_gray,
 )
 from sklearn.linear_model import LogisticRegression
@@ -38,7 +39,7 @@ from sklearn_ssl._runtime.sklearn_private import Interval, Options
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.views import ImageViews, Tiles
 
-every_method = pytest.mark.parametrize("method", ALL_METHODS)
+every_method = pytest.mark.parametrize("method", standing_quickly(ALL_METHODS))
 KINDS = ["image", "table", "text"]
 # Turned over, a digit is another one, or none.
 DIGIT_VIEWS = ImageViews(hflip=0.0, rotation=15.0, scale=(0.4, 1.0))
@@ -210,7 +211,7 @@ def test_each_own_parameter_changes_something(method):
             ), f"{name} is read by nobody, of {others}"
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", standing_quickly(METHODS))
 def test_inference_does_not_change_the_random_state(method):
     X = photo_patches(20, 16)
     X = X if method in IMAGE_METHODS else X.reshape(20, -1)

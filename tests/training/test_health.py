@@ -13,11 +13,13 @@ import torch
 from common import (
     IMAGE_METHODS,
     METHODS,
+    REPRESENTED,
     digits,
     exhaustively,
     narrow_network,
     shrunk,
     slowly,
+    standing_quickly,
     takes,
     taking_gray,
 )
@@ -75,8 +77,9 @@ def test_provoked_collapses_warn(name):
     assert set(causes) <= {expected, "chance"}
 
 
-TAKE_LONG = "DINOTransformer", "RotationTransformer", "EMPSSLTransformer", "JigsawTransformer"
-TAKE_LONG += "RelativePatchTransformer", "ColorizationTransformer", "MAETransformer"
+TAKE_LONG = *REPRESENTED, "DINOTransformer", "EMPSSLTransformer", "JigsawTransformer"
+TAKE_LONG += "ColorizationTransformer", "MAETransformer", "MoCoTransformer", "SwAVTransformer"
+TAKE_LONG += "DistillationTransformer", "IJEPATransformer", "SCANEstimator"
 
 
 @pytest.mark.parametrize("kind", ["image", "table"])
@@ -229,7 +232,9 @@ def at_chance(method):
     return objective, [batch, batch], targets
 
 
-@pytest.mark.parametrize("method", [m for m in IMAGE_METHODS if m is not SimCLRTransformer])
+@pytest.mark.parametrize(
+    "method", standing_quickly(m for m in IMAGE_METHODS if m is not SimCLRTransformer)
+)
 def test_chance_loss_is_the_loss_at_chance_level(method):
     """Each objective states what it is for a network that gives all samples the same."""
     objective, views, targets = at_chance(method)
