@@ -63,7 +63,8 @@ class Objective(nn.Module):
 
         ``"params"`` are parameters, ``"loss"`` is the name of the term that they minimize, by
         default ``"loss"``, and ``"final_weight_decay"``, if not None, the weight decay at the end
-        of a cosine schedule.
+        of a cosine schedule. With ``"constant_lr"`` the learning rate does not decay after warm-up;
+        the first group, whose rate is recorded, has none.
         """
         return [{"params": list(self.parameters())}]
 

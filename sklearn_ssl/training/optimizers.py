@@ -66,7 +66,8 @@ def make_optimizer(name, given, lr, weight_decay):
         decayed = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay}
         decayed["final_weight_decay"] = group.get("final_weight_decay")
         others = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
-        groups += [decayed, others]
+        rate = {"constant_lr": group.get("constant_lr", False)}
+        groups += [decayed | rate, others | rate]
     if name == "lars":
         return LARS(groups, lr=lr)
     if name == "adamw":

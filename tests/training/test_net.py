@@ -212,6 +212,31 @@ def test_weight_decay_rises_to_its_end_and_the_rate_falls_to_its_own():
     assert {decay for decay, _ in seen[12:]} == {0.1}
 
 
+def test_rate_of_a_group_is_constant_after_warm_up():
+    seen = []
+
+    class Watch(skorch.callbacks.Callback):
+        def on_grad_computed(self, net, **kwargs):
+            seen.append([group["lr"] for group in net.optimizer_.param_groups])
+
+    class Constant(Recorder):
+        def __init__(self):
+            super().__init__()
+            self.predict = torch.nn.Linear(2, 2)
+
+        def optimizer_groups(self):
+            others = {"params": list(self.encoder.parameters())}
+            predictor = {"params": list(self.predict.parameters()), "constant_lr": True}
+            return [others, predictor]
+
+    history, _ = run(Constant(), [Watch()])
+    position = (np.arange(12) + 0.5) / 3
+    decayed = [0.1 * learning_rate_factor(at, 1, 4) for at in position]
+    np.testing.assert_allclose(np.transpose(seen)[:2], [decayed, decayed])
+    np.testing.assert_allclose(np.transpose(seen)[2:], [np.minimum(position, 1) * 0.1] * 2)
+    assert history[-1]["lr"] == pytest.approx(decayed[-1])
+
+
 def test_groups_of_parameters_minimize_losses_of_their_own():
     class Two(Recorder):
         def __init__(self):
