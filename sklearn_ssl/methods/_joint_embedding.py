@@ -64,6 +64,16 @@ class MomentumObjective(JointEmbeddingObjective):
         """Return the teacher's projections of each view, without gradients, from all processes."""
         return projections_by(self.teacher.encoder, self.teacher.head, views)
 
+    def across(self, views):
+        """Return the student's projections of the first of two views, the teacher's of the second.
+
+        They are those of all processes.
+        """
+        self.check_number_of(views)
+        (z,) = projections_by(self.encoder, self.project, views[:1])
+        (target,) = self.taught(views[1:])
+        return z, target
+
     def after_update(self, terms, progress):
         """Update the teacher."""
         self.teacher.update(self.encoder, self.project, progress)

@@ -57,6 +57,21 @@ def test_teacher_follows_the_student_without_gradients():
         assert not now.grad_fn
 
 
+def test_teacher_may_see_the_other_view_alone():
+    torch.manual_seed(0)
+    objective = MomentumObjective(nn.Linear(4, 3), nn.Linear(3, 2), 0.9)
+    for p in objective.teacher.parameters():
+        nn.init.normal_(p)
+    first, second = torch.randn(2, 5, 4)
+    z, target = objective.across([first, second])
+    torch.testing.assert_close(z, objective.projected(first))
+    torch.testing.assert_close(target, objective.teacher.head(objective.teacher.encoder(second)))
+    assert z.requires_grad
+    assert not target.requires_grad
+    with pytest.raises(ValueError, match="compares two views; the view recipe gave 1"):
+        objective.across([first])
+
+
 def test_queues_hold_at_most_half_of_the_samples():
     def size(given, n):
         training = SimCLRTransformer()._resolve_training(n, torch.device("cpu"), 0, 0, True)
