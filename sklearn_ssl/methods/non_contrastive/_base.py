@@ -1,11 +1,86 @@
-"""Embeddings of images that are the mean over crops."""
+"""Shared by methods without negatives: predictors of projections, and means over crops."""
 
 import torch
 from torch import nn
+from torch.nn.functional import cosine_similarity, normalize
 
 from sklearn_ssl._runtime.device import full_precision
+from sklearn_ssl.methods._joint_embedding import JointEmbeddingTransformer, queue_size_for
+from sklearn_ssl.networks.heads import mlp
+from sklearn_ssl.networks.queue import Queue
+from sklearn_ssl.parameters import Auto, Count
+from sklearn_ssl.training.objective import wide
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.views.image import fixed_crops
+
+
+class Predictor(nn.Module):
+    """Predicts the projections of a view from that of another view.
+
+    With ``queue_size``, it predicts their nearest neighbors in a queue of earlier projections.
+    """
+
+    def __init__(self, dim, hidden_dim, queue_size=0):
+        super().__init__()
+        self.layers = mlp(dim, hidden_dim, dim)
+        self.queue = Queue(queue_size, dim) if queue_size else None
+
+    def forward(self, projections):
+        """Return the predictions from projections, (n, d)."""
+        return self.layers(projections)
+
+    def negative_cosine(self, projections, targets):
+        """Return minus the mean cosine similarity of predictions to targets, from -1 to 1.
+
+        ``projections`` are those of each view, which others are predicted from, and ``targets`` of
+        each view what is predicted, without gradients. That of a view is the mean over the others.
+        """
+        predictions = torch.stack([self(z) for z in projections])  # (v, n, d)
+        with full_precision(predictions.device):
+            targets = self._neighbors(wide(torch.stack(targets).detach()))
+            others = (targets.sum(dim=0) - targets) / (len(targets) - 1)
+            return -cosine_similarity(wide(predictions), others, dim=2).mean()
+
+    def _neighbors(self, targets):
+        """Return the nearest neighbors of targets (v, n, d), or the targets without a queue."""
+        if self.queue is None:
+            return targets
+        nearest = self.queue.nearest(normalize(targets, dim=2).flatten(0, 1))
+        return nearest.unflatten(0, targets.shape[:2])
+
+    def remember(self, targets):
+        """Add the targets of a view, (n, d), to the queue."""
+        if self.queue is not None:
+            self.queue.push(normalize(wide(targets)))
+
+
+class PredictorTransformer(JointEmbeddingTransformer):
+    """Base of the methods that predict the projections of a view from those of another view.
+
+    Parameters
+    ----------
+    neighbors : bool, default=False
+        Whether to predict not the projection of the other view, but its nearest neighbor in a queue
+        of projections of previous batches: positive pairs of different samples.
+
+    queue_size : int or "auto", default="auto"
+        Number of projections in the queue, at least 1, if ``neighbors`` is True. "auto" is 4096,
+        and at most half of the samples.
+
+    predictor_hidden_dim : int, default=512
+        Width of the hidden layer of the predictor.
+    """
+
+    doc_name = "predictor"
+
+    neighbors: bool = False
+    queue_size: Auto | Count = "auto"
+    predictor_hidden_dim: Count = 512
+
+    def _predictor(self, dim, training):
+        """Return a predictor of projections of this width."""
+        size = queue_size_for(self.queue_size, training) if self.neighbors else 0
+        return Predictor(dim, self.predictor_hidden_dim, size)
 
 
 class MeanOverCrops(nn.Module):
