@@ -1,11 +1,18 @@
-"""Shared by methods without negatives: predictors of projections, and means over crops."""
+"""Shared by methods without negatives: predictors, losses of all projections, means over crops."""
+
+import math
 
 import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity, normalize
 
 from sklearn_ssl._runtime.device import full_precision
-from sklearn_ssl.methods._joint_embedding import JointEmbeddingTransformer, queue_size_for
+from sklearn_ssl.data.batch import shape_of
+from sklearn_ssl.methods._joint_embedding import (
+    JointEmbeddingObjective,
+    JointEmbeddingTransformer,
+    queue_size_for,
+)
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.networks.queue import Queue
 from sklearn_ssl.parameters import Auto, Count
@@ -113,3 +120,76 @@ def mean_over_crops(encoder, views, sides, n):
     known = type(views) is ImageViews
     recipe = views if known else ImageViews(scale=(0.25, 0.25), ratio=(1.0, 1.0))
     return MeanOverCrops(encoder, *fixed_crops(recipe, *sides, n))
+
+
+class ProjectionObjective(JointEmbeddingObjective):
+    """Objective whose loss is a function of the projections of all views, in full precision."""
+
+    def forward(self, views):
+        """Return the terms of a batch of views."""
+        z = self.projections(views)
+        with full_precision(z[0].device):
+            terms = self.terms_of([wide(part) for part in z], views)
+        return terms | {"embedding": z[0]}
+
+    def terms_of(self, z, views):
+        """Return the loss and its parts, for the projections (n, p) of each view."""
+        raise NotImplementedError
+
+
+class GaussianObjective(ProjectionObjective):
+    """Distance of views to the mean of global views, and that of a batch to a Gaussian.
+
+    The latter is a function of the projections on random directions, drawn at each step. Global
+    views are those of the size of the first one.
+    """
+
+    most_views = math.inf
+
+    def __init__(self, encoder, projector, weight, n_directions):
+        super().__init__(encoder, projector)
+        self.weight = weight
+        self.n_directions = n_directions
+
+    def terms_of(self, z, views):
+        """Return the loss, the distance of views, and the parts of that to a Gaussian."""
+        size, z = shape_of(views[0]), torch.stack(z)
+        is_global = [shape_of(view) == size for view in views]
+        center = sum(part for part, used in zip(z, is_global, strict=True) if used) / sum(is_global)
+        invariance = (z - center).square().mean()  # gradients flow through both
+        draws = torch.randn(z.shape[-1], self.n_directions, dtype=z.dtype, device=z.device)
+        parts = self.distance_to_gaussian(z, normalize(draws, dim=0))
+        loss = self.weight * sum(parts.values()) + (1 - self.weight) * invariance
+        return {"loss": loss, "invariance": invariance, **parts}
+
+    def distance_to_gaussian(self, z, directions):
+        """Return the summands of the distance, for projections (v, n, p) and directions (p, m)."""
+        raise NotImplementedError
+
+
+class ProjectionTransformer(JointEmbeddingTransformer):
+    """Base of the methods whose loss is a function of the projections of all views.
+
+    Parameters
+    ----------
+    projection_hidden_dim : int, default=512
+        Width of the hidden layers of the projector.
+    """
+
+    doc_name = "projection"
+
+    projection_hidden_dim: Count = 512
+
+    def _projector(self, n_features, n_hidden=2):
+        hidden = [self.projection_hidden_dim] * n_hidden
+        return mlp(n_features, *hidden, self.projection_dim)
+
+
+def unit_like(matrices):
+    """Return the identity, of the size, type and device of square matrices."""
+    return torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
+
+
+def off_diagonal(matrices):
+    """Return the sum of the squares of the entries of each matrix that are not on its diagonal."""
+    return (matrices * (1 - unit_like(matrices))).square().sum(dim=(-2, -1))
