@@ -52,7 +52,7 @@ class Predictor(nn.Module):
         """Return the nearest neighbors of targets (v, n, d), or the targets without a queue."""
         if self.queue is None:
             return targets
-        nearest = self.queue.nearest(normalize(targets, dim=2).flatten(0, 1))
+        nearest = self.queue.nearest(normalize(targets, dim=2).flatten(0, 1))[:, 0]
         return nearest.unflatten(0, targets.shape[:2])
 
     def remember(self, targets):
