@@ -7,13 +7,19 @@ from torch import nn
 class Queue(nn.Module):
     """First-in, first-out memory of vectors of length one, (size, dim), saved with the weights.
 
-    It is empty at first, and never random: :attr:`is_filled` (size,) marks the vectors in it.
+    It is empty at first, and never random: :attr:`is_filled` (size,) marks the vectors in it. One
+    that is loaded has the size of the one that was saved, as X may now have more samples or fewer.
     """
 
     def __init__(self, size, dim):
         super().__init__()
         self.register_buffer("vectors", torch.zeros(size, dim))
         self.register_buffer("n_pushed", torch.zeros((), dtype=torch.long))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        saved = state_dict.get(f"{prefix}vectors", self.vectors)
+        self.vectors = self.vectors.new_empty(saved.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
     def is_filled(self):

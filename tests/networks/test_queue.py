@@ -52,3 +52,11 @@ def test_queue_is_saved_with_the_weights():
     other.load_state_dict(queue.state_dict())
     other.push(unit(2, seed=1)), queue.push(unit(2, seed=1))
     torch.testing.assert_close(other.vectors, queue.vectors)
+
+
+def test_a_loaded_queue_has_the_size_of_the_saved_one():
+    saved, queue = Queue(5, 3), Queue(8, 3)
+    saved.push(unit(2))
+    queue.load_state_dict(saved.state_dict())
+    assert torch.equal(queue.vectors, saved.vectors)
+    assert queue.is_filled.tolist() == [True, True, False, False, False]
