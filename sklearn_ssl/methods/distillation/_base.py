@@ -8,12 +8,11 @@ from torch.nn.functional import linear, normalize
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.world import world
-from sklearn_ssl.methods._joint_embedding import JointEmbeddingTransformer
+from sklearn_ssl.methods._multi_crop import MultiCropTransformer
 from sklearn_ssl.networks.heads import clip_each_gradient
 from sklearn_ssl.networks.teacher import Teacher, short_run_momentum
-from sklearn_ssl.parameters import Auto, NonNegative, Positive, at_least, between
+from sklearn_ssl.parameters import Auto, NonNegative, Positive, between
 from sklearn_ssl.training.objective import Objective, wide
-from sklearn_ssl.views import MultiCrop
 
 
 class PrototypeHead(nn.Module):
@@ -134,15 +133,12 @@ def entropies(probabilities):
     }
 
 
-class SelfDistillationTransformer(JointEmbeddingTransformer):
-    """Base of the methods with a student and a momentum teacher.
+class SelfDistillationTransformer(MultiCropTransformer):
+    """Base of the methods with a student and a momentum teacher, which sees no local crops.
 
     Parameters
     ----------
-    n_local_crops : int or "auto", default="auto"
-        Number of local crops, which only the student sees: of images, half as high and wide as the
-        global views. "auto" is 0 for images below 24 pixels and 4 otherwise. Ignored if ``views``
-        is set, as to :class:`~sklearn_ssl.views.MultiCrop`.
+    {multi_crop_parameters}
 
     momentum : float or "auto", default="auto"
         Momentum of the teacher's moving average at the start, in [0, 1). It rises to 1 by a cosine
@@ -161,17 +157,10 @@ class SelfDistillationTransformer(JointEmbeddingTransformer):
 
     doc_name = "distillation"
 
-    n_local_crops: Auto | at_least(0) = "auto"
     momentum: Auto | between(0, 1, "left") = "auto"
     clip_grad: Positive = 3.0
     freeze_last_layer: NonNegative = 1
     final_weight_decay: Auto | NonNegative = "auto"
-
-    def _default_views(self, spec):
-        views, n_local_crops = super()._default_views(spec), self.n_local_crops
-        if n_local_crops == "auto":
-            n_local_crops = 0 if spec.kind == "image" and min(spec.shape[1:]) < 24 else 4
-        return MultiCrop(views, n_local_crops=n_local_crops)
 
     def _teaching(self, training):
         """Return the settings of teacher and gradients, with every "auto" resolved."""
