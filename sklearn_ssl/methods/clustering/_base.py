@@ -15,9 +15,10 @@ from sklearn_ssl.training.objective import Epoch, Objective
 class ClusteringObjective(Objective):
     """Objective whose targets are the clusters of its features, computed again for each epoch.
 
-    ``clustering`` is a :class:`FeatureClustering`, or has its ``fit``, ``finish``, ``assign``,
-    ``state`` and attributes.
+    ``clustering`` is a :class:`ClusteringHistory`.
     """
+
+    if_one_dominates = "Decrease lr"
 
     def __init__(self, encoder, clustering):
         super().__init__(encoder)
@@ -25,23 +26,31 @@ class ClusteringObjective(Objective):
 
     def plan_epoch(self, embed, rng):
         """Cluster all samples."""
-        labels = self.clustering.fit(embed(), rng)
+        labels = self.clustering.fit(self.points(embed()), rng)
         figures = {
             "empty_clusters": self.clustering.n_empty[-1],
             "largest_cluster": np.bincount(labels).max().item() / len(labels),
         }
         return Epoch(targets=self._on_device(labels), figures=figures)
 
+    def points(self, features):
+        """Return what is clustered of an array of features: the features."""
+        return features
+
+    def assign(self, features):
+        """Return the cluster of each sample of an array of features."""
+        return self.clustering.assign(self.points(features))
+
     def scoring_targets(self, embed):
         """Assign samples to the existing clusters."""
-        return self._on_device(self.clustering.classes[self.clustering.assign(embed())])
+        return self._on_device(self.clustering.classes[self.assign(embed())])
 
     def _on_device(self, labels):
         return torch.from_numpy(labels).to(next(self.parameters()).device)
 
     def after_training(self, embed, rng, unfinished):
         """Cluster all samples with the trained encoder."""
-        self.clustering.finish(embed(), rng, unfinished)
+        self.clustering.finish(self.points(embed()), rng, unfinished)
 
     def chance_loss(self, n):
         """Return the cross entropy of equal probabilities for all clusters."""
@@ -59,7 +68,7 @@ class ClusteringObjective(Objective):
         if share > 0.5 and k > 3:
             found["dominating cluster"] = (
                 f"One of {k} clusters contains {share:.0%} of the samples in epoch {row['epoch']}. "
-                "Decrease lr, increase n_components, or check whether most samples are equal."
+                f"{self.if_one_dominates}, or check whether most samples are equal."
             )
         return found
 
@@ -72,7 +81,17 @@ class ClusteringObjective(Objective):
         vars(self.clustering).update(state)
 
 
-class ClusterEstimator(ClusterMixin, SSLTransformer):
+class ClusterTransformer(ClusterMixin, SSLTransformer):
+    """Base of the methods that are clusterers as well."""
+
+    def __sklearn_tags__(self):
+        """Return scikit-learn's tags: a clusterer that is also a transformer to float32."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+class ClusterEstimator(ClusterTransformer):
     """Base of the methods whose objective has a ``clustering``.
 
     Attributes
@@ -84,8 +103,8 @@ class ClusterEstimator(ClusterMixin, SSLTransformer):
         Cluster of each sample, from the trained encoder. Equal to ``predict(X)``; -1 for images
         that could not be read.
 
-    cluster_centers_ : ndarray of shape (n_clusters, n_components)
-        Cluster centers in the space of whitened principal components on the unit sphere. There are
+    cluster_centers_ : ndarray of shape (n_clusters, dim)
+        Cluster centers in the space that is clustered, whose vectors have length one. There are
         fewer than ``n_clusters_`` if X has fewer distinct samples.
 
     assignments_ : ndarray of shape (n_iter_ + 1, n_samples)
@@ -99,8 +118,7 @@ class ClusterEstimator(ClusterMixin, SSLTransformer):
         clusters of the last epoch and the others are initialized at random.
 
     n_empty_clusters_ : ndarray of shape (n_iter_ + 1,)
-        Number of clusters that k-means left empty. Each takes half of the largest cluster whose
-        samples are not all equal.
+        Number of clusters that k-means left empty.
 
     cluster_sizes_ : ndarray of shape (n_iter_ + 1, n_clusters_)
         Number of samples in each cluster.
@@ -158,12 +176,25 @@ class ClusterEstimator(ClusterMixin, SSLTransformer):
         def assign(features):  # empty if no image could be read
             if not len(features):
                 return np.empty(0, np.intp)
-            return self.objective_.clustering.assign(features)
+            return self.objective_.assign(features)
 
         return self._map(X, "objective_.encoder", finish=assign)
 
-    def __sklearn_tags__(self):
-        """Return scikit-learn's tags: a clusterer that is also a transformer to float32."""
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
+
+class AssignmentMixin:
+    """Mixin of the methods whose objective assigns samples to clusters by ``assigned``."""
+
+    def predict(self, X):
+        """Assign samples to clusters.
+
+        Parameters
+        ----------
+        X : array-like or tensor
+            Samples as in fit, of the same shape.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Index of the cluster of each sample, -1 for images that could not be read.
+        """
+        return self._map(X, "objective_", lambda objective, samples: objective.assigned(samples))

@@ -1,56 +1,31 @@
-"""k-means clustering of whitened PCA features, with the history of its assignments."""
+"""k-means clustering of whitened PCA features."""
 
-import copy
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import normalized_mutual_info_score, pairwise_distances_argmin
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.preprocessing import normalize
 
 from sklearn_ssl._runtime.decompositions import fit_pca
-from sklearn_ssl._runtime.world import world
+from sklearn_ssl.methods.clustering._history import ClusteringHistory
 
 
 @dataclass
-class FeatureClustering:
+class FeatureClustering(ClusteringHistory):
     """k-means on the unit sphere of whitened principal components of features.
 
-    There is one clustering per epoch, and a final one of the trained encoder. The lists hold one
-    entry per clustering; mean, axes and centers are those of the last one.
+    Mean, axes and centers are those of the last clustering.
     """
 
-    n_clusters: int
     n_components: int
-    assignments: list = field(default_factory=list)  # cluster of each sample
-    n_empty: list = field(default_factory=list)  # clusters that k-means left empty
-    nmi: list = field(default_factory=list)  # with the previous clustering
-    is_final: bool = False  # whether the last clustering belongs to no epoch
     mean: np.ndarray | None = None  # (n_features,)
     axes: np.ndarray | None = None  # whitening, (n_features, n_components)
-    centers: np.ndarray | None = None  # (n_clusters, n_components)
-    classes: np.ndarray | None = None  # training label of each center
 
-    def fit(self, features, rng, start=None):
-        """Cluster features, (n, n_features), and return the cluster of each sample.
-
-        ``start`` is an earlier assignment, whose cluster means initialize k-means. Of several
-        processes one computes, as sums of another order would give other clusters.
-        """
-        seed = int(rng.integers(2**31))
-        if world().is_main:
-            self._fit(features, seed, start)
-        vars(self).update(world().from_main(vars(self)))
-        return self.assignments[-1].astype(np.intp)
-
-    def _fit(self, features, seed, start):
-        if self.is_final:  # training continues: the next epoch replaces it
-            self.forget_last()
-            self.is_final = False
-        if self.assignments and len(self.assignments[-1]) != len(features):
-            self.assignments, self.n_empty, self.nmi = [], [], []  # X has changed
+    def cluster(self, features, seed, start):
+        """Set centers and classes; return the cluster of each sample and how many were empty."""
         self._fit_whitening(features, seed)
         points = self.project(features)
         self.classes = np.arange(min(self.n_clusters, len(points)))
@@ -68,10 +43,7 @@ class FeatureClustering:
         if n_empty:
             self.centers = split_largest(points, self.centers, labels)
             labels = pairwise_distances_argmin(points, self.centers)
-        self.n_empty.append(n_empty)
-        if self.assignments:
-            self.nmi.append(normalized_mutual_info_score(self.assignments[-1], labels))
-        self.assignments.append(labels.astype(np.min_scalar_type(len(self.classes))))
+        return labels, n_empty
 
     def _fit_whitening(self, features, seed):
         self.mean = features.mean(axis=0)
@@ -82,26 +54,6 @@ class FeatureClustering:
         large = variance >= 1e-6 * variance[0]  # whitening would amplify the noise of the others
         self.axes = pca.components_[large].T / np.sqrt(np.maximum(variance[large], 1e-12))
 
-    def finish(self, features, rng, unfinished):
-        """Cluster the features of the trained encoder, starting from the last epoch's clusters.
-
-        The clusters keep the labels that a classifier has learned. ``unfinished`` says that the
-        last epoch was interrupted, so that its clustering is removed from the history.
-        """
-        start = self.assignments[-1] if self.assignments else None
-        if unfinished:
-            self.forget_last()
-        self.fit(features, rng, start)
-        self.is_final = True
-        # Drop clusters that are still empty, because samples are equal.
-        used, labels = np.unique(self.assignments[-1], return_inverse=True)
-        self.centers, self.classes = self.centers[used], self.classes[used]
-        self.assignments[-1] = labels.astype(self.assignments[-1].dtype)
-
-    def forget_last(self):
-        """Remove the last clustering from the history."""
-        del self.assignments[-1], self.n_empty[-1], self.nmi[-1:]
-
     def project(self, features):
         """Return the whitened features on the unit sphere, (n, n_components)."""
         return normalize((features - self.mean) @ self.axes)
@@ -109,11 +61,6 @@ class FeatureClustering:
     def assign(self, features):
         """Return the index of the nearest center for each sample."""
         return pairwise_distances_argmin(self.project(features), self.centers)
-
-    def state(self):
-        """Return a copy of the history and of the last clustering, without the settings."""
-        settings = {"n_clusters", "n_components"}
-        return {k: copy.copy(v) for k, v in vars(self).items() if k not in settings}
 
 
 def split_largest(points, centers, labels):

@@ -21,6 +21,7 @@ class DeepClusterObjective(ClusteringObjective):
     """Cross entropy of a linear classifier of k-means clusters."""
 
     near_chance = 0.98  # the classifier of each epoch starts at chance level
+    if_one_dominates = "Decrease lr, increase n_components"
 
     def __init__(self, encoder, n_features, n_clusters, n_components):
         super().__init__(encoder, FeatureClustering(n_clusters, n_components))
@@ -71,6 +72,9 @@ class DeepClusterEstimator(ClusterEstimator):
 
     Notes
     -----
+    Clustered are whitened principal components, on the unit sphere. An empty cluster takes half of
+    the largest one whose samples are not all equal.
+
     Differences from the paper: k-means is scikit-learn's with at most 20 iterations, initialized
     by k-means++ for up to 256 clusters and by random samples for more. The learning rate is
     constant after warm-up, since each epoch trains a new classifier. The paper's networks see
