@@ -221,6 +221,8 @@ def at_chance(method):
         objective.train().exemplars, objective.bank = np.arange(5), torch.eye(5, 16)
     if method in (DeepClusterEstimator, ExemplarTransformer):
         targets = (torch.arange(10) % 5,)
+    if method.__name__ == "DeepClusterV2Estimator":
+        targets = (torch.zeros(10, 3, dtype=torch.long),)
     if method.__name__ == "DistillationTransformer":
         targets = (torch.randn(10, objective.n_targets),)
     if method is SupConTransformer:
