@@ -11,7 +11,7 @@ from sklearn_ssl.methods._joint_embedding import JointEmbeddingObjective, queue_
 from sklearn_ssl.methods._multi_crop import MultiCropTransformer
 from sklearn_ssl.methods._sinkhorn import sinkhorn
 from sklearn_ssl.methods.clustering._base import AssignmentMixin
-from sklearn_ssl.methods.distillation.dino import dino_loss
+from sklearn_ssl.methods.distillation._prototypes import dino_loss
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.networks.queue import Queue
 from sklearn_ssl.parameters import Auto, Count, NonNegative, Positive, at_least

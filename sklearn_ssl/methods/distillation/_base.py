@@ -11,7 +11,7 @@ from sklearn_ssl._runtime.world import world
 from sklearn_ssl.methods._multi_crop import MultiCropTransformer
 from sklearn_ssl.networks.heads import clip_each_gradient
 from sklearn_ssl.networks.teacher import Teacher, short_run_momentum
-from sklearn_ssl.parameters import Auto, NonNegative, Positive, between
+from sklearn_ssl.parameters import Auto, Count, NonNegative, Positive, at_least, between
 from sklearn_ssl.training.objective import Objective, wide
 
 
@@ -34,6 +34,18 @@ class PrototypeHead(nn.Module):
             return linear(normalize(wide(projections)), normalize(self.prototypes))
 
 
+class PatchHead(PrototypeHead):
+    """Head of patches (n, k, d), which are standardized, as all patches have much in common."""
+
+    def __init__(self, n_features, *widths):
+        super().__init__(n_features, *widths)
+        self.norm = nn.BatchNorm1d(n_features, affine=False)
+
+    def forward(self, patches):
+        """Return the logits of patches, (n, k, n_prototypes), in [-1, 1]."""
+        return super().forward(self.norm(patches.flatten(0, 1))).unflatten(0, patches.shape[:2])
+
+
 class SelfDistillationObjective(Objective):
     """Objective of a student and its momentum teacher, whose encoder embeds samples.
 
@@ -42,6 +54,10 @@ class SelfDistillationObjective(Objective):
 
     n_global = 2  # views that the teacher sees, the first ones
     near_chance = 0.98  # the loss contains the teacher's entropy, which may be large
+    remedies = (  # for uniform outputs, and for one prototype
+        "Decrease teacher_temperature and final_teacher_temperature, or lr.",
+        "Decrease center_momentum, or increase teacher_temperature.",
+    )
 
     def __init__(
         self, encoder, head, *, momentum, clip_grad, freeze_until, final_weight_decay=None
@@ -58,8 +74,8 @@ class SelfDistillationObjective(Objective):
         """The teacher's encoder."""
         return self.teacher.encoder
 
-    def teach(self, views):
-        """Return the teacher's features and outputs of the global views, first view first."""
+    def check_views(self, views):
+        """Raise unless there are enough views, and global views of one size."""
         if len(views) < self.n_global:
             raise ValueError(
                 f"At least {self.n_global} views are required; the view recipe returned "
@@ -71,22 +87,30 @@ class SelfDistillationObjective(Objective):
                 f"The first {self.n_global} views are the global views and must have one size; the "
                 f"view recipe returned {' and '.join(map(str, sizes))}."
             )
+
+    def teach(self, views):
+        """Return the teacher's features and outputs of the global views, first view first."""
+        self.check_views(views)
         return self.teacher(views[: self.n_global])
 
     def projected(self, samples):
         """Return the teacher's projections of samples."""
         return self.teacher.head.project(self.encoder(samples))
 
-    def student_logits(self, views):
-        """Return the student's logits of all views, (n_views, n, n_prototypes)."""
+    def study(self, views, embed=None):
+        """Return the student's features and logits of all views, (n_views, n, d) each.
+
+        ``embed`` replaces its encoder.
+        """
+        embed = embed or self.student
         # One pass per size: batch norms must not mix views of different sizes.
         sizes = dict.fromkeys(view.shape for view in views)
         same_size = [[view for view in views if view.shape == size] for size in sizes]
-        logits = [
-            self.student_head(world().gather(self.student(torch.cat(same)), len(same)))
-            for same in same_size
-        ]
-        return torch.cat(logits).unflatten(0, (len(views), -1))
+        features = [world().gather(embed(torch.cat(same)), len(same)) for same in same_size]
+        logits = [self.student_head(part) for part in features]
+        return tuple(
+            torch.cat(parts).unflatten(0, (len(views), -1)) for parts in (features, logits)
+        )
 
     def chance_loss(self, n):
         """Return the cross entropy of equal probabilities for all prototypes."""
@@ -94,18 +118,19 @@ class SelfDistillationObjective(Objective):
 
     def diagnose(self, row):
         """Report the two collapses: uniform outputs, and one prototype for all samples."""
-        name, largest = type(self).__name__.removesuffix("Objective"), self.chance_loss(None)
+        name = type(self).__name__.removesuffix("Objective")
+        largest = math.log(len(self.student_head.prototypes))
         if row["teacher_entropy"] > 0.98 * largest:
             return {
                 "uniform": f"{name} collapsed to uniform outputs: the entropy of the teacher's "
-                f"outputs is {row['teacher_entropy']:.3g} of at most {largest:.3g}. Decrease "
-                "teacher_temperature and final_teacher_temperature, or lr."
+                f"outputs is {row['teacher_entropy']:.3g} of at most {largest:.3g}. "
+                f"{self.remedies[0]}"
             }
         if row["prototype_entropy"] < math.log(2):
             return {
                 "one prototype": f"{name} collapsed to one prototype: the entropy of the teacher's "
-                f"mean output is {row['prototype_entropy']:.2g} of at most {largest:.3g}. Decrease "
-                "center_momentum, or increase teacher_temperature."
+                f"mean output is {row['prototype_entropy']:.2g} of at most {largest:.3g}. "
+                f"{self.remedies[1]}"
             }
         return {}
 
@@ -138,6 +163,15 @@ class SelfDistillationTransformer(MultiCropTransformer):
 
     Parameters
     ----------
+    n_prototypes : int, default=512
+        Number of outputs of the head, at least 2.
+
+    head_hidden_dim : int, default=512
+        Width of the hidden layers of the head.
+
+    bottleneck_dim : int, default=128
+        Width of the projection that is compared with the prototypes.
+
     {multi_crop_parameters}
 
     momentum : float or "auto", default="auto"
@@ -157,10 +191,17 @@ class SelfDistillationTransformer(MultiCropTransformer):
 
     doc_name = "distillation"
 
+    n_prototypes: at_least(2) = 512
+    head_hidden_dim: Count = 512
+    bottleneck_dim: Count = 128
     momentum: Auto | between(0, 1, "left") = "auto"
     clip_grad: Positive = 3.0
     freeze_last_layer: NonNegative = 1
     final_weight_decay: Auto | NonNegative = "auto"
+
+    def _head(self, n_features, head=PrototypeHead):
+        """Return a head for features of this width."""
+        return head(n_features, self.head_hidden_dim, self.bottleneck_dim, self.n_prototypes)
 
     def _teaching(self, training):
         """Return the settings of teacher and gradients, with every "auto" resolved."""

@@ -12,7 +12,8 @@ from torch import nn
 
 from sklearn_ssl import DINOTransformer
 from sklearn_ssl.methods.distillation._base import PrototypeHead
-from sklearn_ssl.methods.distillation.dino import DINOObjective, dino_loss
+from sklearn_ssl.methods.distillation._prototypes import dino_loss
+from sklearn_ssl.methods.distillation.dino import DINOObjective
 
 
 def slow_dino(teacher, students, center, teacher_temperature, temperature):
