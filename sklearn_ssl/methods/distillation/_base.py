@@ -142,7 +142,9 @@ class SelfDistillationObjective(Objective):
     def before_update(self, progress):
         """Clip the gradient of each tensor; drop that of the prototypes while they are fixed."""
         if progress < self.freeze_until:
-            self.student_head.prototypes.grad = None
+            for head in self.modules():
+                if isinstance(head, PrototypeHead):
+                    head.prototypes.grad = None
         clip_each_gradient(self.parameters(), self.clip_grad)
 
     def after_update(self, terms, progress):
