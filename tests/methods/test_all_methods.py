@@ -235,6 +235,8 @@ def _plain(state):
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
 
 
+# Tolerance of losses of which 0 is no bound, so that they may be near it.
+AROUND_ZERO = {"SimSiamTransformer": 0.1}
 # With and without targets; others take longer.
 BRIEF = "SimCLRTransformer", "VIMETransformer", "DeepClusterEstimator", "ExemplarTransformer"
 
@@ -252,7 +254,8 @@ def test_score_is_minus_the_loss_and_the_same_at_every_call(method, images):
     assert isinstance(score, float)
     torch.rand(1)  # whatever else draws in the process
     assert score == model.score(images)
-    assert -score == pytest.approx(model.loss_curve_[-1], rel=0.3)
+    tolerance = AROUND_ZERO.get(method.__name__)
+    assert -score == pytest.approx(model.loss_curve_[-1], rel=0.3, abs=tolerance)
     np.testing.assert_equal(_plain(model.objective_.state_dict()), _plain(weights))
     assert len(pickle.dumps(model)) == n_bytes  # nothing is kept of samples that were judged
     untrained = method(max_epochs=1, lr=1e-12, random_state=0).fit(images)
