@@ -47,3 +47,9 @@ class QueueObjective(MomentumObjective):
         super().after_update(terms, progress)
         if self.queue is not None:
             self.queue.push(terms["keys"])
+
+
+def check_several(z):
+    """Raise if there is one sample only, which has no negatives."""
+    if len(z) < 2:
+        raise ValueError("The loss compares samples with each other: at least 2 are needed.")
