@@ -8,15 +8,17 @@ from sklearn_ssl._runtime.world import world
 
 
 def nearest_neighbors(features, n_neighbors):
-    """Return the indices of the other samples with the highest cosine similarity, (n, k).
+    """Return the index of each sample, followed by those of its neighbors, (n, 1 + k).
 
-    Of several processes one computes.
+    They are the other samples with the highest cosine similarity. Of several processes one
+    computes.
     """
     found = None
     if world().is_main:
         k = min(n_neighbors, len(features) - 1)
         model = NearestNeighbors(n_neighbors=max(1, k)).fit(normalize(features))
-        found = model.kneighbors(return_distance=False)
+        others = model.kneighbors(return_distance=False)
+        found = np.concatenate([np.arange(len(others))[:, None], others], axis=1)
     return world().from_main(found)
 
 
@@ -27,5 +29,5 @@ def in_pairs(neighbors, rng):
     """
     n, k = neighbors.shape
     anchors = rng.permutation(n)[: (n + 1) // 2]
-    partners = neighbors[anchors, rng.integers(k, size=len(anchors))]
+    partners = neighbors[anchors, rng.integers(1, k, size=len(anchors))]
     return np.stack([anchors, partners], axis=1).ravel()

@@ -72,7 +72,7 @@ class SCANObjective(ContrastiveObjective):
         self.phase = CLUSTERING
         if self.neighbors is None:
             self.neighbors = nearest_neighbors(features, self.n_neighbors)
-        targets = self._on_device(with_indices(self.neighbors))
+        targets = self._on_device(self.neighbors)
         return Epoch(in_pairs(self.neighbors, rng), targets, renewed, figures)
 
     def scoring_targets(self, embed):
@@ -81,7 +81,7 @@ class SCANObjective(ContrastiveObjective):
             return None
         if self.phase == SELF_LABELING:
             return self._on_device(self.confident_labels(embed()))
-        return self._on_device(with_indices(nearest_neighbors(embed(), self.n_neighbors)))
+        return self._on_device(nearest_neighbors(embed(), self.n_neighbors))
 
     def confident_labels(self, features):
         """Return the most likely cluster of each sample, -1 if its probability is low."""
@@ -127,11 +127,6 @@ def scan_loss(p1, p2, are_neighbors, entropy_weight):
     disagreement = -((p1 @ p2.T).clamp_min(1e-8).log() * pairs).sum() / pairs.sum().clamp_min(1)
     mean = torch.cat([p1, p2]).mean(dim=0)
     return disagreement - entropy_weight * torch.special.entr(mean).sum()
-
-
-def with_indices(neighbors):
-    """Return the index of each sample, followed by those of its neighbors, (n, 1 + k)."""
-    return np.concatenate([np.arange(len(neighbors))[:, None], neighbors], axis=1)
 
 
 class SCANEstimator(ClusterTransformer):

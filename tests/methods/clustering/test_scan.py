@@ -103,16 +103,17 @@ def test_scan_phases_follow_the_progress():
     assert again.renewed == ()
     torch.testing.assert_close(again.targets, epoch.targets)  # found once
     objective.after_update({}, 0.6)
+    features = features[np.r_[0:60, 0:60:3]]  # clusters of other sizes
     epoch = objective.plan_epoch(lambda: features, rng)
     labels = objective.classify.probabilities(features).argmax(axis=1)
     np.testing.assert_array_equal(epoch.targets, labels)
     assert epoch.figures == {"confident_share": 1.0}
-    assert np.bincount(labels[epoch.order]).tolist() == [20, 20, 20]
+    assert np.bincount(labels[epoch.order]).tolist() == [26, 26, 26]
     assert objective.chance_loss(6) == pytest.approx(math.log(3))
     objective.after_training(lambda: features, rng, False)
     np.testing.assert_array_equal(objective.labels, labels)
     objective.after_update({}, 0.1)  # another training does not pretrain again
-    assert objective.plan_epoch(lambda: features, rng).targets.shape == (60,)
+    assert objective.plan_epoch(lambda: features, rng).targets.shape == (80,)
 
 
 def test_scan_does_not_learn_labels_that_are_not_confident():
