@@ -15,6 +15,8 @@ from sklearn_ssl.methods.distillation._base import (
 from sklearn_ssl.parameters import NonNegative, Positive, between
 from sklearn_ssl.training.objective import wide
 
+Centering = Literal["softmax", "sinkhorn"]
+
 
 class PrototypeObjective(SelfDistillationObjective):
     """Objective on the probabilities of prototypes by student and teacher."""
@@ -105,10 +107,6 @@ class PrototypeTransformer(SelfDistillationTransformer):
         Momentum of the center, in [0, 1): the moving average of the teacher's outputs, which is
         subtracted from them so that no prototype dominates.
 
-    centering : {"softmax", "sinkhorn"}, default="softmax"
-        How the teacher's outputs become probabilities: by a softmax of centered outputs, or by
-        Sinkhorn-Knopp, which uses all prototypes of a batch equally, and no center (DINOv2).
-
     koleo_weight : float, default=0.0
         Weight, at least 0, of the KoLeo regularizer of the student's features of each global view,
         which spreads them over all directions. It is 0.1 in DINOv2.
@@ -121,7 +119,7 @@ class PrototypeTransformer(SelfDistillationTransformer):
     final_teacher_temperature: Positive = 0.04
     temperature_warmup: between(0, 1, "both") = 0.3
     center_momentum: between(0, 1, "left") = 0.9
-    centering: Literal["softmax", "sinkhorn"] = "softmax"
+    centering: Centering = "softmax"
     koleo_weight: NonNegative = 0.0
 
     def _prototype_settings(self, training):

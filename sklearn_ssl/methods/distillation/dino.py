@@ -22,6 +22,10 @@ class DINOTransformer(PrototypeTransformer):
 
     Parameters
     ----------
+    centering : {"softmax", "sinkhorn"}, default="softmax"
+        How the teacher's outputs become probabilities: by a softmax of centered outputs, or by
+        Sinkhorn-Knopp, which uses all prototypes of a batch equally, and no center (DINOv2).
+
     {prototype_parameters}
 
     {distillation_parameters}
