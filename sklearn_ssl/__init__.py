@@ -10,21 +10,39 @@ from sklearn_ssl.inference.device import Device
 from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
 from sklearn_ssl.methods.baselines.patch_kmeans import PatchKMeansTransformer
 from sklearn_ssl.methods.clustering.deepcluster import DeepClusterEstimator
+from sklearn_ssl.methods.clustering.deepcluster_v2 import DeepClusterV2Estimator
+from sklearn_ssl.methods.clustering.scan import SCANEstimator
+from sklearn_ssl.methods.clustering.swav import SwAVTransformer
 from sklearn_ssl.methods.contrastive.all4one import All4OneTransformer
+from sklearn_ssl.methods.contrastive.dcl import DCLTransformer
 from sklearn_ssl.methods.contrastive.exemplar import ExemplarTransformer
+from sklearn_ssl.methods.contrastive.hypersphere import HypersphereTransformer
 from sklearn_ssl.methods.contrastive.moco import MoCoTransformer
 from sklearn_ssl.methods.contrastive.nnclr import NNCLRTransformer
+from sklearn_ssl.methods.contrastive.ressl import ReSSLTransformer
 from sklearn_ssl.methods.contrastive.simclr import SimCLRTransformer
 from sklearn_ssl.methods.contrastive.supcon import SupConTransformer
 from sklearn_ssl.methods.distillation.dino import DINOTransformer
 from sklearn_ssl.methods.distillation.distillation import DistillationTransformer
+from sklearn_ssl.methods.distillation.ibot import IBOTTransformer
+from sklearn_ssl.methods.distillation.msn import MSNTransformer
 from sklearn_ssl.methods.generative.colorization import ColorizationTransformer
 from sklearn_ssl.methods.generative.inpainting import InpaintingTransformer
 from sklearn_ssl.methods.generative.mae import MAETransformer
 from sklearn_ssl.methods.generative.simmim import SimMIMTransformer
 from sklearn_ssl.methods.generative.super_resolution import SuperResolutionTransformer
 from sklearn_ssl.methods.generative.vime import VIMETransformer
+from sklearn_ssl.methods.non_contrastive.barlow_twins import BarlowTwinsTransformer
+from sklearn_ssl.methods.non_contrastive.byol import BYOLTransformer
 from sklearn_ssl.methods.non_contrastive.emp_ssl import EMPSSLTransformer
+from sklearn_ssl.methods.non_contrastive.frossl import FroSSLTransformer
+from sklearn_ssl.methods.non_contrastive.lejepa import LeJEPATransformer
+from sklearn_ssl.methods.non_contrastive.mmcr import MMCRTransformer
+from sklearn_ssl.methods.non_contrastive.simsiam import SimSiamTransformer
+from sklearn_ssl.methods.non_contrastive.tico import TiCoTransformer
+from sklearn_ssl.methods.non_contrastive.vicreg import VICRegTransformer
+from sklearn_ssl.methods.non_contrastive.visreg import VISRegTransformer
+from sklearn_ssl.methods.non_contrastive.wmse import WMSETransformer
 from sklearn_ssl.methods.predictive.jigsaw import JigsawTransformer
 from sklearn_ssl.methods.predictive.relative_patch import RelativePatchTransformer
 from sklearn_ssl.methods.predictive.rotation import RotationTransformer
@@ -37,10 +55,14 @@ __version__ = "0.1.0"
 __all__ = [
     "All4OneTransformer",
     "BERTTransformer",
+    "BYOLTransformer",
+    "BarlowTwinsTransformer",
     "ColorizationTransformer",
     "Comparison",
+    "DCLTransformer",
     "DINOTransformer",
     "DeepClusterEstimator",
+    "DeepClusterV2Estimator",
     "Device",
     "DistillationTransformer",
     "EMPSSLTransformer",
@@ -48,25 +70,39 @@ __all__ = [
     "ExemplarTransformer",
     "FineTuneClassifier",
     "FitCache",
+    "FroSSLTransformer",
+    "HypersphereTransformer",
+    "IBOTTransformer",
     "Images",
     "InpaintingTransformer",
     "JigsawTransformer",
     "KNNProbe",
+    "LeJEPATransformer",
     "LinearProbe",
     "MAETransformer",
+    "MMCRTransformer",
+    "MSNTransformer",
     "MoCoTransformer",
     "NNCLRTransformer",
     "PatchKMeansTransformer",
+    "ReSSLTransformer",
     "RelativePatchTransformer",
     "RotationTransformer",
+    "SCANEstimator",
     "SemiSupervisedSplit",
     "SimCLRTransformer",
     "SimMIMTransformer",
+    "SimSiamTransformer",
     "SupConTransformer",
     "SuperResolutionTransformer",
+    "SwAVTransformer",
     "Table",
     "Text",
+    "TiCoTransformer",
+    "VICRegTransformer",
     "VIMETransformer",
+    "VISRegTransformer",
+    "WMSETransformer",
     "compare",
     "image_paths",
     "load",
