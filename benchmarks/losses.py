@@ -3,8 +3,8 @@
     python benchmarks/losses.py
 
 Prints the relative difference of the values, and of the gradients with respect to the projections
-of the first view. lightly comes with `pip install -e ".[bench]"`. Where definitions differ, "why"
-says how, and the values are those after what differs is accounted for.
+of the first view. lightly comes with `pip install -e ".[bench]"`. Where definitions differ, "why" says how,
+and the values are those after that is accounted for.
 """
 
 import torch
@@ -46,6 +46,12 @@ def ours_of_tico(a, b):
     return tico_loss(a, b, 0.1 * a.detach().T @ a.detach() / len(a), 8.0)
 
 
+def ours_of_mmcr(a, b):
+    """Return the loss with lightly's weight."""
+    capacity, extent = mmcr(torch.stack([a, b], dim=1))
+    return 0.005 * extent - capacity
+
+
 def ours_of_swav(a, b, prototypes):
     """Return the loss of two global views, without a queue."""
     scores = torch.stack([normalize(z) @ prototypes.T for z in (a, b)])
@@ -79,8 +85,8 @@ def ours_of_msn(a, b, prototypes):
 
 
 def theirs_of_msn(a, b, prototypes):
-    """Return lightly's loss, which has no constant."""
-    return theirs.MSNLoss()(a, b.detach(), prototypes) + torch.tensor(float(N_PROTOTYPES)).log()
+    """Return lightly's loss."""
+    return theirs.MSNLoss()(a, b.detach(), prototypes)
 
 
 def ours_of_emp_ssl(a, b):
@@ -91,8 +97,9 @@ def ours_of_emp_ssl(a, b):
 
 
 def theirs_of_emp_ssl(a, b):
-    """Return lightly's loss."""
-    return theirs.EMPSSLLoss()([normalize(a), normalize(b)])
+    """Return lightly's loss with the sign of the coding rate that keeps samples apart."""
+    z = [normalize(a), normalize(b)]
+    return theirs.EMPSSLLoss()(z) - 2 * theirs.emp_ssl_loss.tcr_loss(torch.stack(z), eps=0.2)
 
 
 def ours_of_lejepa(a, b):
@@ -129,23 +136,27 @@ CASES = {
     "VICReg": (ours_of_vicreg, lambda a, b: theirs.VICRegLoss()(a, b), ""),
     "TiCo": (ours_of_tico, lambda a, b: theirs.TiCoLoss()(a, b), ""),
     "MMCR": (
-        lambda a, b: mmcr(torch.stack([a, b])),
-        lambda a, b: theirs.MMCRLoss()(a[:, None], b[:, None]),
-        "",
+        ours_of_mmcr,
+        lambda a, b: theirs.MMCRLoss()(normalize(a)[:, None], normalize(b)[:, None]),
+        "lightly does not normalize projections",
     ),
     "FroSSL": (
-        lambda a, b: frossl(torch.stack([a, b])),
+        lambda a, b: sum(frossl(torch.stack([a, b]))),
         lambda a, b: theirs.FroSSLLoss()([a, b]),
         "",
     ),
     "DINO": (ours_of_dino, theirs_of_dino, ""),
     "KoLeo": (lambda a, b: koleo(a), lambda a, b: theirs.KoLeoLoss()(a), ""),
-    "EMP-SSL": (ours_of_emp_ssl, theirs_of_emp_ssl, ""),
+    "EMP-SSL": (
+        ours_of_emp_ssl,
+        theirs_of_emp_ssl,
+        "lightly adds the coding rate, which the paper subtracts",
+    ),
     "SIGReg": (ours_of_lejepa, theirs_of_lejepa, ""),
 }
 WITH_PROTOTYPES = {
     "SwAV": (ours_of_swav, theirs_of_swav, ""),
-    "MSN": (ours_of_msn, theirs_of_msn, "lightly leaves out the constant log(n_prototypes)"),
+    "MSN": (ours_of_msn, theirs_of_msn, ""),
 }
 
 
