@@ -3,8 +3,8 @@
     python benchmarks/losses.py
 
 Prints the relative difference of the values, and of the gradients with respect to the projections
-of the first view. lightly comes with `pip install -e ".[bench]"`. Where definitions differ, "why" says how,
-and the values are those after that is accounted for.
+of the first view. lightly comes with `pip install -e ".[bench]"`. Where definitions differ, "why"
+says how, and the values are those after that is accounted for.
 """
 
 import torch
