@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 from sklearn.base import ClusterMixin
+from torch.nn.functional import normalize
 
 from sklearn_ssl._runtime.warnings import tell
 from sklearn_ssl.base import SSLTransformer
@@ -179,6 +180,21 @@ class ClusterEstimator(ClusterTransformer):
             return self.objective_.assign(features)
 
         return self._map(X, "objective_.encoder", finish=assign)
+
+
+@torch.no_grad()
+def unit_projections(projector, features):
+    """Return the projections of an array of features, of length one."""
+    projector.eval()  # training sets it back
+    z = projector(torch.from_numpy(features).to(next(projector.parameters())))
+    return normalize(z.float()).cpu().numpy()
+
+
+def number_of_prototypes(value, training, fitted):
+    """Return a number of prototypes, where "auto" is that of ``fitted`` if training continues."""
+    if value != "auto":
+        return value
+    return len(fitted) if training.first_epoch else min(500, max(10, training.n_samples // 20))
 
 
 class AssignmentMixin:

@@ -9,7 +9,11 @@ from torch.nn.functional import cross_entropy, normalize
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.world import world
 from sklearn_ssl.methods._joint_embedding import JointEmbeddingObjective, JointEmbeddingTransformer
-from sklearn_ssl.methods.clustering._base import ClusterEstimator, ClusteringObjective
+from sklearn_ssl.methods.clustering._base import (
+    ClusterEstimator,
+    ClusteringObjective,
+    unit_projections,
+)
 from sklearn_ssl.methods.clustering._spherical_clustering import SphericalClustering
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.parameters import Count, Positive
@@ -39,12 +43,9 @@ class DeepClusterV2Objective(ClusteringObjective, JointEmbeddingObjective):
             loss = cross_entropy(logits, clusters.repeat(len(views), 1))
         return {"loss": loss, "embedding": z[: len(clusters)]}
 
-    @torch.no_grad()
     def points(self, features):
         """Return the projections of an array of features, of length one."""
-        self.project.eval()
-        z = self.project(torch.from_numpy(features).to(self.centers.device))
-        return normalize(z.float()).cpu().numpy()
+        return unit_projections(self.project, features)
 
     def plan_epoch(self, embed, rng):
         """Cluster the projections of all samples, and classify by the centers."""

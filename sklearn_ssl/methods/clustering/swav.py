@@ -10,7 +10,7 @@ from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.methods._joint_embedding import JointEmbeddingObjective, queue_size_for
 from sklearn_ssl.methods._multi_crop import MultiCropTransformer
 from sklearn_ssl.methods._sinkhorn import sinkhorn
-from sklearn_ssl.methods.clustering._base import AssignmentMixin
+from sklearn_ssl.methods.clustering._base import AssignmentMixin, number_of_prototypes
 from sklearn_ssl.methods.distillation._prototypes import dino_loss
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.networks.queue import Queue
@@ -147,11 +147,8 @@ class SwAVTransformer(AssignmentMixin, MultiCropTransformer):
     default_views = {"image": ImageViews(scale=(0.4, 1.0)), "table": TableViews(keep_first=False)}
 
     def _make_objective(self, encoder, n_features, training):
-        n, dim = self.n_prototypes, self.projection_dim
-        if n == "auto" and training.first_epoch:  # training continues
-            n = len(self.prototypes_)
-        elif n == "auto":
-            n = min(500, max(10, training.n_samples // 20))
+        dim, known = self.projection_dim, getattr(self, "prototypes_", ())
+        n = number_of_prototypes(self.n_prototypes, training, known)
         projector = mlp(n_features, self.projection_hidden_dim, dim, last_norm=True)
         queue = Queue(queue_size_for(self.queue_size, training), dim)
         freeze_until = min(0.5, self.freeze_prototypes / training.max_epochs)
