@@ -12,6 +12,7 @@ from sklearn_ssl.methods.baselines.patch_kmeans import PatchKMeansTransformer
 from sklearn_ssl.methods.clustering.deepcluster import DeepClusterEstimator
 from sklearn_ssl.methods.clustering.deepcluster_v2 import DeepClusterV2Estimator
 from sklearn_ssl.methods.clustering.scan import SCANEstimator
+from sklearn_ssl.methods.clustering.smog import SMoGTransformer
 from sklearn_ssl.methods.clustering.swav import SwAVTransformer
 from sklearn_ssl.methods.contrastive.all4one import All4OneTransformer
 from sklearn_ssl.methods.contrastive.dcl import DCLTransformer
@@ -22,9 +23,11 @@ from sklearn_ssl.methods.contrastive.nnclr import NNCLRTransformer
 from sklearn_ssl.methods.contrastive.ressl import ReSSLTransformer
 from sklearn_ssl.methods.contrastive.simclr import SimCLRTransformer
 from sklearn_ssl.methods.contrastive.supcon import SupConTransformer
+from sklearn_ssl.methods.distillation.data2vec import Data2VecTransformer
 from sklearn_ssl.methods.distillation.dino import DINOTransformer
 from sklearn_ssl.methods.distillation.distillation import DistillationTransformer
 from sklearn_ssl.methods.distillation.ibot import IBOTTransformer
+from sklearn_ssl.methods.distillation.ijepa import IJEPATransformer
 from sklearn_ssl.methods.distillation.msn import MSNTransformer
 from sklearn_ssl.methods.generative.colorization import ColorizationTransformer
 from sklearn_ssl.methods.generative.inpainting import InpaintingTransformer
@@ -61,6 +64,7 @@ __all__ = [
     "Comparison",
     "DCLTransformer",
     "DINOTransformer",
+    "Data2VecTransformer",
     "DeepClusterEstimator",
     "DeepClusterV2Estimator",
     "Device",
@@ -73,6 +77,7 @@ __all__ = [
     "FroSSLTransformer",
     "HypersphereTransformer",
     "IBOTTransformer",
+    "IJEPATransformer",
     "Images",
     "InpaintingTransformer",
     "JigsawTransformer",
@@ -89,6 +94,7 @@ __all__ = [
     "RelativePatchTransformer",
     "RotationTransformer",
     "SCANEstimator",
+    "SMoGTransformer",
     "SemiSupervisedSplit",
     "SimCLRTransformer",
     "SimMIMTransformer",

@@ -30,6 +30,14 @@ class AnySizeVisionTransformer(HasFeatures, VisionTransformer):
         maps = tokens[:, 1:].transpose(1, 2).unflatten(2, grid) if visible is None else None
         return Features(self.heads(tokens[:, 0]), maps, tokens)
 
+    def block_outputs(self, images):
+        """Return the output tokens of each block, (n, 1 + patches, d)."""
+        tokens, _ = self._embedded(images)
+        outputs = [self.encoder.dropout(tokens)]
+        for block in self.encoder.layers:
+            outputs.append(block(outputs[-1]))
+        return outputs[1:]
+
     def attention(self, images):
         """Return the attention of the class token in the last block, (n, heads, height, width)."""
         tokens, grid = self._embedded(images)

@@ -282,11 +282,14 @@ def few_label_accuracy(features, y, n_labels, seeds=10):
 # The last layer of these is no better than before training, as their docstrings say.
 READ_EARLIER = {"SuperResolutionTransformer": "stage2"}
 # Convolutional networks do not gain from masked patches of digits.
-NETWORKS = {"SimMIMTransformer": "small_vit"}
+NETWORKS = dict.fromkeys(
+    ["Data2VecTransformer", "IJEPATransformer", "SimMIMTransformer"], "small_vit"
+)
 # These learn too little from half of the digits.
 NEED_MANY = "InpaintingTransformer", "MAETransformer", "SimMIMTransformer"
+NEED_MANY += "IJEPATransformer", "Data2VecTransformer"
 # Their frozen features are weak, as they say.
-WEAK = "MAETransformer", "SimMIMTransformer"
+WEAK = "MAETransformer", "SimMIMTransformer", "IJEPATransformer", "Data2VecTransformer"
 # Tiles of digits show pieces of strokes alone; on CIFAR-10 these are better than no training
 # (``benchmarks/README.md``), and here not far from it.
 LEARN_FROM_LARGER_IMAGES = "JigsawTransformer", "RelativePatchTransformer"

@@ -7,7 +7,6 @@ from common import each_image_method, shrunk
 
 from sklearn_ssl import (
     JigsawTransformer,
-    MAETransformer,
     RelativePatchTransformer,
     SuperResolutionTransformer,
 )
@@ -35,7 +34,7 @@ def test_defaults_follow_the_size_of_images(method, side):
         large = ("small_multiscale_fine", 1.0)
     elif method.whole_views:  # as inpainting, which shall fill masked regions of whole images
         large = ("small_multiscale", 1.0)
-    if method is MAETransformer:  # whose network is a vision transformer
+    if issubclass(method, TakesPatches):  # whose network is a vision transformer
         assert of() == of(views=ImageViews(n_views=8)) == ("small_vit", 1.0)
         return
     assert of() == (("small_convnet", 1.0) if side < 24 else large)

@@ -214,12 +214,3 @@ def masking(objective, mask_ratio):
     other = copy.copy(objective)  # which has the same networks
     other.mask_ratio = mask_ratio
     return other
-
-
-def uncut(sides, patches):
-    """Return the error of MAE for images that cannot be cut into patches."""
-    return ValueError(
-        f"MAETransformer cuts square images into patches of {patches}, and those of X have "
-        f"{sides[0]} x {sides[1]} pixels. Resize them, such as by "
-        f"input=Images(size={max(8, min(sides) // 8 * 8)}), or use SimMIMTransformer."
-    )

@@ -3,14 +3,11 @@
 import torch
 from torch.nn.functional import pixel_shuffle
 
-from sklearn_ssl.methods.generative._masked import (
-    MaskedImageTransformer,
-    MaskedPatchesObjective,
-    uncut,
-)
+from sklearn_ssl.methods._patches import TakesPatches
+from sklearn_ssl.methods.generative._masked import MaskedImageTransformer, MaskedPatchesObjective
 from sklearn_ssl.networks.decoders import PatchDecoder
 from sklearn_ssl.networks.encoder import with_map
-from sklearn_ssl.parameters import Count, is_auto
+from sklearn_ssl.parameters import Count
 
 MASK_RATIO, MASK_RATIO_OF_FEW, FEW_PATCHES = 0.75, 0.5, 16
 
@@ -38,7 +35,7 @@ class MAEObjective(MaskedPatchesObjective):
         return pixel_shuffle(maps, side), tokens.flatten(1)
 
 
-class MAETransformer(MaskedImageTransformer):
+class MAETransformer(TakesPatches, MaskedImageTransformer):
     """Masked autoencoder (MAE): reconstruct masked patches of an image from the visible ones.
 
     Use it to pretrain a vision transformer on square images for
@@ -94,24 +91,11 @@ class MAETransformer(MaskedImageTransformer):
 
     decoder_depth: Count = 2
 
-    def _resolve_backbone(self, spec, device):
-        if not is_auto(self.backbone):
-            return super()._resolve_backbone(spec, device)
-        _, height, width = spec.shape
-        if height != width or not any(height % p == 0 for p in range(2, max(3, height // 8 + 1))):
-            raise uncut((height, width), "2 pixels or more")
-        return "small_vit"
+    instead = "SimMIMTransformer"
 
     def _make_objective(self, encoder, n_features, training):
         n_channels, *sides = encoder.in_shape
-        unit = encoder.patch_size
-        if unit is None:
-            raise ValueError(
-                'MAETransformer needs a vision transformer, such as backbone="small_vit" or '
-                '"vit_b_16". For other networks that make a map use SimMIMTransformer.'
-            )
-        if sides[0] != sides[1] or sides[0] % unit:
-            raise uncut(sides, f"{unit} pixels")
+        unit = self._patch_side(encoder)
         patch_size = self._resolve_patch_size(sides, auto=unit, unit=unit)
         auto = MASK_RATIO if (sides[0] // patch_size) ** 2 > FEW_PATCHES else MASK_RATIO_OF_FEW
         ratio = self._resolve_mask_ratio(sides, patch_size, auto)
