@@ -10,6 +10,7 @@ from sklearn_ssl import (
     RelativePatchTransformer,
     SuperResolutionTransformer,
 )
+from sklearn_ssl.methods._patches import TakesPatches
 from sklearn_ssl.views import ImageViews
 
 WHOLE_IMAGES = JigsawTransformer, RelativePatchTransformer, SuperResolutionTransformer
