@@ -30,9 +30,9 @@ def teacher_momentum(start, progress):
     return 1 - (1 - start) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def short_run_momentum(n_steps):
-    """Return a momentum that averages over a hundredth of training, within [0.95, 0.996]."""
-    return min(max(1 - 100 / n_steps, 0.95), 0.996)
+def short_run_momentum(n_steps, least=0.95):
+    """Return a momentum that averages over a hundredth of training, within [least, 0.996]."""
+    return min(max(1 - 100 / n_steps, least), 0.996)
 
 
 class Teacher(nn.Module):

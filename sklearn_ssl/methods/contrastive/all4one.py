@@ -113,8 +113,7 @@ class All4OneTransformer(MomentumTransformer):
 
     References
     ----------
-    `Estepa et al. "All4One: symbiotic neighbour contrastive learning via self-attention and
-    redundancy reduction", ICCV 2023 <https://arxiv.org/abs/2303.09417>`_
+    `Estepa et al. "All4One", ICCV 2023 <https://arxiv.org/abs/2303.09417>`_
 
     Examples
     --------

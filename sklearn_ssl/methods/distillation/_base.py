@@ -165,8 +165,9 @@ class SelfDistillationTransformer(MultiCropTransformer):
 
     Parameters
     ----------
-    n_prototypes : int, default=512
-        Number of outputs of the head, at least 2.
+    n_prototypes : int or "auto", default="auto"
+        Number of outputs of the head, at least 2. "auto" is ``n_samples // 10``, at least 64 and at
+        most 512.
 
     head_hidden_dim : int, default=512
         Width of the hidden layers of the head.
@@ -178,7 +179,7 @@ class SelfDistillationTransformer(MultiCropTransformer):
 
     momentum : float or "auto", default="auto"
         Momentum of the teacher's moving average at the start, in [0, 1). It rises to 1 by a cosine
-        schedule. "auto" is 1 - 100 / number of steps, within [0.95, 0.996].
+        schedule. "auto" is 1 - 100 / number of steps, within [0.99, 0.996].
 
     clip_grad : float, default=3.0
         Maximum norm of the gradient of each tensor, above 0.
@@ -189,11 +190,16 @@ class SelfDistillationTransformer(MultiCropTransformer):
     final_weight_decay : float or "auto", default="auto"
         Weight decay at the end of training, reached by a cosine schedule. "auto" is 0.04 if
         ``weight_decay`` is "auto" and the optimizer is "adamw"; otherwise weight decay is constant.
+
+    Attributes
+    ----------
+    n_prototypes_ : int
+        Number of outputs of the head, with "auto" resolved.
     """
 
     doc_name = "distillation"
 
-    n_prototypes: at_least(2) = 512
+    n_prototypes: Auto | at_least(2) = "auto"
     head_hidden_dim: Count = 512
     bottleneck_dim: Count = 128
     momentum: Auto | between(0, 1, "left") = "auto"
@@ -201,9 +207,17 @@ class SelfDistillationTransformer(MultiCropTransformer):
     freeze_last_layer: NonNegative = 1
     final_weight_decay: Auto | NonNegative = "auto"
 
-    def _head(self, n_features, head=PrototypeHead):
+    def _head(self, n_features, training, head=PrototypeHead):
         """Return a head for features of this width."""
-        return head(n_features, self.head_hidden_dim, self.bottleneck_dim, self.n_prototypes)
+        n = self.n_prototypes
+        if n == "auto" and training.first_epoch:  # training continues
+            n = self.n_prototypes_
+        elif n == "auto":
+            n = min(512, max(64, training.n_samples // 10))
+        return head(n_features, self.head_hidden_dim, self.bottleneck_dim, n)
+
+    def _fitted(self, objective, source):
+        return {"n_prototypes_": len(objective.student_head.prototypes)}
 
     def _teaching(self, training):
         """Return the settings of teacher and gradients, with every "auto" resolved."""
@@ -213,7 +227,7 @@ class SelfDistillationTransformer(MultiCropTransformer):
             final = 0.04 if rises else training.weight_decay
         return {
             "final_weight_decay": final,
-            "momentum": short_run_momentum(training.n_steps) if auto else self.momentum,
+            "momentum": short_run_momentum(training.n_steps, 0.99) if auto else self.momentum,
             "clip_grad": self.clip_grad,
             "freeze_until": min(0.5, self.freeze_last_layer / training.max_epochs),
         }

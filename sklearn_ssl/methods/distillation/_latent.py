@@ -75,7 +75,7 @@ class LatentTransformer(TakesPatches, SSLTransformer):
 
     def _resolve_momentum(self, training):
         auto = self.momentum == "auto"
-        return max(0.99, short_run_momentum(training.n_steps)) if auto else self.momentum
+        return short_run_momentum(training.n_steps, 0.99) if auto else self.momentum
 
     def _resolve_training(self, *args):
         training = super()._resolve_training(*args)

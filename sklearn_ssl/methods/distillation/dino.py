@@ -34,11 +34,13 @@ class DINOTransformer(PrototypeTransformer):
 
     Attributes
     ----------
+    {distillation_attributes}
+
     {shared_attributes}
 
     Notes
     -----
-    Differences from the paper: defaults are for small networks and short training, with 512
+    Differences from the paper: defaults are for small networks and short training, with at most 512
     prototypes instead of 65,536 and teacher temperatures of 0.02 to 0.04 instead of 0.04 to 0.07.
     Both global views have the same augmentations, without solarization.
 
@@ -63,4 +65,4 @@ class DINOTransformer(PrototypeTransformer):
 
     def _make_objective(self, encoder, n_features, training):
         settings = self._prototype_settings(training)
-        return DINOObjective(encoder, self._head(n_features), **settings)
+        return DINOObjective(encoder, self._head(n_features, training), **settings)

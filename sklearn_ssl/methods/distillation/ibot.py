@@ -114,6 +114,8 @@ class IBOTTransformer(PrototypeTransformer):
 
     Attributes
     ----------
+    {distillation_attributes}
+
     {shared_attributes}
 
     Notes
@@ -150,6 +152,6 @@ class IBOTTransformer(PrototypeTransformer):
         mapped, (n_channels, *_) = with_map(encoder)
         if encoder.patch_size is None:  # of a vision transformer, the features are the class token
             encoder = mapped
-        heads = self._head(n_features), self._head(n_channels, PatchHead)
+        heads = self._head(n_features, training), self._head(n_channels, training, PatchHead)
         settings = {"mask_ratio": self.mask_ratio, "patch_weight": self.patch_weight}
         return IBOTObjective(encoder, *heads, **settings, **self._prototype_settings(training))

@@ -116,6 +116,8 @@ class MSNTransformer(SelfDistillationTransformer):
 
     Attributes
     ----------
+    {distillation_attributes}
+
     {shared_attributes}
 
     Notes
@@ -152,7 +154,7 @@ class MSNTransformer(SelfDistillationTransformer):
     def _make_objective(self, encoder, n_features, training):
         return MSNObjective(
             encoder,
-            self._head(n_features),
+            self._head(n_features, training),
             temperature=self.temperature,
             sharpening=self.sharpening,
             sinkhorn_iterations=self.sinkhorn_iterations,
