@@ -7,7 +7,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +28,7 @@ from sklearn_ssl._runtime.warnings import tell
 from sklearn_ssl._runtime.world import ending_together, world
 from sklearn_ssl.data import Modality
 from sklearn_ssl.data.inputs import (
+    check_same_in_all,
     described_as,
     equal_in_all,
     identified,
@@ -35,7 +36,7 @@ from sklearn_ssl.data.inputs import (
     other_views,
     wrong_kind,
 )
-from sklearn_ssl.data.labels import ids_of, of_read
+from sklearn_ssl.data.labels import ids_of_groups, of_read
 from sklearn_ssl.inference.batches import in_batches, moved, views_of
 from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.inference.embedder import Embedder
@@ -67,6 +68,8 @@ from sklearn_ssl.training.schedule import Training
 from sklearn_ssl.training.step import seeded_views, terms_of
 
 MAX_EPOCHS = 60
+# Parameters that may differ among the processes of a fit.
+PER_PROCESS = {"device", "random_state", "memory", "callbacks", "verbose"}
 # Parameters that do not affect the result of a fit, or are in its key in another form.
 NEUTRAL = {"memory", "input", "device", "random_state", "warm_start", "flip_tta", "verbose"}
 
@@ -420,6 +423,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
     def _fit_on(self, device, X, y, groups, n_epochs, *, resume, anneal):
         check_callbacks(self.callbacks or [])
+        ids = self._ids(y, groups)
+        self._check_same_in_all(ids)
         resume = resume and self.__sklearn_is_fitted__()
         clock = Clock(math.inf if self.max_time is None else seconds_of(self.max_time))
         known = None if n_epochs == math.inf else n_epochs
@@ -429,7 +434,6 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         with clock.running():
             found = self._find(X, reset=not resume, min_samples=2)
             seed = self._seed if resume else self._new_seed()
-            ids = self._ids(y, groups)
             how = ids, device, seed, resume, anneal
             found, cached, key_now = self._cached_fit(found, *how)
         with contextlib.nullcontext() if cached is None else cached.alone():
@@ -458,6 +462,19 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                     self._write_to_cache(cached, names, changed)
         task.call_on_fit_task_end(**given, reconstruction_attributes=dict)
 
+    def _check_same_in_all(self, ids):
+        """Raise unless all processes of the fit have the same parameters, labels and groups."""
+        if world().size == 1:
+            return
+        plain = {
+            name: repr(value)
+            for name, value in self.get_params(deep=False).items()
+            if name not in PER_PROCESS
+            and (isinstance(value, int | float | str | None) or is_dataclass(value))
+        }
+        hashes = {name: f"values of hash {fingerprint(part)[:8]}" for name, part in ids.items()}
+        check_same_in_all({"The method": type(self).__name__} | plain | hashes)
+
     def _new_seed(self):
         """Return a seed drawn from ``random_state``, the same in all processes."""
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
@@ -465,7 +482,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
 
     def _ids(self, y, groups):
         """Return what training depends on besides the samples: integers for each, by name."""
-        return {} if groups is None else {"groups": ids_of(groups, np.nan)}
+        return {} if groups is None else {"groups": ids_of_groups(groups)}
 
     def _targets(self, X, ids, source, seed=None):
         """Return the targets of X, the samples of a source, as a tensor; None without any.

@@ -60,6 +60,19 @@ def equal_in_all(source):
     return source
 
 
+def check_same_in_all(values):
+    """Raise unless values, a dict of strings, are the same in all processes of a fit."""
+    of_all = world().gather_objects(values)
+    for rank, others in enumerate(of_all):
+        for name in of_all[0] | others:
+            first, other = of_all[0].get(name), others.get(name)
+            if first != other:
+                raise ValueError(
+                    f"{name} is not the same in all processes: {first} in process 0, but {other} "
+                    f"in process {rank}. All have to call the same fit, with the same parameters."
+                )
+
+
 def wrong_kind(name, kinds, spec):
     """Return the error of an estimator for samples of a kind that is not among its ``kinds``."""
     suited = [cls for cls in MODALITIES if cls.kind in kinds]

@@ -69,6 +69,20 @@ def ids_of(values, unlabeled="auto"):
     return ids
 
 
+def ids_of_groups(groups):
+    """Return an integer for each sample, equal in a group; those of None, NaN or NA are alone."""
+    n_dims = getattr(groups, "ndim", 1)
+    if n_dims != 1 or isinstance(groups, str) or not hasattr(groups, "__len__"):
+        found = f"an array of {n_dims} dimensions" if n_dims != 1 else repr(groups)
+        raise ValueError(f"groups must have one value per sample. Got {found} instead.")
+    values = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+    known, ids = {}, np.arange(len(values)) + len(values)
+    for i, value in enumerate(values):
+        if not _is_missing(value):
+            ids[i] = known.setdefault(value, len(known))
+    return ids
+
+
 def of_read(values, source, name):
     """Return those values, one per sample of X, whose samples the source could read.
 

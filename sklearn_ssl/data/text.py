@@ -126,7 +126,7 @@ class Text(Modality):
                 )
             else:
                 problem = f"is {text!r:.100}, of type {type(text).__name__}. {self.forms}"
-            raise ValueError(f"{self._wanted(request).capitalize()}: sample {i} of X {problem}")
+            raise ValueError(f"{self._wanted(request)}: sample {i} of X {problem}")
         return texts
 
     def _wanted(self, request):

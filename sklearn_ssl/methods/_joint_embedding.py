@@ -1,7 +1,6 @@
 """Joint embedding: what methods share that compare projections of views of a sample."""
 
 import torch
-from sklearn.utils import check_consistent_length
 from torch.nn.functional import normalize
 
 from sklearn_ssl._runtime.sklearn_private import _fit_context
@@ -99,7 +98,8 @@ class JointEmbeddingTransformer(SSLTransformer):
             Groups of samples that show the same, such as a patient, a scene or a recording. Then
             the first view is of the sample and all others are of another one of its group, drawn
             in each epoch, so that features become invariant to what differs in a group. Samples
-            whose group is None or NaN, or has no other sample, are paired with themselves. Pass it
+            whose group is None or NaN, or has no other sample, are paired with themselves; -1 is a
+            group as any other. Pass it
             through pipelines and cross-validation by metadata routing:
             ``set_fit_request(groups=True)``.
 
@@ -127,7 +127,10 @@ class JointEmbeddingTransformer(SSLTransformer):
             Energy of each pair, in [0, 4]; NaN if an image could not be read.
         """
         z1, z2 = (self._map(X, "objective_", _unit_projections) for X in (X1, X2))
-        check_consistent_length(z1, z2)
+        if len(z1) != len(z2):
+            raise ValueError(
+                f"X1 has {len(z1)} samples, but X2 has {len(z2)}: the energy is of pairs."
+            )
         return ((z1 - z2) ** 2).sum(axis=1)
 
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 import torch
@@ -13,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from sklearn_ssl import SimCLRTransformer, Table
+from sklearn_ssl.data.labels import ids_of_groups
 from sklearn_ssl.methods._joint_embedding import (
     JointEmbeddingObjective,
     JointEmbeddingTransformer,
@@ -95,7 +97,7 @@ def test_energy_is_low_for_compatible_pairs(method):
     assert (energy >= 0).all()
     assert (energy <= 4).all()
     assert energy.mean() > 1e-5
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+    with pytest.raises(ValueError, match="X1 has 60 samples, but X2 has 5"):
         model.energy(X, X[:5])
 
 
@@ -143,7 +145,8 @@ def test_groups_are_positives(method):
     images = suited(method, digits()[0][:60])
     X = images if "image" in method.default_views else sentences()[0][:60]
     pairs = np.repeat(np.arange(30), 2)
-    alone, paired = (shrunk(method).fit(X, groups=g) for g in (np.arange(60), pairs))
+    settings = {"max_epochs": 2, "batch_size": 20}  # so that teachers move, which may embed
+    alone, paired = (shrunk(method, **settings).fit(X, groups=g) for g in (np.arange(60), pairs))
     assert not np.array_equal(paired.transform(X), alone.transform(X))
 
 
@@ -184,3 +187,17 @@ def test_groups_are_routed_and_cached(images, tmp_path):
 def test_wrong_groups_are_refused(images):
     with pytest.raises(ValueError, match="groups has 3 values, but X has 200 samples"):
         shrunk(SimCLRTransformer).fit(images, groups=[1, 2, 3])
+    for groups in (3, "patient", np.zeros((200, 2))):
+        with pytest.raises(ValueError, match="groups must have one value per sample"):
+            shrunk(SimCLRTransformer).fit(images, groups=groups)
+
+
+def test_groups_may_be_of_any_type():
+    nan, n = float("nan"), 3
+    for groups in ([1, "1", 1], ["a", "b", "a"], [(0, 1), (1, 0), (0, 1)], np.array([5, 6, 5])):
+        ids = ids_of_groups(groups)
+        assert ids[0] == ids[2] != ids[1]
+    alone = ids_of_groups([None, nan, pd.NA, -1, -1])
+    assert len(set(alone[:n].tolist())) == n
+    assert alone[3] == alone[4] not in alone[:n]
+    assert ids_of_groups(pd.Series(["x", "y"])).tolist() == [0, 1]

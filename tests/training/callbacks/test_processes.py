@@ -145,7 +145,7 @@ def test_errors_of_one_process_end_the_fit_of_all(tmp_path):
     import numpy as np
     from skorch.callbacks import Callback, EarlyStopping
     from common import digits
-    from sklearn_ssl import SimCLRTransformer
+    from sklearn_ssl import SimCLRTransformer, SupConTransformer
 
     class Fails(Callback):
         def on_epoch_end(self, net, **kwargs):
@@ -167,6 +167,10 @@ def test_errors_of_one_process_end_the_fit_of_all(tmp_path):
         "parameter": lambda: simclr(temperature=-1 if rank else 1).fit(X),
         "views": lambda: simclr(views=lambda batch: [batch, batch, batch][: 2 + rank]).fit(X),
         "few": lambda: simclr().fit(X[:3, :, :, None]),
+        "temperature": lambda: simclr(temperature=0.2 + rank).fit(X),
+        "groups": lambda: simclr().fit(X, groups=None if rank else np.arange(100) // 2),
+        "y": lambda: SupConTransformer(max_epochs=1).fit(X, np.arange(100) // (2 + rank)),
+        "The method": lambda: (SupConTransformer if rank else SimCLRTransformer)().fit(X),
     }.items():
         try:
             fit()
@@ -186,6 +190,8 @@ def test_errors_of_one_process_end_the_fit_of_all(tmp_path):
         assert "X is not the same in all processes" in found["samples"][1]
         assert found["few"][0] == "ValueError"
         assert "at least 4 samples, two for each of 2 processes" in found["few"][1]
+        for name in ("temperature", "groups", "y", "The method"):
+            assert f"{name} is not the same in all processes: " in found[name][1]
         assert found["stopped"] == 1
         assert found["after"] == 3
     assert "temperature" in first["parameter"][1]
