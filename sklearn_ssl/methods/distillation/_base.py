@@ -179,7 +179,7 @@ class SelfDistillationTransformer(MultiCropTransformer):
 
     momentum : float or "auto", default="auto"
         Momentum of the teacher's moving average at the start, in [0, 1). It rises to 1 by a cosine
-        schedule. "auto" is 1 - 100 / number of steps, within [0.99, 0.996].
+        schedule. "auto" is 1 - 100 / number of steps, within [0.95, 0.996], at least 0.99 for DINO.
 
     clip_grad : float, default=3.0
         Maximum norm of the gradient of each tensor, above 0.
@@ -198,6 +198,7 @@ class SelfDistillationTransformer(MultiCropTransformer):
     """
 
     doc_name = "distillation"
+    least_momentum = 0.95  # by default
 
     n_prototypes: Auto | at_least(2) = "auto"
     head_hidden_dim: Count = 512
@@ -227,7 +228,9 @@ class SelfDistillationTransformer(MultiCropTransformer):
             final = 0.04 if rises else training.weight_decay
         return {
             "final_weight_decay": final,
-            "momentum": short_run_momentum(training.n_steps, 0.99) if auto else self.momentum,
+            "momentum": short_run_momentum(training.n_steps, self.least_momentum)
+            if auto
+            else self.momentum,
             "clip_grad": self.clip_grad,
             "freeze_until": min(0.5, self.freeze_last_layer / training.max_epochs),
         }

@@ -62,6 +62,7 @@ class DINOTransformer(PrototypeTransformer):
     """
 
     default_views = {"image": ImageViews(scale=(0.4, 1.0)), "table": TableViews(keep_first=False)}
+    least_momentum = 0.99  # or the teacher, which embeds, follows the first, poor steps
 
     def _make_objective(self, encoder, n_features, training):
         settings = self._prototype_settings(training)
