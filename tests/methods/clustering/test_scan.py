@@ -13,14 +13,13 @@ from torch.nn.functional import softmax
 from methods.clustering.references import blobs
 from methods.contrastive.test_simclr import slow_nt_xent
 from sklearn_ssl.methods.clustering._cluster_classifier import ClusterClassifier
-from sklearn_ssl.methods.clustering.scan import (
+from sklearn_ssl.methods.clustering._neighbor_clustering import (
     CLUSTERING,
     PRETRAINING,
     SELF_LABELING,
-    SCANEstimator,
-    SCANObjective,
     scan_loss,
 )
+from sklearn_ssl.methods.clustering.scan import SCANEstimator, SCANObjective
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.views import ImageViews
 
