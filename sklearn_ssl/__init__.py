@@ -11,6 +11,7 @@ from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
 from sklearn_ssl.methods.baselines.patch_kmeans import PatchKMeansTransformer
 from sklearn_ssl.methods.clustering.deepcluster import DeepClusterEstimator
 from sklearn_ssl.methods.clustering.deepcluster_v2 import DeepClusterV2Estimator
+from sklearn_ssl.methods.clustering.ipcl import IPCLEstimator
 from sklearn_ssl.methods.clustering.scan import SCANEstimator
 from sklearn_ssl.methods.clustering.smog import SMoGTransformer
 from sklearn_ssl.methods.clustering.swav import SwAVTransformer
@@ -78,6 +79,7 @@ __all__ = [
     "HypersphereTransformer",
     "IBOTTransformer",
     "IJEPATransformer",
+    "IPCLEstimator",
     "Images",
     "InpaintingTransformer",
     "JigsawTransformer",

@@ -183,6 +183,8 @@ ACT_WITH = {
     ("BYOLTransformer", "queue_size"): {"neighbors": True},
     ("DCLTransformer", "sigma"): {"weighted": True},
     ("IBOTTransformer", "center_momentum"): {"centering": "softmax"},
+    # Of three epochs, the second is one of its phase.
+    ("IPCLEstimator", "confidence"): {"self_labeling": 0.8},
     ("SimSiamTransformer", "queue_size"): {"neighbors": True},
 }
 
