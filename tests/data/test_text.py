@@ -155,7 +155,7 @@ def test_other_input_than_described(images):
     refused(
         images, r"shape \(200, 8, 8\), holds no texts, but input=Text\(.*is for texts", input=Text()
     )
-    refused([3, 4], "Input=text.*sample 0 of X is 3, of type int", input=Text())
+    refused([3, 4], r"input=Text\(.*sample 0 of X is 3, of type int", input=Text())
     refused(TEXTS, "X lists images, but input=Table", input=Table())
     refused(TEXTS, "could not be read", input=Images())
 

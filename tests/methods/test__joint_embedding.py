@@ -150,6 +150,7 @@ def test_groups_are_positives(method):
     assert not np.array_equal(paired.transform(X), alone.transform(X))
 
 
+@pytest.mark.slow
 def test_features_become_invariant_to_what_differs_in_a_group():
     """The same digit, light on dark and dark on light, by views that do not change brightness."""
     images = digits()[0][:200]

@@ -50,6 +50,7 @@ def test_supcon_skips_anchors_without_a_positive():
     assert not torch.autograd.grad(alone, a)[0].any()
 
 
+@pytest.mark.slow
 def test_supcon_learns_from_labels(images):
     y = digits()[1][: len(images)]
     settings = {"max_epochs": 15, "random_state": 0, "views": ImageViews(hflip=0.0)}
