@@ -171,6 +171,7 @@ def test_history(images):
     assert all(isinstance(value, float) for value in model.loss_curve_)
 
 
+@pytest.mark.slow
 def test_warm_start_continues_from_the_weights(images):
     first = simclr(max_epochs=3).fit(images)
     warm = simclr(max_epochs=3, warm_start=True).fit(images)

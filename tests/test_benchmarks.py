@@ -262,6 +262,7 @@ def test_time_is_measured(tmp_path, result):
     assert all(row["seconds / max_time"] > 0.9 for row in found.values())
 
 
+@pytest.mark.slow
 def test_the_table_of_speed_names_every_goal(tmp_path):
     table = run("speed.py", tmp_path, "--quick", "--table-only", cwd=tmp_path)
     assert table.count("| at least ") + table.count("| at most ") == 18

@@ -86,6 +86,7 @@ def alone():
     return scores_and_search()
 
 
+@pytest.mark.slow
 def test_backend_does_not_change_scores(alone, backend):
     scores, search = scores_and_search()
     np.testing.assert_array_equal(scores, alone[0])

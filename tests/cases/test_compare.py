@@ -144,6 +144,7 @@ def test_fewer_labels_than_requested_are_reported():
     assert ticks == ["2", "10\n(3 available)", "all"]
 
 
+@pytest.mark.slow
 def test_rows_are_grouped_by_number_of_labels():
     found = quick([PCA(5), PCA(6)], n_labels=(5, 1))
     assert [row["labels"] for row in found.rows] == [5] * 4 + [1] * 4
@@ -242,6 +243,7 @@ def test_verbose_names_fold_and_labels(capsys):
     assert lines[-1].startswith("fold 2 of 2, all labels: PCA ")
 
 
+@pytest.mark.slow
 def test_methods_in_pipelines_have_their_baselines():
     """Which see what the method does: here images that only a step makes of rows."""
     reshaped = FunctionTransformer(lambda X: np.reshape(X, (-1, 8, 8)))
@@ -341,6 +343,7 @@ def test_displays_take_sparse_output():
     assert rankme_scorer(model, ROWS) > 1
 
 
+@pytest.mark.slow
 def test_errors_of_numpy_that_raise_leave_a_fit_alone():
     tiny = ROWS * 1e-300
     expected = shrunk(SimCLRTransformer).fit(tiny).transform(tiny)

@@ -288,6 +288,7 @@ SETTINGS = {  # the first three run with the quick tests
         *map(exhaustively, list(SETTINGS)[6:]),
     ],
 )
+@pytest.mark.slow
 def test_settings_work_on_a_gpu(name, gpu):
     method, parameters = SETTINGS[name]
     if name != "as by default":

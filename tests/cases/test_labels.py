@@ -104,6 +104,7 @@ def test_unlabeled_samples_are_no_class_in_any_form(name):
 
 
 @pytest.mark.parametrize("name", ["list, -1", *map(exhaustively, ["string Series", "floats, NaN"])])
+@pytest.mark.slow
 def test_fine_tuning_and_compare_know_unlabeled_samples(name):
     y, images = FORMS[name], IMAGES[:120]
     simclr = shrunk(SimCLRTransformer)

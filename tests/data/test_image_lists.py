@@ -522,6 +522,7 @@ def photo_and_size(**parameters):
     return make_pipeline(columns, LogisticRegression(max_iter=200))
 
 
+@pytest.mark.slow
 def test_column_of_images_and_column_of_numbers(table, tmp_path):
     model = photo_and_size(input=Images(cache=tmp_path))
     scores = cross_val_score(model, table, LABELS, cv=3)

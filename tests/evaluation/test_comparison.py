@@ -140,6 +140,7 @@ def test_labels_at_random_are_at_chance(labels):
         assert (row["mean"] < 0.2) == (labels == "of nothing")
 
 
+@pytest.mark.slow
 def test_an_encoder_that_saw_test_samples_is_named():
     saw_half = shrunk(SimCLRTransformer).fit(IMAGES[:150])
     saw_none = shrunk(SimCLRTransformer).fit(digits()[0][300:400])

@@ -19,6 +19,7 @@ X, Y = load_digits(return_X_y=True)
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
 @pytest.mark.parametrize("C", [0.001, 1.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.slow
 def test_linear_probe_is_logistic_regression_on_standardized_features(n_classes, C, dtype):
     rows = n_classes > Y
     x, y = X[rows].astype(dtype), Y[rows]

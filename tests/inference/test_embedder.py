@@ -43,6 +43,7 @@ def test_maps_are_those_that_features_are_pooled_from(photos):
         ("resnet18", "layer2", (16, 16, 128)),
     ],
 )
+@pytest.mark.slow
 def test_maps_of_layers(backbone, layer, shape, photos):
     model = EncoderTransformer(backbone=backbone, layer=layer, random_state=0).fit(photos)
     maps = model.transform_map(photos)

@@ -31,6 +31,7 @@ def test_curves_of_epochs(fitted, data):
 
 
 @pytest.mark.parametrize("fit_first", [True, False])
+@pytest.mark.slow
 def test_curves_over_the_number_of_clusters(fit_first, data):
     X, y = data
     model = deepcluster(max_epochs=1)
@@ -53,6 +54,7 @@ def test_curves_over_the_number_of_clusters(fit_first, data):
     assert display.scores_std.min() > 0
 
 
+@pytest.mark.slow
 def test_the_same_folds_for_every_number_of_clusters(data):
     """An iterable of folds is not used up by the first one."""
     X, y = data

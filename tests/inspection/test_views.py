@@ -39,6 +39,7 @@ def test_views_are_shown_next_to_their_image(photos, fit_first):
     assert all(np.abs(whole - image.ravel()).sum(axis=1).min() < 1e-2 for image in display.images)
 
 
+@pytest.mark.slow
 def test_views_are_the_methods_own_and_drawn_by_the_seed(photos):
     model, before = shrunk(DINOTransformer), torch.get_rng_state()
     first, again, other = (

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
-from common import ALL_METHODS, digits, sentences, shrunk, standing_quickly, suited
+from common import ALL_METHODS, digits, quick_or_rare, sentences, shrunk, suited
 from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -85,7 +85,7 @@ def test_queues_hold_at_most_half_of_the_samples():
         assert size(60, 100) == 50
 
 
-@pytest.mark.parametrize("method", standing_quickly(JOINT))
+@pytest.mark.parametrize("method", quick_or_rare(JOINT))
 def test_energy_is_low_for_compatible_pairs(method):
     images = suited(method, digits()[0][:60])
     X = images if "image" in method.default_views else sentences()[0][:60]
@@ -140,7 +140,7 @@ def test_views_of_groups_are_of_two_samples():
         assert (i == j) == (groups[i] is None)
 
 
-@pytest.mark.parametrize("method", standing_quickly(JOINT))
+@pytest.mark.parametrize("method", quick_or_rare(JOINT))
 def test_groups_are_positives(method):
     images = suited(method, digits()[0][:60])
     X = images if "image" in method.default_views else sentences()[0][:60]

@@ -23,10 +23,11 @@ from common import (
     each_method_slowly,
     exhaustively,
     photo_patches,
+    quick_or_rare,
+    quick_or_slow,
     sentences,
     shrunk,
     slowly,
-    standing_quickly,
     taking_gray,
 )
 from sklearn.linear_model import LogisticRegression
@@ -39,7 +40,7 @@ from sklearn_ssl._runtime.sklearn_private import Interval, Options
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.views import ImageViews, Tiles
 
-every_method = pytest.mark.parametrize("method", standing_quickly(ALL_METHODS))
+every_method = pytest.mark.parametrize("method", quick_or_rare(ALL_METHODS))
 KINDS = ["image", "table", "text"]
 # Turned over, a digit is another one, or none.
 DIGIT_VIEWS = ImageViews(hflip=0.0, rotation=15.0, scale=(0.4, 1.0))
@@ -92,7 +93,7 @@ def test_views_of_a_sample_differ_and_are_drawn_for_each_sample(method, X):
     assert max(len(torch.unique(view[:30].flatten(1), dim=0)) for view in views) > 20
 
 
-@every_method
+@pytest.mark.parametrize("method", quick_or_slow(ALL_METHODS))
 @for_each_kind
 def test_every_part_moves(method, X):
     settings = {"max_epochs": 2, "batch_size": 20}
@@ -223,7 +224,7 @@ def test_each_own_parameter_changes_something(method):
             ), f"{name} is read by nobody, of {others}"
 
 
-@pytest.mark.parametrize("method", standing_quickly(METHODS))
+@pytest.mark.parametrize("method", quick_or_rare(METHODS))
 def test_inference_does_not_change_the_random_state(method):
     X = photo_patches(20, 16)
     X = X if method in IMAGE_METHODS else X.reshape(20, -1)

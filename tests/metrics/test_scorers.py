@@ -12,6 +12,7 @@ from sklearn_ssl import RotationTransformer, SimCLRTransformer, metrics
 
 
 @pytest.mark.parametrize("scoring", [metrics.rankme_scorer, metrics.alignment_uniformity_scorer])
+@pytest.mark.slow
 def test_searches_need_no_labels(scoring, images):
     """Each setting is scored on samples that were held out."""
     model, temperatures = shrunk(SimCLRTransformer), [0.05, 1.0]

@@ -13,6 +13,7 @@ from sklearn_ssl.networks.backbone import make_backbone
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.slow
 def test_weights_from_a_local_file(tmp_path, suffix):
     torch.manual_seed(1)
     saved = models.resnet18(num_classes=7)

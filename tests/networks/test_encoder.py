@@ -73,6 +73,7 @@ def reached(result, encoder):
         ("small_vit", 16, True),
     ],
 )
+@pytest.mark.slow
 def test_features_are_learned_with_the_map(name, side, reads_map):
     """No weights but those that the map depends on are needed for the features."""
     encoder = make_encoder(name, (1, side, side), [0.5], [0.2])
@@ -166,6 +167,7 @@ def test_factory_and_tokens(photos):
         ("swin_t", "features.3", 192),
     ],
 )
+@pytest.mark.slow
 def test_layer_chooses_what_is_pooled(name, layer, n_features):
     model, n = encoder(name, layer=layer)
     assert n == n_features

@@ -38,6 +38,7 @@ def test_torchvision_resnet_keeps_small_images_whole():
     ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.slow
 def test_torchvision_models(name, n_features, channels):
     model, n = encoder(name, (channels, 32, 32))
     assert n == n_features
@@ -45,6 +46,7 @@ def test_torchvision_models(name, n_features, channels):
     assert features.std() > 0
 
 
+@pytest.mark.slow
 def test_vision_transformer_has_small_patches_for_small_images():
     assert make_backbone("vit_b_16", (3, 32, 32)).conv_proj.kernel_size == (4, 4)
     assert make_backbone("vit_b_16", (3, 28, 28)).conv_proj.kernel_size == (4, 4)

@@ -9,6 +9,7 @@ from sklearn_ssl.networks.vit import _positions, attention_maps
 
 
 @pytest.mark.parametrize("name", ["small_vit", "vit_b_16"])
+@pytest.mark.slow
 def test_vision_transformers_take_images_of_other_sizes(name):
     model, _ = encoder(name)
     model.eval()

@@ -555,6 +555,7 @@ def test_interrupted_fit_resumes(method, kind, minutes, images, tmp_path):
 
 
 @pytest.mark.parametrize("name", [*list(SETTINGS)[:2], *map(exhaustively, list(SETTINGS)[2:])])
+@pytest.mark.slow
 def test_settings_of_interrupted_fits(name, images, tmp_path):
     settings = {"max_epochs": 3, "batch_size": 40} | SETTINGS[name]
     memory = FitCache(tmp_path, checkpoint_minutes=0)
@@ -582,6 +583,7 @@ def test_without_a_seed_it_goes_on_with_that_of_its_beginning(images, tmp_path):
     assert STEPS.n < 15
 
 
+@pytest.mark.slow
 def test_files_of_interrupted_fits(files, photos, tmp_path):
     """Another part of a wide image is seen in each epoch, also in the rest of one."""
     from PIL import Image
@@ -598,6 +600,7 @@ def test_files_of_interrupted_fits(files, photos, tmp_path):
     assert_same_end(model, simclr(**settings).fit(files), files)
 
 
+@pytest.mark.slow
 def test_callbacks_remember_what_they_saw(images, tmp_path):
     """EarlyStopping stops after the same epoch."""
 
@@ -685,6 +688,7 @@ def test_a_checkpoint_of_other_data_is_not_used(images, tmp_path):
     assert_same_end(model, simclr(max_epochs=3, batch_size=40).fit(images + 1), images)
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_version_warns(images, tmp_path, monkeypatch):
     with monkeypatch.context() as older:
         real = sklearn_ssl.persistence.fit_cache.version

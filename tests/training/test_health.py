@@ -17,9 +17,9 @@ from common import (
     digits,
     exhaustively,
     narrow_network,
+    quick_or_slow,
     shrunk,
     slowly,
-    standing_quickly,
     takes,
     taking_gray,
 )
@@ -78,8 +78,7 @@ def test_provoked_collapses_warn(name):
 
 
 TAKE_LONG = *REPRESENTED, "DINOTransformer", "EMPSSLTransformer", "JigsawTransformer"
-TAKE_LONG += "ColorizationTransformer", "MAETransformer", "MoCoTransformer", "SwAVTransformer"
-TAKE_LONG += "DistillationTransformer", "IJEPATransformer", "SCANEstimator"
+TAKE_LONG += "ColorizationTransformer", "MAETransformer"
 
 
 @pytest.mark.parametrize("kind", ["image", "table"])
@@ -237,7 +236,7 @@ def at_chance(method):
 
 
 @pytest.mark.parametrize(
-    "method", standing_quickly(m for m in IMAGE_METHODS if m is not SimCLRTransformer)
+    "method", quick_or_slow(m for m in IMAGE_METHODS if m is not SimCLRTransformer)
 )
 def test_chance_loss_is_the_loss_at_chance_level(method):
     """Each objective states what it is for a network that gives all samples the same."""

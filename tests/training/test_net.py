@@ -282,6 +282,7 @@ def test_draws_are_a_function_of_seed_epoch_and_step():
     assert len(set(first.draws)) == 12
 
 
+@pytest.mark.slow
 def test_fit_of_some_epochs_equals_one_that_went_on(images):
     """partial_fit carries weights, optimizer, seed and epoch, also through a pickle."""
     import pickle
@@ -338,6 +339,7 @@ def test_embedding_in_bfloat16_is_near_that_in_float32(photos, backbone):
     )
 
 
+@pytest.mark.slow
 def test_random_state(images):
     one = simclr(random_state=1).fit_transform(images)
     np.testing.assert_array_equal(one, simclr(random_state=1).fit_transform(images))

@@ -48,6 +48,7 @@ def test_lars_moves_weights_that_are_zero():
 
 
 @pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.1), ("adamw", "auto"), ("lars", 3.0)])
+@pytest.mark.slow
 def test_every_optimizer_lowers_the_loss(images, optimizer, lr):
     model = simclr(optimizer=optimizer, lr=lr, max_epochs=8, projection_dim=32).fit(images)
     assert model.loss_curve_[-1] < model.loss_curve_[0] - 0.05

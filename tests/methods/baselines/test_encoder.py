@@ -39,6 +39,7 @@ def test_no_batch_is_of_one_sample(photos):
     assert EncoderTransformer(random_state=0, device="cpu").fit_transform(X).shape == (257, 1536)
 
 
+@pytest.mark.slow
 def test_it_has_the_network_of_methods(photos, images):
     for X in (photos, images, images.reshape(len(images), -1)):
         model = EncoderTransformer(random_state=0, device="cpu").fit(X)

@@ -236,6 +236,7 @@ def test_equal_channels_give_finite_numbers(photos):
     assert np.isfinite(small(epsilon=1e-12, n_patches=5000).fit_transform(gray)).all()
 
 
+@pytest.mark.slow
 def test_few_labels_are_enough_for_digits():
     """Nine labels a class: features beat raw pixels, over ten draws of the labels."""
     images, labels = digits()

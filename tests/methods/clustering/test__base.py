@@ -32,6 +32,7 @@ def test_state_is_not_shared():
 
 
 @pytest.mark.parametrize("kind", ["image", "table"])
+@pytest.mark.slow
 def test_labels_equal_predict(kind, images):
     X = images if kind == "image" else images.reshape(200, -1)
     model = shrunk(DeepClusterEstimator, n_clusters=7, max_epochs=3).fit(X)

@@ -98,12 +98,14 @@ def test_deepcluster_of_fewer_distinct_samples_than_clusters():
     np.testing.assert_array_equal(objective.clustering.assign(features), labels)
 
 
+@pytest.mark.slow
 def test_deepcluster_keeps_its_learning_rate(images):
     """Each epoch has a new classifier, which has to learn in the last one as well."""
     model = shrunk(DeepClusterEstimator, max_epochs=5).fit(images)
     assert [row["lr"] for row in model.history_[1:]] == [model.lr_] * 4
 
 
+@pytest.mark.slow
 def test_deepcluster_numbers_of_clusters(images):
     model = shrunk(DeepClusterEstimator).fit(images)
     assert model.n_clusters_ == 10

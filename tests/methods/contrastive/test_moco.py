@@ -51,6 +51,7 @@ def test_moco_compares_with_the_queue_before_its_own_keys_are_in_it():
     assert tested(views)["loss"].item() > 0
 
 
+@pytest.mark.slow
 def test_moco_chance_level_and_queue_follow_the_samples(images):
     model = shrunk(MoCoTransformer, batch_size=20, max_epochs=3).fit(images)
     assert len(model.objective_.queue.vectors) == len(images) // 2

@@ -147,6 +147,7 @@ def test_weight_decay_rises(images):
     assert final(final_weight_decay=0.3) == (1e-4, 0.3)
 
 
+@pytest.mark.slow
 def test_attention_maps_add_up_and_are_of_the_teacher(photos):
     model = shrunk(DINOTransformer, backbone="small_vit").fit(photos[:20])
     maps = model.attention_maps(photos[:20])

@@ -112,6 +112,7 @@ def test_other_teachers_are_copied_and_fitted_on_the_samples(images):
     assert student(stateless).fit(images)._teacher is stateless
 
 
+@pytest.mark.slow
 def test_score_has_the_teacher_of_the_samples(images):
     model = student(Spy(), max_epochs=5, batch_size=20).fit(images)
     shuffled = FunctionTransformer(lambda X: X.reshape(len(X), -1)[::-1])

@@ -171,6 +171,7 @@ def hidden_pixels(model, images):
 
 
 @pytest.mark.parametrize("name", ["mae", "simmim"])
+@pytest.mark.slow
 def test_hidden_patches_of_digits_are_better_than_the_mean(name, request):
     """Of images that were not trained on; the mean color is what knows nothing of the others."""
     model, images = request.getfixturevalue(name), digits()[0][800:1200]
@@ -229,6 +230,7 @@ def test_pictures_show_masked_filled_and_original_image(photos, method):
     assert (display.outputs[hidden] != display.inputs[hidden]).any(axis=1).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_the_embedding_is_the_mean_over_tokens(tmp_path):
     images = digits()[0][:20]
     settings = {"flip_tta": False, "backbone": "small_vit"}

@@ -114,6 +114,7 @@ def test_lightness_is_preserved(coloring, flowers):
     assert chroma.mean() > 5
 
 
+@pytest.mark.slow
 def test_the_embedding_is_that_of_the_lightness(flowers):
     X = (flowers[0] / 255).astype("f4")
     X[0, 0, 0] = 1  # the range that is learned
@@ -201,6 +202,7 @@ def test_they_are_those_of_the_first_fit(flowers):
     np.testing.assert_array_equal(limited.fit(flowers[0][:60]).objective_.weights.numpy(), weights)
 
 
+@pytest.mark.slow
 def test_a_low_temperature_takes_one_color(flowers):
     """In the corner, where nothing is between two places whose colors are told."""
     X = (flowers[0][:200] / 255).astype("f4")
@@ -215,6 +217,7 @@ def test_a_low_temperature_takes_one_color(flowers):
     assert np.median(distances[1]) > 1
 
 
+@pytest.mark.slow
 def test_gray_images_are_refused_where_colors_are_needed(coloring, flowers):
     gray = gray_of(flowers[0])
     for X in (gray, gray[..., None], gray[:, None]):

@@ -104,6 +104,7 @@ def by_hand(model, X, crops):
         return np.mean([model.objective_.encoder(part).numpy() for part in parts], axis=0)
 
 
+@pytest.mark.slow
 def test_emp_ssl_embeds_the_mean_over_crops(photos):
     X = photos[:40]
     whole = shrunk(EMPSSLTransformer, flip_tta=False).fit(X)
@@ -167,6 +168,7 @@ def test_views_of_several_sizes_are_refused(photos, method):
 @pytest.mark.parametrize(
     "settings", [{}, slowly({"layer": "stage2"}), slowly({"backbone": "small_vit"})]
 )
+@pytest.mark.slow
 def test_emp_ssl_with_patches_is_cached_saved_and_loaded(photos, tmp_path, settings):
     X = photos[:20]
     settings = {"n_patches": 3, "memory": tmp_path / "kept"} | settings

@@ -39,6 +39,7 @@ def test_unreadable_files_are_not_counted(photos, tmp_path, method):
 
 
 @BOTH
+@pytest.mark.slow
 def test_predictions_are_the_same_after_saving(method, tmp_path):
     images = digits()[0][:60]
     model = shrunk(method, max_epochs=5, tiles=Tiles(gap=0.0, jitter=0.6)).fit(images)

@@ -137,6 +137,7 @@ def test_epochs_and_time_together(clock):
     assert clock.rates[-1] < 0.01 * model.lr_
 
 
+@pytest.mark.slow
 def test_clustering_is_in_the_time(clock, monkeypatch):
     cluster = FeatureClustering.fit
 
@@ -261,6 +262,7 @@ def test_an_interrupted_fit_keeps_the_time_for_clustering(clock, tmp_path, monke
     assert before + clock.now - 1000 <= 34 + 1  # a step is taken again, and the check of the views
 
 
+@pytest.mark.slow
 def test_compiling_is_in_the_time_and_not_in_the_schedule(clock, monkeypatch):
     """The first step takes half of the time; all others a second each."""
     monkeypatch.setattr(torch, "compile", lambda module: module)
