@@ -110,7 +110,11 @@ PROVOKED = {
         *("chance", RotationTransformer, {}),
         lambda X: np.random.default_rng(0).random(X.shape),
     ),
-    "DINO, no centering": ("one prototype", DINOTransformer, {"center_momentum": 0.99999}, None),
+    "DINO, no centering": (
+        *("one prototype", DINOTransformer),
+        {"center_momentum": 0.99999, "momentum": 0.95, "n_prototypes": 512},
+        None,
+    ),
     "DINO, teacher as flat as student": (
         *("uniform", DINOTransformer),
         {"teacher_temperature": 0.1, "final_teacher_temperature": 0.1},

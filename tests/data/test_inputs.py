@@ -191,6 +191,7 @@ print(resident("VmHWM") - before)
         pytest.param("fit", "float32", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.exhaustive
 def test_images_are_not_copied(call, dtype):
     """X takes 246 MB, all else up to 130 MB; a float32 copy of bytes would take 984 MB."""
     done = subprocess.run(

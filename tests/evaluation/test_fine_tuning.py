@@ -78,6 +78,7 @@ def test_all_of_the_network_is_trained_but_statistics(method):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_labels_teach_the_network(pretrained):
     """More than they teach a linear model; with other labels, others."""
     X, y = digits()

@@ -152,6 +152,7 @@ def test_deepcluster_judges_hundreds_of_clusters():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_deepcluster_finds_digits_better_than_k_means_on_pixels():
     images, y = digits()
     views = ImageViews(hflip=0.0, rotation=15.0, scale=(0.5, 1.0), n_views=1)

@@ -230,6 +230,7 @@ def accuracy(features, y, n_labels=10):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_features_of_contrasted_texts_beat_the_untrained_encoder():
     X, y = sentences()
     untrained = EncoderTransformer(random_state=0).fit_transform(X)

@@ -47,7 +47,8 @@ def test_loss_and_gradients_are_those_of_one_process(tmp_path):
     for name in {names}:
         method = all_methods()[name]
         X = samples[next(kind for kind in samples if kind in method.default_views)]
-        model = shrunk(method, callbacks=[Gradients()], batch_size=48).fit(X)
+        size = 24 if name == "MoCoTransformer" else 48  # whose queue is empty in the first step
+        model = shrunk(method, callbacks=[Gradients()], batch_size=size).fit(X)
         assert len(model.history_) == 1
         found[name] = np.concatenate([g.ravel() for g in found[name]]), model.loss_curve_[0]
     """
