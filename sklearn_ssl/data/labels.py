@@ -61,9 +61,9 @@ def labels_of(y, unlabeled="auto", classes=None):
     return has_label, known
 
 
-def ids_of(values, unlabeled="auto"):
+def ids_of(y):
     """Return an integer for each sample, equal for equal labels; unlabeled ones have their own."""
-    has_label, known = labels_of(values, unlabeled)
+    has_label, known = labels_of(y)
     ids = len(has_label) + np.arange(len(has_label))
     ids[has_label] = np.unique(known, return_inverse=True)[1]
     return ids
@@ -83,12 +83,17 @@ def ids_of_groups(groups):
     return ids
 
 
+def read_mask(source):
+    """Return the mask of samples of X that its source could read, (n,)."""
+    return source.aligned(np.zeros(len(source), np.int8)) == 0
+
+
 def of_read(values, source, name):
     """Return those values, one per sample of X, whose samples the source could read.
 
     They are those of the main process, in all processes.
     """
-    is_read = source.aligned(np.zeros(len(source), np.int8)) == 0
+    is_read = read_mask(source)
     if len(values) != len(is_read):
         raise ValueError(f"{name} has {len(values)} values, but X has {len(is_read)} samples.")
     return world().from_main(values[is_read])

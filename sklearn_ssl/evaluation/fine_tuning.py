@@ -30,6 +30,7 @@ from sklearn_ssl.data.labels import (
     PartlyLabeledClassifier,
     check_some,
     labels_of,
+    read_mask,
     with_unlabeled,
 )
 from sklearn_ssl.data.recognition import recognized
@@ -293,7 +294,7 @@ class FineTuneClassifier(TakesRecipes, Saved, PartlyLabeledClassifier, BaseEstim
         X = X if has_label.all() else taken(X, np.flatnonzero(has_label))
         with clock.running():
             source, device = pretrained._read_again(X)
-        readable = source.aligned(np.zeros(len(source), np.int8)) == 0
+        readable = read_mask(source)
         classes, codes = np.unique(y[readable], return_inverse=True)
         _check_classes(classes)
         weights = compute_class_weight(self.class_weight, classes=classes, y=y[readable])

@@ -7,7 +7,7 @@ from sklearn_ssl._runtime.sklearn_private import _fit_context
 from sklearn_ssl._runtime.warnings import tell
 from sklearn_ssl._runtime.world import world
 from sklearn_ssl.base import SSLTransformer, all_or_nothing
-from sklearn_ssl.networks.teacher import Teacher, short_run_momentum
+from sklearn_ssl.networks.teacher import Teacher, momentum_at_start
 from sklearn_ssl.parameters import Auto, between
 from sklearn_ssl.training.objective import Objective
 
@@ -153,8 +153,7 @@ class MomentumTransformer(JointEmbeddingTransformer):
     momentum: Auto | between(0, 1, "left") = "auto"
 
     def _resolve_momentum(self, training):
-        auto = self.momentum == "auto"
-        return short_run_momentum(training.n_steps) if auto else self.momentum
+        return momentum_at_start(self.momentum, training.n_steps)
 
 
 def queue_size_for(size, training):

@@ -30,9 +30,12 @@ def teacher_momentum(start, progress):
     return 1 - (1 - start) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def short_run_momentum(n_steps, least=0.95):
-    """Return a momentum that averages over a hundredth of training, within [least, 0.996]."""
-    return min(max(1 - 100 / n_steps, least), 0.996)
+def momentum_at_start(momentum, n_steps, least=0.95):
+    """Return the momentum of a teacher at the start of training.
+
+    "auto" averages over a hundredth of training, within [least, 0.996].
+    """
+    return min(max(1 - 100 / n_steps, least), 0.996) if momentum == "auto" else momentum
 
 
 class Teacher(nn.Module):

@@ -1,7 +1,5 @@
 """SupCon: contrastive learning in which all samples of a class are positives."""
 
-import math
-
 import torch
 from torch.nn.functional import normalize
 
@@ -11,29 +9,20 @@ from sklearn_ssl._runtime.world import world
 from sklearn_ssl.base import all_or_nothing
 from sklearn_ssl.data.labels import ids_of
 from sklearn_ssl.methods._joint_embedding import JointEmbeddingTransformer
-from sklearn_ssl.methods.contrastive._base import ContrastiveObjective
-from sklearn_ssl.networks.heads import mlp
+from sklearn_ssl.methods.contrastive.simclr import SimCLRObjective
 from sklearn_ssl.parameters import Count, Positive
 from sklearn_ssl.training.objective import wide
 from sklearn_ssl.views import ImageViews, TableViews, TextViews
 
 
-class SupConObjective(ContrastiveObjective):
-    """Supervised contrastive loss of the projections of two views."""
-
-    def __init__(self, encoder, n_features, projection_hidden_dim, projection_dim, temperature):
-        projector = mlp(n_features, projection_hidden_dim, projection_dim, last_norm=True)
-        super().__init__(encoder, projector, temperature)
+class SupConObjective(SimCLRObjective):
+    """Supervised contrastive loss of the projections of two views; at chance level as NT-Xent."""
 
     def forward(self, views, labels):
         """Return the loss of a batch of two views, and of the labels of its samples."""
         z1, z2 = self.projections(views)
         labels = world().gather(labels).repeat(2)
         return {"loss": supcon(torch.cat([z1, z2]), labels, self.temperature), "embedding": z1}
-
-    def chance_loss(self, n):
-        """Return the loss at chance level, where all projections are equal."""
-        return math.log(2 * n - 1)
 
 
 def supcon(z, labels, temperature):

@@ -10,7 +10,7 @@ from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl._runtime.world import world
 from sklearn_ssl.methods._multi_crop import MultiCropTransformer
 from sklearn_ssl.networks.heads import clip_each_gradient
-from sklearn_ssl.networks.teacher import Teacher, short_run_momentum
+from sklearn_ssl.networks.teacher import Teacher, momentum_at_start
 from sklearn_ssl.parameters import Auto, Count, NonNegative, Positive, at_least, between
 from sklearn_ssl.training.objective import Objective, wide
 
@@ -222,15 +222,13 @@ class SelfDistillationTransformer(MultiCropTransformer):
 
     def _teaching(self, training):
         """Return the settings of teacher and gradients, with every "auto" resolved."""
-        auto, final = self.momentum == "auto", self.final_weight_decay
+        final = self.final_weight_decay
         if final == "auto":
             rises = self.weight_decay == "auto" and training.optimizer == "adamw"
             final = 0.04 if rises else training.weight_decay
         return {
             "final_weight_decay": final,
-            "momentum": short_run_momentum(training.n_steps, self.least_momentum)
-            if auto
-            else self.momentum,
+            "momentum": momentum_at_start(self.momentum, training.n_steps, self.least_momentum),
             "clip_grad": self.clip_grad,
             "freeze_until": min(0.5, self.freeze_last_layer / training.max_epochs),
         }

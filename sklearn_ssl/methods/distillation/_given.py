@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ssl._runtime.sklearn_private import HasMethods
 from sklearn_ssl.base import SSLTransformer
+from sklearn_ssl.data.labels import read_mask
 from sklearn_ssl.inference.batches import transformed
 from sklearn_ssl.methods.baselines.encoder import EncoderTransformer
 from sklearn_ssl.parameters import Auto, is_auto
@@ -101,11 +102,12 @@ def fitted(teacher, X):
 
 def features_by(teacher, X, source):
     """Return a teacher's features of X, without images that its source could not read, (n, d)."""
-    name, n = type(teacher).__name__, getattr(source, "n_rows", len(source))
-    features = transformed(teacher, X)
-    if len(features) != n:
-        raise ValueError(f"transform of the teacher {name} returned {len(features)} of {n} rows.")
-    features = features[getattr(source, "rows", slice(None))].astype(np.float32)
+    name, is_read, features = type(teacher).__name__, read_mask(source), transformed(teacher, X)
+    if len(features) != len(is_read):
+        raise ValueError(
+            f"transform of the teacher {name} returned {len(features)} of {len(is_read)} rows."
+        )
+    features = features[is_read].astype(np.float32)
     if not np.isfinite(features).all():
         raise ValueError(f"The features of the teacher {name} for X contain NaN or infinity.")
     return torch.from_numpy(features)

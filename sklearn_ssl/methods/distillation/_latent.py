@@ -10,7 +10,7 @@ from sklearn_ssl._runtime.world import world
 from sklearn_ssl.base import SSLTransformer
 from sklearn_ssl.methods._patches import TakesPatches
 from sklearn_ssl.networks.encoder import with_map
-from sklearn_ssl.networks.teacher import move_teacher, short_run_momentum, teacher_momentum
+from sklearn_ssl.networks.teacher import momentum_at_start, move_teacher, teacher_momentum
 from sklearn_ssl.parameters import Auto, between
 from sklearn_ssl.training.objective import Objective
 from sklearn_ssl.views.image import CROPS
@@ -74,8 +74,7 @@ class LatentTransformer(TakesPatches, SSLTransformer):
     whole_views = True  # masks as large as in the images
 
     def _resolve_momentum(self, training):
-        auto = self.momentum == "auto"
-        return short_run_momentum(training.n_steps, 0.99) if auto else self.momentum
+        return momentum_at_start(self.momentum, training.n_steps, 0.99)
 
     def _resolve_training(self, *args):
         training = super()._resolve_training(*args)

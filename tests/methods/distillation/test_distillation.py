@@ -13,6 +13,7 @@ from torch import nn
 
 import sklearn_ssl
 from sklearn_ssl import EncoderTransformer
+from sklearn_ssl.data.sources import ImagesSource
 from sklearn_ssl.methods.distillation._given import features_by
 from sklearn_ssl.methods.distillation.distillation import (
     DistillationObjective,
@@ -152,6 +153,7 @@ def test_cached_students_are_loaded_with_their_teacher(images, tmp_path):
 def test_features_of_images_that_could_not_be_read_are_left_out():
     class Source:
         n_rows, rows = 4, np.array([0, 2, 3])
+        aligned = ImagesSource.aligned
 
         def __len__(self):
             return len(self.rows)
