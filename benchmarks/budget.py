@@ -33,47 +33,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, UNTRAINED, few_of_each, now, write
+from common import RESULTS, UNTRAINED, few_of_each, load, now, write
 from quality import linear_probe, neighbors
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ssl import EncoderTransformer, PatchKMeansTransformer, image_paths
+from sklearn_ssl import EncoderTransformer, PatchKMeansTransformer
 from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl.discovery import all_methods
 from sklearn_ssl.evaluation.comparison import COLORS
 from sklearn_ssl.networks.backbone import make_backbone
 
-DRAWS, N_TRAIN = 3, 10_000
+DRAWS = 3
 PROBE = {"C": 0.01, "grid": (0.001, 0.01, 0.1)}
-
-
-def load(folder, dataset):
-    """Return training and test images, bytes, and their labels."""
-    if dataset == "imagenette":
-        parts = []
-        for part in ("train", "val"):
-            paths, labels = image_paths(folder / dataset / part)
-            parts += [np.stack([square(path) for path in paths]), labels]
-        X, y, X_test, y_test = parts
-        classes, y = np.unique(y, return_inverse=True)
-        return X, y, X_test, np.searchsorted(classes, y_test)
-    with np.load(folder / f"{dataset}.npz") as data:
-        return (
-            data["X_train"][:N_TRAIN],
-            data["y_train"][:N_TRAIN].astype(np.int64),
-            data["X_test"],
-            data["y_test"].astype(np.int64),
-        )
-
-
-def square(path, side=64):
-    """Return the middle of an image file as a square."""
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as image:
-        return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side)))
 
 
 def accuracies(features, y, test, y_test):

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sklearn_ssl import image_paths
+
 RESULTS = Path(__file__).parent / "results"
 UNTRAINED = {"max_epochs": 1, "lr": 1e-12}  # sets statistics of batch norms alone
 
@@ -42,6 +44,33 @@ def machine():
         with contextlib.suppress(PackageNotFoundError):
             described[package] = version(package)
     return described
+
+
+def load(folder, dataset, n_train=10_000):
+    """Return training and test images, bytes, and their labels."""
+    if dataset == "imagenette":
+        parts = []
+        for part in ("train", "val"):
+            paths, labels = image_paths(folder / dataset / part)
+            parts += [np.stack([square(path) for path in paths]), labels]
+        X, y, X_test, y_test = parts
+        classes, y = np.unique(y, return_inverse=True)
+        return X, y, X_test, np.searchsorted(classes, y_test)
+    with np.load(folder / f"{dataset}.npz") as data:
+        return (
+            data["X_train"][:n_train],
+            data["y_train"][:n_train].astype(np.int64),
+            data["X_test"],
+            data["y_test"].astype(np.int64),
+        )
+
+
+def square(path, side=64):
+    """Return the middle of an image file as a square."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side)))
 
 
 def few_of_each(y, n, seed):

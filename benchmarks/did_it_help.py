@@ -17,8 +17,7 @@ import json
 from pathlib import Path
 
 import torch
-from budget import load
-from common import RESULTS, write
+from common import RESULTS, load, write
 from sklearn.model_selection import StratifiedKFold
 
 from sklearn_ssl import Comparison, PatchKMeansTransformer, compare

@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from budget import load
-from common import compared, few_of_each, show, write
+from common import compared, few_of_each, load, show, write
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 

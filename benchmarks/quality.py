@@ -1,11 +1,12 @@
 """What the embedding is good for: probes on real images, compared with raw pixels and PCA.
 
-    python benchmarks/quality.py DATA_DIR [--datasets fashion_mnist cifar10] [--methods SimCLR...]
-        [--minutes 7] [--add]
+    python benchmarks/quality.py DATA_DIR [--datasets cifar10 imagenette] [--methods SimCLR...]
+        [--minutes 3] [--threads 2] [--add]
 
-DATA_DIR holds fashion_mnist.npz and cifar10.npz with X_train, y_train, X_test and y_test. Each
-method trains with default parameters, without labels, on the first 10,000 training images; with
---minutes with `max_time`. --add leaves the rows in the JSON file that this run does not compute.
+DATA_DIR holds fashion_mnist.npz and cifar10.npz with X_train, y_train, X_test and y_test, and
+imagenette/train and val, folders of photographs, here of 64 pixels. Each method trains with default
+parameters, without labels, on the first 10,000 training images or all of Imagenette; with --minutes
+with `max_time`. --add leaves the rows in the JSON file that this run does not compute.
 
 Then, with 1, 10, 100 and all labels per class, a linear probe and 20 nearest neighbors are trained
 on the embeddings and evaluated on the full test set.
@@ -28,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, UNTRAINED, few_of_each, write
+from common import RESULTS, UNTRAINED, few_of_each, load, write
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -36,6 +37,7 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_ssl import EncoderTransformer
 from sklearn_ssl.discovery import all_methods
+from sklearn_ssl.methods._patches import TakesPatches
 from sklearn_ssl.metrics import knn_accuracy
 
 DRAWS = {1: 10, 10: 5, 100: 3, "all": 1}
@@ -79,9 +81,8 @@ def evaluate(features, y, test, y_test):
     return accuracies
 
 
-def rows(data, options):
+def rows(X, X_test, options):
     """Give name, embeddings of training and test images, minutes and epochs, row by row."""
-    X, X_test = data["X_train"][: options.train], data["X_test"]
     flat, flat_test = (a.reshape(len(a), -1).astype(np.float32) / 255 for a in (X, X_test))
     settings = {"random_state": options.seed, "device": options.device}
     if not options.add:
@@ -96,7 +97,7 @@ def rows(data, options):
         if method.needs_color and X.ndim == 3:
             continue
         trainings = {name: timed}
-        if method.whole_views:
+        if method.whole_views or issubclass(method, TakesPatches):
             trainings = {f"{name}, untrained": UNTRAINED} | trainings
         for row, training in trainings.items():
             start = time.perf_counter()
@@ -129,10 +130,8 @@ def main():
         before = json.loads((RESULTS / f"{options.name}.json").read_text())
         results, settings = before["results"], before["settings"] | {"added": settings}
     for dataset in options.datasets:
-        with np.load(options.data / f"{dataset}.npz") as file:
-            data = dict(file)
-        y, y_test = data["y_train"][: options.train], data["y_test"]
-        for name, train, test, about in rows(data, options):
+        X, y, X_test, y_test = load(options.data, dataset, options.train)
+        for name, train, test, about in rows(X, X_test, options):
             accuracies = evaluate(train, y, test, y_test)
             results.setdefault(dataset, {})[name] = about | {"accuracy": accuracies}
             print(f"{dataset}: {name}", about, flush=True)
@@ -147,11 +146,11 @@ def main():
 
 
 def table(rows):
-    """Return a dataset's accuracies as a Markdown table."""
+    """Return a dataset's accuracies as a Markdown table, best linear model first."""
     columns = list(next(iter(rows.values()))["accuracy"])
     head = ["", *columns, "fit", "epochs"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for name, row in rows.items():
+    for name, row in sorted(rows.items(), key=lambda r: -r[1]["accuracy"]["linear, all"][0]):
         cells = [f"{mean:.3f}" for mean, _ in row["accuracy"].values()]
         minutes = row.get("fit minutes")
         cells += [f"{minutes:.1f} min" if minutes else "", str(row.get("epochs", ""))]
