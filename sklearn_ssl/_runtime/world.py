@@ -21,8 +21,8 @@ class World:
     """The processes of a distributed fit; by default this process alone.
 
     Each process reads its share of a batch: the slice ``share(n)`` of its n samples. What a loss
-    compares across samples it gathers. The loss of a step is the mean of those of all processes, so
-    gradients are averaged.
+    compares across samples it gathers, and computes for the whole batch. The loss of a step is the
+    mean of those of all processes, so gradients are averaged.
     """
 
     rank, size = 0, 1
@@ -54,6 +54,8 @@ class World:
 
     def gather(self, tensor, n_views=1):
         """Return the rows of all processes, in the order of the batch, with their gradients.
+
+        What is computed of them has to be the same in all processes.
 
         ``n_views`` is the number of views that are concatenated in the tensor.
         """
@@ -122,10 +124,9 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        # Each process has a loss, and that of the step is their mean.
-        gradient = gradient.contiguous().clone()
-        distributed.all_reduce(gradient, group=ctx.world.group)
-        return gradient[:, ctx.world.share(gradient.shape[1])], None
+        # The loss of the rows of all processes is the same in each, and so is its gradient: what
+        # their sum would be is known without a message. The loss of the step is their mean.
+        return ctx.world.size * gradient[:, ctx.world.share(gradient.shape[1])], None
 
 
 ALONE = World()
