@@ -34,6 +34,7 @@ from sklearn_ssl.methods.generative.colorization import ColorizationTransformer
 from sklearn_ssl.methods.generative.inpainting import InpaintingTransformer
 from sklearn_ssl.methods.generative.mae import MAETransformer
 from sklearn_ssl.methods.generative.simmim import SimMIMTransformer
+from sklearn_ssl.methods.generative.split_brain import SplitBrainTransformer
 from sklearn_ssl.methods.generative.super_resolution import SuperResolutionTransformer
 from sklearn_ssl.methods.generative.vime import VIMETransformer
 from sklearn_ssl.methods.non_contrastive.barlow_twins import BarlowTwinsTransformer
@@ -101,6 +102,7 @@ __all__ = [
     "SimCLRTransformer",
     "SimMIMTransformer",
     "SimSiamTransformer",
+    "SplitBrainTransformer",
     "SupConTransformer",
     "SuperResolutionTransformer",
     "SwAVTransformer",

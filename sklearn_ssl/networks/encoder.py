@@ -197,4 +197,6 @@ def encoder_at(encoder, layer):
     """Return the encoder up to a layer, with shared weights; the encoder itself for None."""
     if layer is None:
         return encoder
+    if hasattr(encoder.backbone, "up_to"):  # a network of several encoders
+        return encoder.changed(backbone=encoder.backbone.up_to(layer))
     return encoder.changed(backbone=up_to(encoder.backbone, layer), read=read_features)

@@ -34,6 +34,7 @@ from sklearn_ssl import (
     ExemplarTransformer,
     FitCache,
     SimCLRTransformer,
+    SplitBrainTransformer,
     SupConTransformer,
 )
 from sklearn_ssl.methods.contrastive.simclr import nt_xent
@@ -216,7 +217,10 @@ def at_chance(method):
     for queue in (m for m in objective.modules() if isinstance(m, Queue)):
         queue.push(torch.zeros_like(queue.vectors))
     # Each pixel is a standard deviation from the mean, which inpainting guesses.
-    batch = objective.encoder.mean + objective.encoder.std * torch.randn(10, 1, 8, 8).sign()
+    encoder = objective.encoder
+    if method is SplitBrainTransformer:
+        encoder = encoder.backbone.of_lightness
+    batch = encoder.mean + encoder.std * torch.randn(10, 1, 8, 8).sign()
     targets = ()
     if method is ExemplarTransformer:
         objective.train().exemplars, objective.bank = np.arange(5), torch.eye(5, 16)
@@ -232,6 +236,11 @@ def at_chance(method):
         with torch.no_grad():
             objective.before_training([batch])
             objective.decode.last.bias.copy_(objective.mean_code.clamp(min=1e-30).log())
+    if method is SplitBrainTransformer:
+        with torch.no_grad():
+            objective.before_training([batch])
+            for head in objective.heads:
+                head.decode.last.bias.copy_(head.counts.clamp(min=1e-30).log())
     return objective, [batch, batch], targets
 
 

@@ -2,7 +2,9 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, log_softmax
+
+from sklearn_ssl.training.objective import wide
 
 # Linear sRGB to X, Y and Z, divided by those of white (D65), so that a and b of gray are exactly 0.
 TO_XYZ = (
@@ -33,6 +35,15 @@ class LightnessChannels(nn.Module):
         return lightness(images).expand(-1, 3, -1, -1)
 
 
+class LabChannels(nn.Module):
+    """L, a and b of images as channels in [0, 1]."""
+
+    def forward(self, images):
+        """Return the channels of a batch, of which a and b are 0.5 for gray images."""
+        lab = rgb_to_lab(images.expand(-1, 3, -1, -1))
+        return torch.cat([lab[:, :1] / 100, lab[:, 1:] / 220 + 0.5], dim=1)
+
+
 def rgb_to_lab(images):
     """Return L, in [0, 100], a and b of color images, (n, 3, h, w)."""
     x, y, z = _root(_mixed(_linear(images), TO_XYZ)).unbind(1)
@@ -55,9 +66,9 @@ def reduced(sides):
     return tuple(-(-side // REDUCTION) for side in sides)
 
 
-def ab_of(images, sides):
-    """Return a and b of images, (n, 2, *sides), averaged over the pixels of each place."""
-    return interpolate(rgb_to_lab(images)[:, 1:], sides, mode="area")
+def lab_of(images, sides):
+    """Return L, a and b of images, (n, 3, *sides), averaged over the pixels of each place."""
+    return interpolate(rgb_to_lab(images), sides, mode="area")
 
 
 def ab_bins(n_steps=86):
@@ -79,12 +90,19 @@ def soft_targets(colors, bins):
     return nearest.indices, weights / weights.sum(dim=2, keepdim=True)
 
 
+def cross_entropy(logits, values, bins):
+    """Return the cross entropy of soft targets at each place, (n, h * w), and the nearest bins."""
+    index, share = soft_targets(values, bins)
+    logs = log_softmax(wide(logits).flatten(2).transpose(1, 2), dim=2).gather(2, index)
+    return -(share * logs).sum(dim=2), index[..., 0]
+
+
 def bin_frequencies(batches, bins):
     """Return the frequencies of bins in soft targets, by the nearest bin, (n_bins, n_bins)."""
     n, strongest = len(bins), 0.0
     found = bins.new_zeros(n * n, dtype=torch.float64)
     for images in batches:
-        colors = ab_of(images, reduced(images.shape[2:]))
+        colors = lab_of(images, reduced(images.shape[2:]))[:, 1:]
         index, share = soft_targets(colors, bins)
         index = index + n * index[..., :1]
         found.index_add_(0, index.flatten(), share.flatten().double())
@@ -113,8 +131,13 @@ def weighted_entropy(code):
 
 def with_colors(images, colors):
     """Return images with their lightness and other colors, maps (n, 2, h', w') of a and b."""
-    colors = interpolate(colors, images.shape[2:], mode="bilinear", align_corners=False)
+    colors = enlarged(colors, images.shape[2:])
     return lab_to_rgb(torch.cat([100 * lightness(images), colors], dim=1))
+
+
+def enlarged(maps, sides):
+    """Return maps of channels as large as images, interpolated bilinearly."""
+    return interpolate(maps, sides, mode="bilinear", align_corners=False)
 
 
 def gray(images):

@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import log_softmax, softmax
+from torch.nn.functional import softmax
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.methods.generative import cielab
@@ -43,10 +43,9 @@ class ColorizationObjective(Objective):
         cielab.check_colored(images, "The images of X, or what views make of them,")
         logits, features = self.predict(images)
         with full_precision(images.device):
-            colors = cielab.ab_of(wide(images), logits.shape[2:])
-            index, share = cielab.soft_targets(colors, self.bins)
-            logs = log_softmax(wide(logits).flatten(2).transpose(1, 2), dim=2).gather(2, index)
-            loss = -(self.weights[index[..., 0]] * (share * logs).sum(dim=2)).mean()
+            colors = cielab.lab_of(wide(images), logits.shape[2:])[:, 1:]
+            losses, nearest = cielab.cross_entropy(logits, colors, self.bins)
+            loss = (self.weights[nearest] * losses).mean()
         return {"loss": loss, "embedding": features[: len(views[0])]}
 
     def chance_loss(self, n):
