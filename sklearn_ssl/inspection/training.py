@@ -3,6 +3,10 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+# Where the loss fell by more than this share of its fall in the last fifth of the epochs, three
+# times as many epochs gave better neighbors (benchmarks/README.md, "When to stop").
+STILL_FALLING = 0.05
+
 
 class TrainingDisplay:
     """Plot of a training by epoch: loss, learning rate, and collapse of the embedding.
@@ -24,6 +28,10 @@ class TrainingDisplay:
 
     Attributes
     ----------
+    advice_ : list of str
+        What the curves say: whether to train longer, and what may have failed. They cannot say
+        whether the features are useful, for which labels are needed.
+
     axes_ : ndarray of shape (3,)
         The axes that were drawn into.
 
@@ -88,7 +96,8 @@ class TrainingDisplay:
         """
         import matplotlib.pyplot as plt
 
-        if ax is None:
+        ours = ax is None
+        if ours:
             ax = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")[1]
         axes = np.ravel(ax)
         if len(axes) != 3:
@@ -115,4 +124,47 @@ class TrainingDisplay:
         for axis in axes:
             axis.set_xlabel("epoch")
             axis.locator_params(axis="x", integer=True)
+        self.advice_ = _advice(self.loss, self.lr, self.health)
+        if ours:
+            self.figure_.supxlabel("\n".join(self.advice_), fontsize="small")
         return self
+
+
+def late_fall(loss):
+    """Return the share of the fall of a loss that came in the last fifth of the epochs.
+
+    It is NaN for fewer than five epochs, and where the loss did not fall.
+    """
+    n, lowest = len(loss), np.minimum.accumulate(loss)
+    fall = lowest[0] - lowest[-1]
+    return (lowest[n - 1 - n // 5] - lowest[-1]) / fall if n >= 5 and fall > 0 else np.nan
+
+
+def _advice(loss, lr, health):
+    """Return what curves of a training say, as sentences."""
+    chance, ranks = health.get("chance_loss", [np.nan]), health["effective_rank"]
+    found, fall = [], late_fall(loss)
+    if len(loss) < 5:
+        found.append("Fewer than 5 epochs are too few to see whether the loss has converged.")
+    elif not loss.min() < loss[0]:
+        found.append("The loss did not fall. Change lr, or use weaker augmentations in views.")
+    elif lr[-1] > 0.1 * lr.max():
+        found.append(
+            "Training ended before its planned end, at a large learning rate. Features are better "
+            "after a whole fit, with fewer epochs if need be."
+        )
+    elif fall > STILL_FALLING:
+        found.append(
+            f"The loss is still falling: {fall:.0%} of its fall came in the last fifth of the "
+            "epochs. Train longer, with a larger max_epochs or max_time."
+        )
+    else:
+        found.append("The loss has converged. More epochs change little; other views may help.")
+    if loss[-1] > 0.9 * chance[-1] > 0:
+        found.append("The loss is near chance level: little was learned from X.")
+    if ranks[-1] < 0.5 * np.nanmax(ranks):
+        found.append(
+            f"The embedding lost dimensions: its effective rank fell from {np.nanmax(ranks):.3g} "
+            f"to {ranks[-1]:.3g}. Lower lr, or use weaker augmentations in views."
+        )
+    return found

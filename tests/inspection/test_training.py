@@ -1,5 +1,6 @@
 """Displays: the curves equal what scikit-learn's metrics give, and every panel is drawn."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from common import shrunk
@@ -24,3 +25,40 @@ def test_training_curves_are_those_of_the_estimator(images):
         np.testing.assert_allclose(curve, values)
     with pytest.raises(ValueError, match="three axes"):
         display.plot(Figure().subplots(1, 2))
+
+
+CONVERGED = 1 + 3 * np.exp(-np.arange(30) / 2)
+ANNEALED = np.cos(np.linspace(0, np.pi / 2, 30))
+LEVEL = np.full(30, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "lr", "figures", "advice"),
+    [
+        (CONVERGED, ANNEALED, {}, ["has converged"]),
+        (4 - np.arange(30) / 30, ANNEALED, {}, ["still falling: 21% of its fall"]),
+        (CONVERGED[:4], ANNEALED[:4], {"effective_rank": LEVEL[:4]}, ["Fewer than 5 epochs"]),
+        (CONVERGED[::-1], ANNEALED, {}, ["did not fall"]),
+        (CONVERGED, np.ones(30), {}, ["ended before its planned end"]),
+        (CONVERGED, ANNEALED, {"chance_loss": LEVEL}, ["has converged"]),
+        (CONVERGED, ANNEALED, {"chance_loss": LEVEL / 8.5}, ["has converged", "chance level"]),
+        (
+            *(CONVERGED, ANNEALED, {"effective_rank": np.linspace(20, 3, 30)}),
+            ["has converged", "effective rank fell from 20 to 3"],
+        ),
+    ],
+)
+def test_advice(loss, lr, figures, advice):
+    health = {"embedding_std": LEVEL / 10, "effective_rank": LEVEL} | figures
+    health = {name: values[: len(loss)] for name, values in health.items()}
+    display = TrainingDisplay(loss=loss, lr=lr, health=health).plot(Figure().subplots(1, 3))
+    assert len(display.advice_) == len(advice)
+    for said, expected in zip(display.advice_, advice, strict=True):
+        assert expected in said
+
+
+def test_advice_is_written_below_a_new_figure(images):
+    model = shrunk(SimCLRTransformer, max_epochs=2).fit(images)
+    display = TrainingDisplay.from_estimator(model)
+    assert display.figure_.get_supxlabel() == "\n".join(display.advice_)
+    plt.close(display.figure_)
