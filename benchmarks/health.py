@@ -27,10 +27,30 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from sklearn_ssl import (
+    BarlowTwinsTransformer,
+    BYOLTransformer,
+    Data2VecTransformer,
     DeepClusterEstimator,
+    DeepClusterV2Estimator,
     DINOTransformer,
+    EMPSSLTransformer,
+    FroSSLTransformer,
+    HypersphereTransformer,
+    IBOTTransformer,
+    IJEPATransformer,
+    JigsawTransformer,
+    LeJEPATransformer,
+    MoCoTransformer,
+    MSNTransformer,
     RotationTransformer,
+    SCANEstimator,
     SimCLRTransformer,
+    SimSiamTransformer,
+    SMoGTransformer,
+    SwAVTransformer,
+    TiCoTransformer,
+    VICRegTransformer,
+    VISRegTransformer,
 )
 from sklearn_ssl.discovery import all_methods
 from sklearn_ssl.training.objective import Objective
@@ -42,8 +62,8 @@ CAUSES = {
     "chance": "The loss is near chance level",
     "skipped": r"\d+ of the \d+ steps",
     "not finite": "The loss became",
-    "uniform": "DINO collapsed to uniform",
-    "one prototype": "DINO collapsed to one prototype",
+    "uniform": r"\w+ collapsed to uniform",
+    "one prototype": r"\w+ collapsed to one prototype",
     "empty clusters": "k-means left",
     "dominating cluster": "One of",
 }
@@ -84,6 +104,20 @@ class VarianceTransformer(SimCLRTransformer):
 
     def _make_objective(self, encoder, n_features, training):
         return Variance(encoder, n_features)
+
+
+class SimSiamWithoutPredictor(SimSiamTransformer):
+    """Made to collapse."""
+
+    def _predictor(self, dim, training):
+        return nn.Identity()
+
+
+class BYOLWithoutPredictor(BYOLTransformer):
+    """Made to collapse."""
+
+    def _predictor(self, dim, training):
+        return nn.Identity()
 
 
 def noise(batch):
@@ -134,6 +168,52 @@ PROVOKED = {
         with_equal,
     ),
     "DeepCluster, lr=10": ("chance", DeepClusterEstimator, {"lr": 10.0}, None),
+    "SimSiam, no predictor": ("collapse", SimSiamWithoutPredictor, {}, None),
+    "BYOL, no predictor": ("collapse", BYOLWithoutPredictor, {}, None),
+    "TiCo, no covariance": ("collapse", TiCoTransformer, {"rho": 0.0}, None),
+    "Hypersphere, no uniformity": (
+        *("collapse", HypersphereTransformer, {"uniformity_weight": 0.0}),
+        None,
+    ),
+    "VICReg, no variance and covariance": (
+        *("collapse", VICRegTransformer, {"variance_weight": 0.0, "covariance_weight": 0.0}),
+        None,
+    ),
+    "VICReg, no covariance": ("dimensions", VICRegTransformer, {"covariance_weight": 0.0}, None),
+    "Barlow Twins, no redundancy term": (
+        *("dimensions", BarlowTwinsTransformer, {"redundancy_weight": 0.0}),
+        None,
+    ),
+    "LeJEPA, no SIGReg": ("collapse", LeJEPATransformer, {"sigreg_weight": 0.0}, None),
+    "VISReg, no regularization": (
+        *("collapse", VISRegTransformer, {"regularization_weight": 0.0}),
+        None,
+    ),
+    "EMP-SSL, invariance only": (
+        *("collapse", EMPSSLTransformer, {"invariance_weight": 1e6}),
+        None,
+    ),
+    "FroSSL, invariance only": ("collapse", FroSSLTransformer, {"invariance_weight": 1e6}, None),
+    "MoCo, temperature of 100": ("chance", MoCoTransformer, {"temperature": 100.0}, None),
+    "SwAV, flat assignments": ("chance", SwAVTransformer, {"epsilon": 10.0}, None),
+    "SMoG, lr=10": ("chance", SMoGTransformer, {"lr": 10.0}, None),
+    "DeepCluster v2, views of noise": ("chance", DeepClusterV2Estimator, {"views": noise}, None),
+    "SCAN, no entropy": ("dominating cluster", SCANEstimator, {"entropy_weight": 0.0}, None),
+    "iBOT, teacher as flat as student": (
+        *("uniform", IBOTTransformer),
+        {"centering": "softmax", "teacher_temperature": 0.1, "final_teacher_temperature": 0.1},
+        None,
+    ),
+    "MSN, no prior, no Sinkhorn": (
+        *("one prototype", MSNTransformer, {"prior_weight": 0.0, "sinkhorn_iterations": 0}),
+        None,
+    ),
+    "I-JEPA, no teacher": ("collapse", IJEPATransformer, {"momentum": 0.0}, None),
+    "data2vec, no teacher": ("collapse", Data2VecTransformer, {"momentum": 0.0}, None),
+    "Jigsaw, images of noise": (
+        *("chance", JigsawTransformer, {}),
+        lambda X: np.random.default_rng(0).random(X.shape),
+    ),
 }
 
 
