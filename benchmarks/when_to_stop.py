@@ -9,8 +9,6 @@ scikit-learn's digits are split in halves. Then, of the embedding of test images
 held-out loss   minus ``score`` of 1,000 test images
 rankme          effective number of dimensions of their embedding
 rank, training  ``effective_rank`` of the projections in the last epoch, from ``health_``
-late fall       share of the fall of the training loss in the last fifth of the epochs, on which the
-                advice of ``TrainingDisplay`` is based
 linear, 20-NN   accuracy of probes with all labels of the training images, as in quality.py
 
 "best by" is the accuracy of the 20 nearest neighbors at the number of epochs that a figure without
@@ -27,7 +25,6 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from sklearn_ssl.discovery import all_methods
-from sklearn_ssl.inspection.training import late_fall
 from sklearn_ssl.metrics import rankme
 
 METHODS = "SimCLRTransformer", "VICRegTransformer", "DINOTransformer", "RotationTransformer"
@@ -53,7 +50,6 @@ def fitted(method, X, y, X_test, y_test, **parameters):
         "held-out loss": -float(model.score(X_test[:1000])),
         "rankme": float(rankme(test[:1000])),
         "rank, training": float(model.health_["effective_rank"][-1]),
-        "late fall": float(late_fall(model.loss_curve_)),
         "linear": float(linear_probe(train, y, test, y_test)),
         "20-NN": float(neighbors(train, y, test, y_test)),
     }

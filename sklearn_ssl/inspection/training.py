@@ -3,10 +3,6 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-# Where the loss fell by more than this share of its fall in the last fifth of the epochs, three
-# times as many epochs gave better neighbors (benchmarks/README.md, "When to stop").
-STILL_FALLING = 0.05
-
 
 class TrainingDisplay:
     """Plot of a training by epoch: loss, learning rate, and collapse of the embedding.
@@ -130,22 +126,12 @@ class TrainingDisplay:
         return self
 
 
-def late_fall(loss):
-    """Return the share of the fall of a loss that came in the last fifth of the epochs.
-
-    It is NaN for fewer than five epochs, and where the loss did not fall.
-    """
-    n, lowest = len(loss), np.minimum.accumulate(loss)
-    fall = lowest[0] - lowest[-1]
-    return (lowest[n - 1 - n // 5] - lowest[-1]) / fall if n >= 5 and fall > 0 else np.nan
-
-
 def _advice(loss, lr, health):
     """Return what curves of a training say, as sentences."""
     chance, ranks = health.get("chance_loss", [np.nan]), health["effective_rank"]
-    found, fall = [], late_fall(loss)
+    found = []
     if len(loss) < 5:
-        found.append("Fewer than 5 epochs are too few to see whether the loss has converged.")
+        found.append("Fewer than 5 epochs are too few to judge the training.")
     elif not loss.min() < loss[0]:
         found.append("The loss did not fall. Change lr, or use weaker augmentations in views.")
     elif lr[-1] > 0.1 * lr.max():
@@ -153,13 +139,12 @@ def _advice(loss, lr, health):
             "Training ended before its planned end, at a large learning rate. Features are better "
             "after a whole fit, with fewer epochs if need be."
         )
-    elif fall > STILL_FALLING:
-        found.append(
-            f"The loss is still falling: {fall:.0%} of its fall came in the last fifth of the "
-            "epochs. Train longer, with a larger max_epochs or max_time."
-        )
     else:
-        found.append("The loss has converged. More epochs change little; other views may help.")
+        found.append(
+            f"The loss fell from {loss[0]:.3g} to {loss[-1]:.3g}. It is flat at the end of every "
+            "schedule: only a fit of more epochs, and its score on samples that were not in fit, "
+            "tells whether longer training helps."
+        )
     if loss[-1] > 0.9 * chance[-1] > 0:
         found.append("The loss is near chance level: little was learned from X.")
     if ranks[-1] < 0.5 * np.nanmax(ranks):

@@ -15,7 +15,7 @@ STEPS, SHARE, EPOCHS = 100, 0.5, 3
 # Entries of the history that are not diagnostics.
 NOT_DIAGNOSTICS = {"train_loss_best", "lr", "dur", "progress"}
 # Thresholds, far from the values of healthy fits (benchmarks/README.md).
-LEAST_STD, LEAST_RANK, SKIPPED = 0.05, 1.5, 0.2
+LEAST_STD, LEAST_RANK, SKIPPED = 0.1, 1.5, 0.2
 
 
 @torch.no_grad()

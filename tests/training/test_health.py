@@ -146,7 +146,7 @@ def rows(n, first=1, **figures):
 @pytest.mark.parametrize(
     ("cause", "bad", "good"),
     [
-        ("collapse", {"embedding_std": 0.04}, {"embedding_std": 0.06}),
+        ("collapse", {"embedding_std": 0.09}, {"embedding_std": 0.11}),
         ("dimensions", {"effective_rank": 1.4}, {"effective_rank": 1.6}),
         ("dimensions", {"effective_rank": 1.4}, {"effective_rank": 1.4, "embedding_dim": 4}),
         ("chance", {"train_loss": 1.9}, {"train_loss": 1.7}),

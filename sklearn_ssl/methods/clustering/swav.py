@@ -91,9 +91,11 @@ class SwAVTransformer(AssignmentMixin, MultiCropTransformer):
     epsilon : float, default=0.03
         Temperature of the assignments, above 0. If the loss stays at chance level, decrease it.
 
-    queue_size : int or "auto", default="auto"
+    queue_size : int, default=0
         Number of projections of earlier batches that are assigned together with a batch, at least
-        0 and at most half of the samples. It is used once it is full. "auto" is at most 4,096.
+        0 and at most half of the samples, once it is full. For batches much smaller than
+        ``n_prototypes`` and long training: earlier projections are outdated while the network
+        changes fast.
 
     freeze_prototypes : float, default=1
         Number of epochs at the start in which the prototypes are fixed, at most half of training.
@@ -117,9 +119,9 @@ class SwAVTransformer(AssignmentMixin, MultiCropTransformer):
 
     Notes
     -----
-    Differences from the paper: defaults are for small networks and short training, as are the
-    batch norm after the projector, without which features collapsed on digits, and the queue, which
-    is one for both global views and is used as soon as it is full.
+    Differences from the paper: defaults are for small networks and short training, as is the batch
+    norm after the projector, without which features collapsed on digits. There is no queue by
+    default, and it is one for both global views.
 
     References
     ----------
@@ -139,7 +141,7 @@ class SwAVTransformer(AssignmentMixin, MultiCropTransformer):
     n_prototypes: Auto | at_least(2) = "auto"
     temperature: Positive = 0.2
     epsilon: Positive = 0.03
-    queue_size: Auto | at_least(0) = "auto"
+    queue_size: at_least(0) = 0
     freeze_prototypes: NonNegative = 1
     projection_dim: Count = 128
     projection_hidden_dim: Count = 512

@@ -20,6 +20,8 @@ from sklearn_ssl.training.objective import wide
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.views.image import fixed_crops
 
+LEAST_STD = 0.1  # of projections; far from the values of healthy fits (benchmarks/README.md)
+
 
 class Predictor(nn.Module):
     """Predicts the projections of a view from that of another view.
@@ -137,7 +139,27 @@ class ProjectionObjective(JointEmbeddingObjective):
         raise NotImplementedError
 
 
-class GaussianObjective(ProjectionObjective):
+class UnitScaleObjective(ProjectionObjective):
+    """Objective that lets projections have a standard deviation of about 1."""
+
+    def forward(self, views):
+        """Return the terms of a batch of views, and the standard deviation of projections."""
+        terms = super().forward(views)
+        return terms | {"projection_std": wide(terms["embedding"].detach()).std(dim=0).mean()}
+
+    def diagnose(self, row):
+        """Report a collapse of the scale, which normalized projections do not show."""
+        std, name = row["projection_std"], type(self).__name__.removesuffix("Objective")
+        if std > LEAST_STD:
+            return {}
+        return {
+            "collapse": f"The embedding collapsed: in epoch {row['epoch']} projections have a mean "
+            f"standard deviation of {std:.2g}, where that of {name} should be near 1. Lower lr, or "
+            "increase the weights of the loss that keep samples apart."
+        }
+
+
+class GaussianObjective(UnitScaleObjective):
     """Distance of views to the mean of global views, and that of a batch to a Gaussian.
 
     The latter is a function of the projections on random directions, drawn at each step. Global

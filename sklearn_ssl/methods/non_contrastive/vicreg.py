@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn.functional import mse_loss, normalize, relu
 
 from sklearn_ssl.methods.non_contrastive._base import (
-    ProjectionObjective,
     ProjectionTransformer,
+    UnitScaleObjective,
     off_diagonal,
 )
 from sklearn_ssl.networks.iter_norm import IterNorm
@@ -15,7 +15,7 @@ from sklearn_ssl.parameters import Auto, Count, NonNegative
 from sklearn_ssl.views import ImageViews, TableViews, TextViews
 
 
-class VICRegObjective(ProjectionObjective):
+class VICRegObjective(UnitScaleObjective):
     """Invariance, variance and covariance of the projections of two views."""
 
     near_chance = 0.95  # standard deviations stay below 1, so that the loss remains large

@@ -48,9 +48,13 @@ def test_gaussian_objective():
     a, b = check_inputs()
     c = torch.cat([a, 2 * b], dim=1)[:, :6]
     terms = objective([a, b, c])
-    assert set(terms) == {"loss", "invariance", "mean", "more", "embedding"}
+    assert set(terms) == {"loss", "invariance", "mean", "more", "embedding", "projection_std"}
     torch.testing.assert_close(objective.directions.norm(dim=0), torch.ones(7).double())
     z = [objective.project(objective.encoder(view)) for view in (a, b, c)]
+    torch.testing.assert_close(terms["projection_std"], z[0].std(dim=0).mean().detach())
+    assert not objective.diagnose({"epoch": 1, "projection_std": 0.2})
+    said = objective.diagnose({"epoch": 7, "projection_std": 0.04})["collapse"]
+    assert "in epoch 7 projections have a mean standard deviation of 0.04, where" in said
     distances = [
         (z[view][i, j] - (z[0][i, j] + z[1][i, j]) / 2) ** 2
         for view in range(3)
