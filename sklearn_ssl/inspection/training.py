@@ -143,7 +143,7 @@ def _advice(loss, lr, health):
         found.append(
             f"The loss fell from {loss[0]:.3g} to {loss[-1]:.3g}. It is flat at the end of every "
             "schedule: only a fit of more epochs, and its score on samples that were not in fit, "
-            "tells whether longer training helps."
+            "shows whether longer training helps."
         )
     if loss[-1] > 0.9 * chance[-1] > 0:
         found.append("The loss is near chance level: little was learned from X.")
