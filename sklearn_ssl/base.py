@@ -26,7 +26,7 @@ from sklearn_ssl._runtime.sklearn_private import (
 )
 from sklearn_ssl._runtime.warnings import tell
 from sklearn_ssl._runtime.world import ending_together, world
-from sklearn_ssl.data import Images, Modality, Table, Text
+from sklearn_ssl.data import Described
 from sklearn_ssl.data.inputs import (
     check_same_in_all,
     described_as,
@@ -308,7 +308,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     warmup_epochs: Auto | NonNegative = "auto"
     layer: str | None = None
     flip_tta: bool = False
-    input: Auto | Images | Table | Text | Modality = "auto"
+    input: Auto | Described = "auto"
     device: str | torch.device | Device = "auto"
     memory: FilePath | FitCache | Annotated[object, HasMethods(["cache"])] | None = None
     callbacks: list | tuple | None = None

@@ -5,4 +5,6 @@ from sklearn_ssl.data.modality import Modality
 from sklearn_ssl.data.table import Table
 from sklearn_ssl.data.text import Text
 
-__all__ = ["Images", "Modality", "Table", "Text"]
+Described = Images | Table | Text | Modality  # the type of ``input``; errors name each of them
+
+__all__ = ["Described", "Images", "Modality", "Table", "Text"]

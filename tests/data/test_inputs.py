@@ -92,6 +92,12 @@ def test_bad_input(bad):
     assert vars(model) == vars(simclr())
 
 
+@pytest.mark.parametrize("given", ["text", Images])
+def test_a_wrong_input_names_what_describes_x(given):
+    with pytest.raises(ValueError, match=r"Images'.*Table'.*Text'.*Got"):
+        simclr(input=given).fit([["a text"]])
+
+
 def test_sparse_input():
     with pytest.raises(TypeError, match=r"[Ss]parse"):
         simclr().fit(scipy.sparse.csr_array(np.eye(5)))

@@ -13,7 +13,7 @@ from sklearn_ssl._runtime.device import resolve_device
 from sklearn_ssl._runtime.isolation import isolated, seed_torch
 from sklearn_ssl._runtime.sklearn_private import _fit_context
 from sklearn_ssl.base import all_or_nothing, rebuilt
-from sklearn_ssl.data import Images, Modality, Table, Text
+from sklearn_ssl.data import Described
 from sklearn_ssl.inference.batches import embedding_batch
 from sklearn_ssl.inference.device import Device
 from sklearn_ssl.inference.embedder import Embedder
@@ -100,7 +100,7 @@ class EncoderTransformer(Embedder, BaseEstimator):
     weights: FilePath | None = None
     layer: str | None = None
     flip_tta: bool = False
-    input: Auto | Images | Table | Text | Modality = "auto"
+    input: Auto | Described = "auto"
     device: str | torch.device | Device = "auto"
     random_state: RandomState = None
     verbose: Verbose = 0
