@@ -22,11 +22,14 @@ class TrainingDisplay:
     health : dict of ndarray of shape (n_epochs,)
         Figures of each epoch, as in ``health_`` of an estimator.
 
+    near_chance : float, default=0.9
+        Share of the chance level above which a loss is near it; from an estimator, as in its fit.
+
     Attributes
     ----------
     advice_ : list of str
-        What the curves say: whether to train longer, and what may have failed. They cannot say
-        whether the features are useful, for which labels are needed.
+        What the curves say: whether training reached its planned end, and what may have failed.
+        They cannot say whether the features are useful, for which labels are needed.
 
     axes_ : ndarray of shape (3,)
         The axes that were drawn into.
@@ -50,10 +53,11 @@ class TrainingDisplay:
     3
     """
 
-    def __init__(self, *, loss, lr, health):
+    def __init__(self, *, loss, lr, health, near_chance=0.9):
         self.loss = loss
         self.lr = lr
         self.health = health
+        self.near_chance = near_chance
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
@@ -75,7 +79,8 @@ class TrainingDisplay:
         check_is_fitted(estimator)
         lr = np.array([row["lr"] for row in estimator.history_])
         loss = np.array(estimator.loss_curve_)
-        return cls(loss=loss, lr=lr, health=estimator.health_).plot(ax)
+        near = estimator.objective_.near_chance
+        return cls(loss=loss, lr=lr, health=estimator.health_, near_chance=near).plot(ax)
 
     def plot(self, ax=None):
         """Draw three panels: loss, learning rate, and figures of the embedding.
@@ -120,13 +125,13 @@ class TrainingDisplay:
         for axis in axes:
             axis.set_xlabel("epoch")
             axis.locator_params(axis="x", integer=True)
-        self.advice_ = _advice(self.loss, self.lr, self.health)
+        self.advice_ = _advice(self.loss, self.lr, self.health, self.near_chance)
         if ours:
             self.figure_.supxlabel("\n".join(self.advice_), fontsize="small")
         return self
 
 
-def _advice(loss, lr, health):
+def _advice(loss, lr, health, near_chance):
     """Return what curves of a training say, as sentences."""
     chance, ranks = health.get("chance_loss", [np.nan]), health["effective_rank"]
     found = []
@@ -145,7 +150,7 @@ def _advice(loss, lr, health):
             "schedule: only a fit of more epochs, and its score on samples that were not in fit, "
             "shows whether longer training helps."
         )
-    if loss[-1] > 0.9 * chance[-1] > 0:
+    if loss[-1] > near_chance * chance[-1] > 0:
         found.append("The loss is near chance level: little was learned from X.")
     if ranks[-1] < 0.5 * np.nanmax(ranks):
         found.append(

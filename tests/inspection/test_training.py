@@ -7,6 +7,7 @@ from common import shrunk
 from matplotlib.figure import Figure
 
 from sklearn_ssl import (
+    DINOTransformer,
     SimCLRTransformer,
 )
 from sklearn_ssl.inspection import (
@@ -61,3 +62,15 @@ def test_advice_is_written_below_a_new_figure(images):
     display = TrainingDisplay.from_estimator(model)
     assert display.figure_.get_supxlabel() == "\n".join(display.advice_)
     plt.close(display.figure_)
+
+
+def test_advice_is_near_chance_level_where_fit_is(images):
+    """Losses of healthy fits of some methods are nearer to it than those of others."""
+    model = shrunk(DINOTransformer, max_epochs=2).fit(images)
+    display = TrainingDisplay.from_estimator(model, ax=Figure().subplots(1, 3))
+    assert display.near_chance == model.objective_.near_chance > 0.9
+    shown = {"loss": 0.95 * LEVEL, "lr": ANNEALED}
+    shown["health"] = {"embedding_std": LEVEL, "effective_rank": LEVEL, "chance_loss": LEVEL}
+    for near, said in ((0.9, True), (0.98, False)):
+        display = TrainingDisplay(**shown, near_chance=near).plot(Figure().subplots(1, 3))
+        assert any("near chance level" in text for text in display.advice_) == said

@@ -2,13 +2,11 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import softmax
 
 from sklearn_ssl.methods.generative import cielab
 from sklearn_ssl.networks.decoders import Decoder
 from sklearn_ssl.networks.encoder import encoder_at
 from sklearn_ssl.networks.features import Features, HasFeatures
-from sklearn_ssl.training.objective import wide
 
 LIGHTNESS, COLORS = slice(0, 1), slice(1, 3)  # channels of CIELAB
 
@@ -50,7 +48,3 @@ class Bins(nn.Module):
         """Add the soft targets of images."""
         index, share = cielab.soft_targets(lab[:, self.channels], self.bins)
         self.counts += torch.zeros_like(self.counts).index_add_(0, index.flatten(), share.flatten())
-
-    def expected(self, logits):
-        """Return the expected values of the channels."""
-        return torch.einsum("nqhw,qc->nchw", softmax(wide(logits), dim=1), self.bins.to(logits))

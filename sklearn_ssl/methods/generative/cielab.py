@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate, log_softmax
+from torch.nn.functional import interpolate, log_softmax, softmax
 
 from sklearn_ssl.training.objective import wide
 
@@ -95,6 +95,12 @@ def cross_entropy(logits, values, bins):
     index, share = soft_targets(values, bins)
     logs = log_softmax(wide(logits).flatten(2).transpose(1, 2), dim=2).gather(2, index)
     return -(share * logs).sum(dim=2), index[..., 0]
+
+
+def expected(logits, bins, temperature=1.0):
+    """Return the expected values at each place, (n, c, h, w), by logits of bins (n_bins, c)."""
+    shares = softmax(wide(logits) / temperature, dim=1)
+    return torch.einsum("nqhw,qc->nchw", shares, bins.to(shares))
 
 
 def bin_frequencies(batches, bins):

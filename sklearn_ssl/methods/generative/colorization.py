@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import softmax
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.methods.generative import cielab
@@ -59,8 +58,7 @@ class ColorizationObjective(Objective):
 
     def colorize(self, images, temperature):
         """Return images with three channels or one in the predicted colors."""
-        shares = softmax(wide(self.predict(images)[0]) / temperature, dim=1)
-        colors = torch.einsum("nqhw,qc->nchw", shares, self.bins.to(shares))
+        colors = cielab.expected(self.predict(images)[0], self.bins, temperature)
         return cielab.with_colors(images, colors)
 
     def pictures(self, images, temperature):

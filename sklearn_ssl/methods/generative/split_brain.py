@@ -74,7 +74,7 @@ class SplitBrainObjective(Objective):
         """Return images, and images of the predicted lightness and colors."""
         cielab.check_colored(images)
         pairs = zip(self.heads, self.predict(images)[0], strict=True)
-        colors, lightness = (head.expected(logits) for head, logits in pairs)
+        colors, lightness = (cielab.expected(logits, head.bins) for head, logits in pairs)
         lab = torch.cat([lightness, colors], dim=1)
         return images, cielab.lab_to_rgb(cielab.enlarged(lab, images.shape[2:]))
 

@@ -16,11 +16,10 @@ from sklearn_ssl.methods._joint_embedding import (
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.networks.queue import Queue
 from sklearn_ssl.parameters import Auto, Count
+from sklearn_ssl.training.health import LEAST_STD
 from sklearn_ssl.training.objective import wide
 from sklearn_ssl.views import ImageViews
 from sklearn_ssl.views.image import fixed_crops
-
-LEAST_STD = 0.1  # of projections; far from the values of healthy fits (benchmarks/README.md)
 
 
 class Predictor(nn.Module):
