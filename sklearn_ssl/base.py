@@ -174,7 +174,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     lr : float or "auto", default="auto"
         Maximum learning rate, after a linear warm-up and before cosine decay to 0, unless the
         method says otherwise. "auto" is 0.002 for "adamw", 0.12 * batch_size / 256 for "sgd" and
-        0.3 * batch_size / 256 for "lars".
+        0.3 * batch_size / 256 for "lars"; for texts, 0.15 times as much.
 
     weight_decay : float or "auto", default="auto"
         Weight decay, not applied to biases and normalization layers. "auto" is 0.0001, or 0.0005
@@ -520,7 +520,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
                 normalization=getattr(self.input, "normalization", "auto"),
             )
         n_earlier = 0 if start is None else len(start.history)
-        settings = len(data), device, seed, n_earlier, anneal
+        settings = data.spec, len(data), device, seed, n_earlier, anneal
         make_settings = functools.partial(self._resolve_training, *settings)
         if resume and not anneal and make_settings().optimizer == self.optimizer_:
             start = replace(start, optimizer_state=self._optimizer_state)
@@ -678,7 +678,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
             raise needs_color(type(self).__name__, spec)
         return for_samples(self._default_views(spec) if is_auto(self.views) else self.views, spec)
 
-    def _resolve_training(self, n_samples, device, seed, first_epoch, anneal, planned=None):
+    def _resolve_training(self, spec, n_samples, device, seed, first_epoch, anneal, planned=None):
         """Return the settings of training, with "auto" resolved.
 
         ``planned`` is the number of epochs estimated for ``max_time``.
@@ -694,6 +694,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         optimizer = resolve("optimizer", "adamw")
         defaults = DEFAULTS[optimizer]
         lr = defaults["lr"] * (1 if optimizer == "adamw" else batch_size / 256)
+        lr *= default_for(spec, device).lr_factor
         return Training(
             max_epochs=max_epochs,
             batch_size=batch_size,
@@ -845,9 +846,8 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
     def _new_objective(self, published):
         """Return the objective of fit, before training."""
         shape = self._spec.shape
-        training = self._resolve_training(
-            self._n_samples, torch.device("cpu"), self._seed, self.n_iter_, True, self.max_epochs_
-        )
+        settings = self._n_samples, torch.device("cpu"), self._seed, self.n_iter_, True
+        training = self._resolve_training(self._spec, *settings, self.max_epochs_)
         constants = self._scaling.mean, self._scaling.std
         encoder = make_encoder(self.backbone_, shape, *constants, published=published)
         n_features = count_features(encoder, self._spec.samples())

@@ -286,6 +286,12 @@ def taking_rows_as_texts(method):
     return _adapted(method, _find=find)
 
 
+def training_of(estimator, n_samples):
+    """Return the settings of training on so many rows."""
+    spec = TableSpec((4,), n_features=4)
+    return estimator._resolve_training(spec, n_samples, torch.device("cpu"), 0, 0, True)
+
+
 def check_inputs():
     """The pairs A, B for which the values of the losses are known, shape (6, 4) each."""
     i = torch.arange(6, dtype=torch.float64)[:, None]

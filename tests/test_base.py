@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import digits, each_image_method, each_method, shrunk
+from common import digits, each_image_method, each_method, sentences, shrunk
 from sklearn.base import clone
 from sklearn.callback import ScoringMonitor
 from sklearn.cluster import KMeans
@@ -162,6 +162,8 @@ def test_auto_is_stored_resolved(images, photos):
     assert model.views_.hue == 0
     assert simclr(optimizer="sgd", batch_size=128).fit(photos).lr_ == pytest.approx(0.06)
     assert simclr().fit(photos.reshape(len(photos), -1)[:, :20]).backbone_ == "mlp"
+    assert simclr().fit(sentences(20)[0]).lr_ == pytest.approx(0.0003)
+    assert simclr(lr=0.002).fit(sentences(20)[0]).lr_ == 0.002
 
 
 def test_history(images):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
-from common import ALL_METHODS, digits, quick_or_rare, sentences, shrunk, suited
+from common import ALL_METHODS, digits, quick_or_rare, sentences, shrunk, suited, training_of
 from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -76,7 +76,7 @@ def test_teacher_may_see_the_other_view_alone():
 
 def test_queues_hold_at_most_half_of_the_samples():
     def size(given, n):
-        training = SimCLRTransformer()._resolve_training(n, torch.device("cpu"), 0, 0, True)
+        training = training_of(SimCLRTransformer(), n)
         return queue_size_for(given, training)
 
     assert (size("auto", 100), size("auto", 50_000)) == (50, 4096)

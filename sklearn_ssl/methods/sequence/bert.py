@@ -90,7 +90,7 @@ class BERTTransformer(FillMask):
     """BERT: predict masked tokens of texts from the other tokens.
 
     Use it for texts, and to fill gaps in them by ``fill_mask``. The embedding is the mean of the
-    output tokens.
+    output tokens. For ``fill_mask`` after training on few texts, increase ``lr``, such as to 0.002.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from common import check_inputs, shrunk
+from common import check_inputs, shrunk, training_of
 from torch import nn
 from torch.nn.functional import normalize
 
@@ -118,7 +118,7 @@ def test_smog_resets_groups_to_clusters_and_the_teacher_to_the_student():
 )
 def test_smog_resets_every_300_steps_or_twentieth(n, max_epochs, expected):
     estimator = SMoGTransformer(max_epochs=max_epochs)
-    training = estimator._resolve_training(n, torch.device("cpu"), 0, 0, True)
+    training = training_of(estimator, n)
     assert reset_epochs_for(training) == expected
 
 

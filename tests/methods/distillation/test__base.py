@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from common import shrunk
+from common import shrunk, training_of
 from torch import nn
 
 from sklearn_ssl import (
@@ -127,7 +127,7 @@ def test_momentum_follows_the_number_of_steps(images):
     assert short.objective_.teacher.momentum == 0.99
     dino = DINOTransformer(max_epochs=100, batch_size=20)
     for n_samples, momentum in ((200, 0.99), (2500, 1 - 100 / 12_500), (20_000, 0.996)):
-        training = dino._resolve_training(n_samples, torch.device("cpu"), 0, 0, True)
+        training = training_of(dino, n_samples)
         objective = dino._make_objective(nn.Identity(), 4, training)
         assert objective.teacher.momentum == pytest.approx(momentum)
         assert objective.freeze_until == 0.01
@@ -136,7 +136,7 @@ def test_momentum_follows_the_number_of_steps(images):
 def test_weight_decay_rises(images):
     def final(**settings):
         dino = DINOTransformer(**settings)
-        training = dino._resolve_training(200, torch.device("cpu"), 0, 0, True)
+        training = training_of(dino, 200)
         objective = dino._make_objective(nn.Identity(), 4, training)
         finals = {group["final_weight_decay"] for group in objective.optimizer_groups()}
         return training.weight_decay, *finals

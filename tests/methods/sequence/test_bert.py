@@ -126,7 +126,7 @@ def test_an_untrained_network_is_at_chance_level():
 
 @pytest.fixture(scope="module")
 def trained():
-    bert = BERTTransformer(max_epochs=60, mask_ratio=0.3, batch_size=40, random_state=0)
+    bert = BERTTransformer(max_epochs=60, mask_ratio=0.3, batch_size=40, lr=0.002, random_state=0)
     return bert.fit(PATTERN)
 
 
