@@ -56,7 +56,7 @@ class SelfDistillationObjective(Objective):
     near_chance = 0.98  # the loss contains the teacher's entropy, which may be large
     remedies = (  # for uniform outputs, and for one prototype
         "Decrease teacher_temperature and final_teacher_temperature, or lr.",
-        "Decrease center_momentum, or increase teacher_temperature.",
+        'Use centering="sinkhorn", decrease center_momentum, or increase teacher_temperature.',
     )
 
     def __init__(
@@ -179,7 +179,7 @@ class SelfDistillationTransformer(MultiCropTransformer):
 
     momentum : float or "auto", default="auto"
         Momentum of the teacher's moving average at the start, in [0, 1). It rises to 1 by a cosine
-        schedule. "auto" is 1 - 100 / number of steps, within [0.95, 0.996], at least 0.99 for DINO.
+        schedule. "auto" is 1 - 100 / number of steps, within [0.95, 0.996].
 
     clip_grad : float, default=3.0
         Maximum norm of the gradient of each tensor, above 0.
@@ -198,8 +198,6 @@ class SelfDistillationTransformer(MultiCropTransformer):
     """
 
     doc_name = "distillation"
-    least_momentum = 0.95  # by default
-
     n_prototypes: Auto | at_least(2) = "auto"
     head_hidden_dim: Count = 512
     bottleneck_dim: Count = 128
@@ -228,7 +226,7 @@ class SelfDistillationTransformer(MultiCropTransformer):
             final = 0.04 if rises else training.weight_decay
         return {
             "final_weight_decay": final,
-            "momentum": momentum_at_start(self.momentum, training.n_steps, self.least_momentum),
+            "momentum": momentum_at_start(self.momentum, training.n_steps),
             "clip_grad": self.clip_grad,
             "freeze_until": min(0.5, self.freeze_last_layer / training.max_epochs),
         }

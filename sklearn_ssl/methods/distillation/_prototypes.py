@@ -15,8 +15,6 @@ from sklearn_ssl.methods.distillation._base import (
 from sklearn_ssl.parameters import NonNegative, Positive, between
 from sklearn_ssl.training.objective import wide
 
-Centering = Literal["softmax", "sinkhorn"]
-
 
 class PrototypeObjective(SelfDistillationObjective):
     """Objective on the probabilities of prototypes by student and teacher."""
@@ -103,9 +101,13 @@ class PrototypeTransformer(SelfDistillationTransformer):
     temperature_warmup : float, default=0.3
         Share of training, in [0, 1], in which the teacher's temperature rises linearly.
 
+    centering : {"sinkhorn", "softmax"}, default="sinkhorn"
+        How the teacher's outputs become probabilities: by Sinkhorn-Knopp, which uses all prototypes
+        of a batch equally, as in DINOv2, or by a softmax of centered outputs, as in the paper.
+
     center_momentum : float, default=0.9
         Momentum of the center, in [0, 1): the moving average of the teacher's outputs, which is
-        subtracted from them so that no prototype dominates.
+        subtracted from them so that no prototype dominates. Only for ``centering="softmax"``.
 
     koleo_weight : float, default=0.0
         Weight, at least 0, of the KoLeo regularizer of the student's features of each global view,
@@ -118,8 +120,8 @@ class PrototypeTransformer(SelfDistillationTransformer):
     teacher_temperature: Positive = 0.02
     final_teacher_temperature: Positive = 0.04
     temperature_warmup: between(0, 1, "both") = 0.3
+    centering: Literal["sinkhorn", "softmax"] = "sinkhorn"
     center_momentum: between(0, 1, "left") = 0.9
-    centering: Centering = "softmax"
     koleo_weight: NonNegative = 0.0
 
     def _prototype_settings(self, training):

@@ -1,11 +1,11 @@
-"""DINO: self-distillation with a momentum teacher, multi-crop, centering and sharpening."""
+"""DINO: self-distillation with a momentum teacher, multi-crop, balancing and sharpening."""
 
 from sklearn_ssl.methods.distillation._prototypes import PrototypeObjective, PrototypeTransformer
 from sklearn_ssl.views import ImageViews, TableViews
 
 
 class DINOObjective(PrototypeObjective):
-    """Cross entropy between centered, sharpened teacher outputs and student outputs."""
+    """Cross entropy between balanced, sharpened teacher outputs and student outputs."""
 
     def forward(self, views):
         """Return the loss of a batch of views, global views first, and the teacher's entropies."""
@@ -16,16 +16,12 @@ class DINOTransformer(PrototypeTransformer):
     """DINO: self-distillation that matches the outputs of a momentum teacher across crops.
 
     The student sees global views and local crops; the teacher, its exponential moving average,
-    only global views. Centering and sharpening of the teacher's outputs prevent collapse without
+    only global views. Balancing and sharpening of the teacher's outputs prevent collapse without
     negatives. ``transform`` uses the teacher. Use it with vision transformers, and
     ``attention_maps``. For tabular data, each view replaces a random share of the features.
 
     Parameters
     ----------
-    centering : {"softmax", "sinkhorn"}, default="softmax"
-        How the teacher's outputs become probabilities: by a softmax of centered outputs, or by
-        Sinkhorn-Knopp, which uses all prototypes of a batch equally, and no center (DINOv2).
-
     {prototype_parameters}
 
     {distillation_parameters}
@@ -42,12 +38,18 @@ class DINOTransformer(PrototypeTransformer):
     -----
     Differences from the paper: defaults are for small networks and short training, with at most 512
     prototypes instead of 65,536 and teacher temperatures of 0.02 to 0.04 instead of 0.04 to 0.07.
-    Both global views have the same augmentations, without solarization.
+    The teacher's outputs are balanced by Sinkhorn-Knopp, as in DINOv2: with a center, features of
+    digits were worse than those of the untrained encoder after few epochs, unless the teacher was
+    slow, which is worse on photographs. Both global views have the same augmentations, without
+    solarization.
 
     References
     ----------
     `Caron et al. "Emerging properties in self-supervised vision transformers", ICCV 2021
     <https://arxiv.org/abs/2104.14294>`_
+
+    `Oquab et al. "DINOv2: Learning robust visual features without supervision", TMLR 2024
+    <https://arxiv.org/abs/2304.07193>`_
 
     Examples
     --------
@@ -62,7 +64,6 @@ class DINOTransformer(PrototypeTransformer):
     """
 
     default_views = {"image": ImageViews(scale=(0.4, 1.0)), "table": TableViews(keep_first=False)}
-    least_momentum = 0.99  # or the teacher, which embeds, follows the first, poor steps
 
     def _make_objective(self, encoder, n_features, training):
         settings = self._prototype_settings(training)

@@ -11,7 +11,6 @@ from sklearn_ssl._runtime.world import world
 from sklearn_ssl.methods.distillation._base import PatchHead
 from sklearn_ssl.methods.distillation._masks import at_places, blanked, drawn_blocks, masks_of
 from sklearn_ssl.methods.distillation._prototypes import (
-    Centering,
     PrototypeObjective,
     PrototypeTransformer,
 )
@@ -102,10 +101,6 @@ class IBOTTransformer(PrototypeTransformer):
     patch_weight : float, default=1.0
         Weight of the loss of masked patches, at least 0. That of whole samples has the weight 1.
 
-    centering : {"softmax", "sinkhorn"}, default="sinkhorn"
-        How the teacher's outputs become probabilities: by a softmax of centered outputs, as in the
-        paper, or by Sinkhorn-Knopp, which uses all prototypes of a batch equally, as in DINOv2.
-
     {prototype_parameters}
 
     {distillation_parameters}
@@ -144,7 +139,6 @@ class IBOTTransformer(PrototypeTransformer):
 
     mask_ratio: between(0, 1, "neither") = 0.3
     patch_weight: NonNegative = 1.0
-    centering: Centering = "sinkhorn"
 
     default_views = {"image": ImageViews(scale=(0.4, 1.0))}
 
