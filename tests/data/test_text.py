@@ -139,6 +139,8 @@ BAD = {
     "words": ([["two", "words"], ["and", "three"]], r"sample 0 of X is a list of.*\" \".join"),
     "labels": ((TEXTS, [1] * len(TEXTS)), "sample 0 of X is a list of strings.*pass labels as y"),
     "all empty": (["", "", ""], "All texts of X are empty"),
+    "all missing": ([None] * 4, "X is a column of missing values alone"),
+    "missing column": (pd.Series([pd.NA] * 4, dtype="string"), "X is a column of missing values"),
     "one": (TEXTS[0], r"X is one text, .*Give a list of texts: \[text\]"),
     "one path": ("photos/cats", "X is one path, 'photos/cats'.*image_paths"),
     "one sample": (TEXTS[:1], r"Found 1 sample\(s\).*minimum of 2 is required by Encoder"),

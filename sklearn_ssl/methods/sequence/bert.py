@@ -48,11 +48,11 @@ class BERTObjective(Objective):
     def masked(self, ids, n_views=1):
         """Return ids with masked tokens, and which these are; at least one of each text."""
         real, (n, length) = ids != PADDING, ids.shape
-        longest = length if world().size == 1 else self.longest  # others may have longer texts
 
         def drawn(draw, *limits):
+            # Other processes may have longer texts.
             values = world().drawn(
-                lambda n: draw(*limits, (n, longest), device=ids.device), n, n_views
+                lambda n: draw(*limits, (n, self.longest), device=ids.device), n, n_views
             )
             return values[:, :length]
 
