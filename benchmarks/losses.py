@@ -12,10 +12,11 @@ from common import write
 from lightly import loss as theirs
 from torch.nn.functional import normalize
 
+from sklearn_ssl.methods._multi_crop import multi_crop_loss
 from sklearn_ssl.methods._sinkhorn import sinkhorn
 from sklearn_ssl.methods.contrastive.dcl import decoupled_contrastive
 from sklearn_ssl.methods.contrastive.simclr import nt_xent
-from sklearn_ssl.methods.distillation._prototypes import dino_loss, koleo
+from sklearn_ssl.methods.distillation._prototypes import koleo
 from sklearn_ssl.methods.distillation.msn import msn_terms, sharpened
 from sklearn_ssl.methods.non_contrastive.barlow_twins import barlow_twins
 from sklearn_ssl.methods.non_contrastive.emp_ssl import coding_rate
@@ -55,7 +56,7 @@ def ours_of_mmcr(a, b):
 def ours_of_swav(a, b, prototypes):
     """Return the loss of two global views, without a queue."""
     scores = torch.stack([normalize(z) @ prototypes.T for z in (a, b)])
-    return dino_loss(torch.stack([sinkhorn(part) for part in scores]), scores, 0.1)
+    return multi_crop_loss(torch.stack([sinkhorn(part) for part in scores]), scores, 0.1)
 
 
 def theirs_of_swav(a, b, prototypes):
@@ -66,7 +67,7 @@ def theirs_of_swav(a, b, prototypes):
 def ours_of_dino(a, b):
     """Return the loss of a teacher whose logits are those of the student."""
     logits = torch.stack([a, b])
-    return dino_loss((logits.detach() / 0.04).softmax(dim=2), logits, 0.1)
+    return multi_crop_loss((logits.detach() / 0.04).softmax(dim=2), logits, 0.1)
 
 
 def theirs_of_dino(a, b):

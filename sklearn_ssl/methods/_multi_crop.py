@@ -1,5 +1,8 @@
 """Multi-crop: what methods share that compare local crops with global views."""
 
+import torch
+from torch.nn.functional import log_softmax
+
 from sklearn_ssl.methods._joint_embedding import JointEmbeddingTransformer
 from sklearn_ssl.parameters import Auto, at_least
 from sklearn_ssl.views import MultiCrop
@@ -25,3 +28,15 @@ class MultiCropTransformer(JointEmbeddingTransformer):
         if n_local_crops == "auto":
             n_local_crops = 0 if spec.kind == "image" and min(spec.shape[1:]) < 24 else 4
         return MultiCrop(views, n_local_crops=n_local_crops)
+
+
+def multi_crop_loss(targets, logits, temperature):
+    """Return the mean cross entropy over all pairs of a global view and another view.
+
+    ``targets`` are the teacher's probabilities of the global views, (g, n, k); ``logits`` those of
+    the student for all views, (v, n, k), global views first.
+    """
+    log_probabilities = log_softmax(logits / temperature, dim=2)
+    pairs = -torch.einsum("gnk,vnk->gv", targets, log_probabilities) / targets.shape[1]
+    same = torch.eye(*pairs.shape, device=pairs.device, dtype=torch.bool)
+    return pairs.masked_fill(same, 0).sum() / (pairs.numel() - len(pairs))

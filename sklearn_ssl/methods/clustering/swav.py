@@ -8,10 +8,9 @@ from torch.nn.functional import linear, normalize
 
 from sklearn_ssl._runtime.device import full_precision
 from sklearn_ssl.methods._joint_embedding import JointEmbeddingObjective, queue_size_for
-from sklearn_ssl.methods._multi_crop import MultiCropTransformer
+from sklearn_ssl.methods._multi_crop import MultiCropTransformer, multi_crop_loss
 from sklearn_ssl.methods._sinkhorn import sinkhorn
 from sklearn_ssl.methods.clustering._base import AssignmentMixin, number_of_prototypes
-from sklearn_ssl.methods.distillation._prototypes import dino_loss
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.networks.queue import Queue
 from sklearn_ssl.parameters import Auto, Count, NonNegative, Positive, at_least
@@ -37,7 +36,7 @@ class SwAVObjective(JointEmbeddingObjective):
             z = normalize(wide(torch.stack(z)), dim=2)  # (v, n, p)
             scores = self.scores(z)
             codes = torch.stack([self.codes(part) for part in scores[:2]])
-            loss = dino_loss(codes, scores, self.temperature)
+            loss = multi_crop_loss(codes, scores, self.temperature)
         return {"loss": loss, "embedding": z[0], "queued": z[:2].flatten(0, 1)}
 
     def scores(self, z):

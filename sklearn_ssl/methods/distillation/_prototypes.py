@@ -3,9 +3,10 @@
 from typing import Literal
 
 import torch
-from torch.nn.functional import log_softmax, normalize, softmax
+from torch.nn.functional import normalize, softmax
 
 from sklearn_ssl._runtime.device import full_precision
+from sklearn_ssl.methods._multi_crop import multi_crop_loss
 from sklearn_ssl.methods._sinkhorn import sinkhorn
 from sklearn_ssl.methods.distillation._base import (
     SelfDistillationObjective,
@@ -45,7 +46,7 @@ class PrototypeObjective(SelfDistillationObjective):
         n = student.shape[1]
         with full_precision(teacher.device):
             targets = self.probabilities(teacher, self.center)
-            loss = dino_loss(targets.unflatten(0, (-1, n)), student, self.student_temperature)
+            loss = multi_crop_loss(targets.unflatten(0, (-1, n)), student, self.student_temperature)
             found = {"embedding": features[:n], "center": teacher.mean(dim=0)}
             if self.koleo_weight:
                 found["koleo"] = sum(map(koleo, student_features[: self.n_global])) / self.n_global
@@ -59,18 +60,6 @@ class PrototypeObjective(SelfDistillationObjective):
         low, high = self.teacher_temperatures
         share = min(1.0, progress / self.temperature_warmup) if self.temperature_warmup else 1.0
         self.teacher_temperature.fill_(low + (high - low) * share)
-
-
-def dino_loss(targets, logits, temperature):
-    """Return the mean cross entropy over all pairs of a global view and another view.
-
-    ``targets`` are the teacher's probabilities of the global views, (g, n, k); ``logits`` those of
-    the student for all views, (v, n, k), global views first.
-    """
-    log_probabilities = log_softmax(logits / temperature, dim=2)
-    pairs = -torch.einsum("gnk,vnk->gv", targets, log_probabilities) / targets.shape[1]
-    same = torch.eye(*pairs.shape, device=pairs.device, dtype=torch.bool)
-    return pairs.masked_fill(same, 0).sum() / (pairs.numel() - len(pairs))
 
 
 def koleo(features):

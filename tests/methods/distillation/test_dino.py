@@ -11,8 +11,8 @@ from common import check_inputs, exhaustively, shrunk
 from torch import nn
 
 from sklearn_ssl import DINOTransformer
+from sklearn_ssl.methods._multi_crop import multi_crop_loss
 from sklearn_ssl.methods.distillation._base import PrototypeHead
-from sklearn_ssl.methods.distillation._prototypes import dino_loss
 from sklearn_ssl.methods.distillation.dino import DINOObjective
 
 
@@ -48,13 +48,13 @@ def test_dino():
     b.requires_grad_()
     targets = torch.softmax(a / 0.04, dim=1)[None]
     # The check value is of one pair: a teacher's view and another one of the student's.
-    loss = dino_loss(targets, torch.stack([a, b]), 0.1)
+    loss = multi_crop_loss(targets, torch.stack([a, b]), 0.1)
     assert loss.item() == pytest.approx(0.092490, abs=1e-6)
 
     teacher, students = torch.randn(2, 6, 4, dtype=torch.float64), [a, b, a - b, a * b]
     center = torch.randn(4, dtype=torch.float64) / 10
     expected = slow_dino(teacher, students, center, 0.5, 0.3)
-    loss = dino_loss(torch.softmax((teacher - center) / 0.5, 2), torch.stack(students), 0.3)
+    loss = multi_crop_loss(torch.softmax((teacher - center) / 0.5, 2), torch.stack(students), 0.3)
     torch.testing.assert_close(loss, expected)
     ours = torch.autograd.grad(loss, b, retain_graph=True)
     torch.testing.assert_close(ours, torch.autograd.grad(expected, b))
@@ -62,7 +62,7 @@ def test_dino():
 
 def test_dino_of_uniform_outputs_is_at_chance():
     uniform = torch.full((2, 3, 8), 1 / 8)
-    assert dino_loss(uniform, torch.zeros(4, 3, 8), 0.1).item() == pytest.approx(math.log(8))
+    assert multi_crop_loss(uniform, torch.zeros(4, 3, 8), 0.1).item() == pytest.approx(math.log(8))
 
 
 def test_dino_objective_gradient():

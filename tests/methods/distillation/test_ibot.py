@@ -8,9 +8,9 @@ import pytest
 import torch
 from common import digits
 
+from sklearn_ssl.methods._multi_crop import multi_crop_loss
 from sklearn_ssl.methods.distillation._base import PatchHead, PrototypeHead
 from sklearn_ssl.methods.distillation._masks import at_places, blanked, drawn_blocks, masks_of
-from sklearn_ssl.methods.distillation._prototypes import dino_loss
 from sklearn_ssl.methods.distillation.ibot import IBOTObjective, patch_loss
 from sklearn_ssl.networks.encoder import make_encoder
 
@@ -86,7 +86,7 @@ def test_ibot_objective_gradient():
     whole = objective.student.features(seen)
     pooled = [*whole.pooled.chunk(2), objective.student(views[2])]
     logits = torch.stack([objective.student_head(x) for x in pooled])
-    loss = dino_loss(torch.softmax(teacher / 0.04, dim=2), logits, 0.1)
+    loss = multi_crop_loss(torch.softmax(teacher / 0.04, dim=2), logits, 0.1)
     predicted = objective.patch_head(at_places(whole.map, places))
     of_patches = slow_patch_loss(torch.softmax(patches / 0.04, dim=2), predicted, masked, 0.1)
     torch.testing.assert_close(found["patch_loss"], of_patches)
