@@ -33,6 +33,7 @@ from sklearn_ssl import (
     DINOTransformer,
     ExemplarTransformer,
     FitCache,
+    IBOTTransformer,
     SimCLRTransformer,
     SplitBrainTransformer,
     SupConTransformer,
@@ -93,13 +94,11 @@ TAKE_LONG += "ColorizationTransformer", "MAETransformer"
 def test_healthy_fits_are_not(method, kind):
     if not takes(method, kind):
         return
-    # In fewer steps DINO does collapse, as the entropies of its teacher show.
-    n, n_epochs = (600, 30 if kind == "image" else 60) if method is DINOTransformer else (300, 25)
-    X = digits()[0][:n] if kind == "image" else load_breast_cancer().data
+    X = digits()[0][:300] if kind == "image" else load_breast_cancer().data
     method = taking_gray(method)
-    model = method(random_state=0, max_epochs=n_epochs).fit(X)  # a warning would be an error
+    model = method(random_state=0, max_epochs=25).fit(X)  # a warning would be an error
     health = model.health_
-    assert {len(values) for values in health.values()} == {n_epochs}
+    assert {len(values) for values in health.values()} == {25}
     assert (health["embedding_std"] > 0.3).all()
     assert (health["effective_rank"] > 1.7).all()
     assert (health["effective_rank"] <= health["embedding_dim"]).all()
@@ -230,6 +229,8 @@ def at_chance(method):
         targets = (torch.zeros(10, 3, dtype=torch.long),)
     if method.__name__ == "DistillationTransformer":
         targets = (torch.randn(10, objective.n_targets),)
+    if method in (DINOTransformer, IBOTTransformer):
+        objective.koleo_weight = 0.0  # it has no chance level
     if method is SupConTransformer:
         targets = (torch.arange(10),)
     if method is ColorizationTransformer:  # who guesses knows how frequent colors are

@@ -98,9 +98,9 @@ class PrototypeTransformer(SelfDistillationTransformer):
         Momentum of the center, in [0, 1): the moving average of the teacher's outputs, which is
         subtracted from them so that no prototype dominates. Only for ``centering="softmax"``.
 
-    koleo_weight : float, default=0.0
+    koleo_weight : float, default=0.1
         Weight, at least 0, of the KoLeo regularizer of the student's features of each global view,
-        which spreads them over all directions. It is 0.1 in DINOv2.
+        which spreads them over all directions, as in DINOv2.
     """
 
     doc_name = "prototype"
@@ -111,7 +111,7 @@ class PrototypeTransformer(SelfDistillationTransformer):
     temperature_warmup: between(0, 1, "both") = 0.3
     centering: Literal["sinkhorn", "softmax"] = "sinkhorn"
     center_momentum: between(0, 1, "left") = 0.9
-    koleo_weight: NonNegative = 0.0
+    koleo_weight: NonNegative = 0.1
 
     def _prototype_settings(self, training):
         """Return the settings of the objective, besides encoder and head."""

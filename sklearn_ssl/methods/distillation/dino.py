@@ -38,10 +38,10 @@ class DINOTransformer(PrototypeTransformer):
     -----
     Differences from the paper: defaults are for small networks and short training, with at most 512
     prototypes instead of 65,536 and teacher temperatures of 0.02 to 0.04 instead of 0.04 to 0.07.
-    The teacher's outputs are balanced by Sinkhorn-Knopp, as in DINOv2: with a center, features of
-    digits were worse than those of the untrained encoder after few epochs, unless the teacher was
-    slow, which is worse on photographs. Both global views have the same augmentations, without
-    solarization.
+    The teacher's outputs are balanced by Sinkhorn-Knopp, and features spread by KoLeo, as in
+    DINOv2: with ``centering="softmax"`` and ``koleo_weight=0``, features of digits were worse than
+    those of the untrained encoder after few epochs, unless the teacher was slow, which is worse on
+    photographs. Both global views have the same augmentations, without solarization.
 
     References
     ----------

@@ -91,7 +91,7 @@ class IBOTTransformer(PrototypeTransformer):
     """iBOT: DINO, whose student also predicts the teacher's outputs for masked patches.
 
     Use it instead of :class:`~sklearn_ssl.DINOTransformer` where details and positions count, as in
-    ``transform_map``. With ``koleo_weight=0.1`` its loss is that of DINOv2.
+    ``transform_map``. Its loss is that of DINOv2, which adds the KoLeo regularizer to iBOT's.
 
     Parameters
     ----------
