@@ -7,10 +7,11 @@ Fashion-MNIST, default parameters but for the number of epochs, probes on all te
 imbalance   2,000 images: balanced, or the first class 100 times as frequent as the last,
             geometrically in between. Probes have 20 labels of each class, the same images each
             time, so that only the features differ; "rare" is the accuracy on the three rarest.
-duplicates  500 images, each with three near-duplicates (moved by a pixel, and noise), beside the
-            500 images alone and 2,000 different ones: as they are, and with ``groups`` found by a
-            threshold on cosine similarities of the untrained encoder's embedding. All have the
-            same number of steps.
+duplicates  500 images, each with three near-duplicates (moved by a pixel at most, and noise),
+            beside the 500 images alone and 2,000 different ones: as they are, and with ``groups``,
+            an image and its near-duplicates each. All have the same number of steps. The first line
+            says how many of the pairs of near-duplicates a threshold on cosine similarities of the
+            untrained encoder's embedding finds.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from sklearn.neighbors import radius_neighbors_graph
 from sklearn_ssl import EncoderTransformer
 from sklearn_ssl.discovery import all_methods
 
-METHODS = "SimCLRTransformer", "VICRegTransformer", "SwAVTransformer", "DINOTransformer"
+METHODS = "SimCLRTransformer", "VICRegTransformer", "SwAVTransformer"
 N_LABELS, RAREST, THRESHOLD = 20, 3, 0.99
 
 
@@ -88,7 +89,7 @@ def main():
         "imbalanced, 100 : 1": (X[long_tail(y[pool], 2000, 100, rng)], None, 1),
         "500 images": (X[:500], None, 4),
         "500 images and duplicates": (duplicated, None, 1),
-        "500 images and duplicates, groups": (duplicated, groups, 1),
+        "500 images and duplicates, groups": (duplicated, true, 1),
         "2,000 images": (X[:2000], None, 1),
     }
     results = {"near-duplicates found": about}

@@ -12,6 +12,7 @@ from sklearn_ssl.methods.clustering._base import (
     number_of_prototypes,
     unit_projections,
 )
+from sklearn_ssl.methods.clustering._groups import assigned, updated_groups
 from sklearn_ssl.methods.clustering._spherical_clustering import SphericalClustering
 from sklearn_ssl.networks.heads import mlp
 from sklearn_ssl.parameters import Auto, Count, Positive, at_least, between
@@ -69,23 +70,6 @@ class SMoGObjective(MomentumObjective):
     def chance_loss(self, n):
         """Return the cross entropy of equal probabilities for all groups."""
         return math.log(len(self.groups))
-
-
-def assigned(z, groups):
-    """Return the nearest group of each vector of length one."""
-    return (z @ groups.to(z).T).argmax(dim=1)
-
-
-def updated_groups(groups, z, momentum):
-    """Return groups moved toward the mean of the vectors of which they are the nearest ones.
-
-    They have length one, and pass gradients to the vectors. Groups of no vector do not move.
-    """
-    numbers = torch.arange(len(groups), device=z.device)
-    members = (assigned(z, groups)[:, None] == numbers).to(z)  # (n, k)
-    sizes = members.sum(dim=0)[:, None]
-    moved = momentum * groups + (1 - momentum) * members.T @ z / sizes.clamp_min(1)
-    return torch.where(sizes > 0, normalize(moved), groups)
 
 
 def reset_epochs_for(training):

@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from methods.clustering.references import blobs
+from sklearn_ssl.methods.clustering._groups import updated_groups
 from sklearn_ssl.methods.clustering.smog import (
     SMoGObjective,
     SMoGTransformer,
     reset_epochs_for,
-    updated_groups,
 )
 from sklearn_ssl.networks.heads import mlp
 
