@@ -27,7 +27,7 @@ from sklearn.neighbors import radius_neighbors_graph
 from sklearn_ssl import EncoderTransformer
 from sklearn_ssl.discovery import all_methods
 
-METHODS = "SimCLRTransformer", "VICRegTransformer", "SwAVTransformer"
+METHODS = "SimCLRTransformer", "VICRegTransformer"
 N_LABELS, RAREST, THRESHOLD = 20, 3, 0.99
 
 
