@@ -42,7 +42,7 @@ from sklearn_ssl.inference.device import Device, device_of
 from sklearn_ssl.inference.embedder import Embedder
 from sklearn_ssl.inference.onnx import write_onnx
 from sklearn_ssl.networks.backbone import named
-from sklearn_ssl.networks.defaults import default_for
+from sklearn_ssl.networks.defaults import default_for, lr_factor_for
 from sklearn_ssl.networks.encoder import count_features, encoder_at, make_encoder
 from sklearn_ssl.parameters import (
     Auto,
@@ -694,7 +694,7 @@ class SSLTransformer(CallbackSupportMixin, Embedder, BaseEstimator):
         optimizer = resolve("optimizer", "adamw")
         defaults = DEFAULTS[optimizer]
         lr = defaults["lr"] * (1 if optimizer == "adamw" else batch_size / 256)
-        lr *= default_for(spec, device).lr_factor
+        lr *= lr_factor_for(spec)
         return Training(
             max_epochs=max_epochs,
             batch_size=batch_size,

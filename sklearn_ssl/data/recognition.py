@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import issparse
 
 from sklearn_ssl.data.folders import SUFFIXES
-from sklearn_ssl.data.image_decoding import is_image, is_missing, is_pillow
+from sklearn_ssl.data.image_decoding import is_image, is_pillow
 from sklearn_ssl.data.on_disk import OnDisk
 
 LONGEST_PATH = 4096  # strings that are longer are no paths
@@ -74,12 +74,6 @@ def _is_scalar(X):
 def _is_image(X):
     encoded = isinstance(X, bytes | bytearray | memoryview)
     return encoded or is_pillow(X) or (hasattr(X, "seek") and hasattr(X, "read"))
-
-
-def _is_missing(X):
-    """Return whether X is a list or column of missing values only."""
-    listed = isinstance(X, list | tuple) or len(getattr(X, "shape", ())) == 1
-    return listed and hasattr(X, "__iter__") and len(X) > 0 and all(map(is_missing, X))
 
 
 def _is_array(X, n_dims=(1, 2, 3, 4)):
@@ -211,7 +205,6 @@ NO_SAMPLES = (
     (lambda X: isinstance(X, str), "one text, {value}. Give a list of texts: [text]."),
     (_is_image, "one image. Give a list of images: [image]."),
     (_is_scalar, f"{{value}}, of type {{kind}}. {LIST}."),
-    (_is_missing, "a column of missing values alone. Remove missing samples, or replace them."),
     (_is_lines, "a list of the pixel rows of one image. Give a list of images: [image]."),
     (_is_pair, "one pair (image, label). Give a list of pairs: [(image, label)]."),
     (_is_with_labels, "a pair of samples and labels. Give them as two arguments: X, y = X."),

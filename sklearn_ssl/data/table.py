@@ -114,5 +114,7 @@ def _check_column(X):
     if getattr(X.dtype, "names", None):
         raise ValueError("X is a structured array. Give a data frame: pandas.DataFrame(X).")
     first = next((value for value in X if not is_missing(value)), None)
+    if first is None:
+        raise ValueError("X is a column of missing values alone. Remove or replace these samples.")
     if np.ndim(first) == 1 and not isinstance(first, str):
         raise ValueError("X is a column of arrays. Give one array, with numpy.stack(X).")

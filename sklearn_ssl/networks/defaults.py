@@ -46,6 +46,11 @@ OTHER = {
 }
 
 
+def lr_factor_for(spec):
+    """Return the default factor of learning rates for the samples of a spec."""
+    return OTHER[spec.kind].lr_factor if spec.kind in OTHER else 1.0
+
+
 def default_for(spec, device, whole_views=False):
     """Return the default for the samples of a spec."""
     if spec.kind in OTHER:

@@ -164,7 +164,7 @@ def test_bad_fill_mask(trained):
         trained.fill_mask(["cat " * 127 + "[MASK] [MASK]"])
     with pytest.raises(ValueError, match="n_candidates must be an int, at least 1"):
         trained.fill_mask(["a [MASK]"], n_candidates=0)
-    with pytest.raises(ValueError, match="X is a column of missing values"):
+    with pytest.raises(ValueError, match="sample 0 of X is missing"):
         trained.fill_mask([None])
 
 
