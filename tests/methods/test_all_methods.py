@@ -184,6 +184,7 @@ def other_tiles(method):
 ACT_WITH = {
     ("BYOLTransformer", "queue_size"): {"neighbors": True},
     ("DCLTransformer", "sigma"): {"weighted": True},
+    ("DINOTransformer", "center_momentum"): {"centering": "softmax"},
     ("IBOTTransformer", "center_momentum"): {"centering": "softmax"},
     # Of three epochs, the second is one of its phase.
     ("IPCLEstimator", "confidence"): {"self_labeling": 0.8},
