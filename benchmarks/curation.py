@@ -9,9 +9,9 @@ imbalance   2,000 images: balanced, or the first class 100 times as frequent as 
             time, so that only the features differ; "rare" is the accuracy on the three rarest.
 duplicates  500 images, each with three near-duplicates (moved by a pixel at most, and noise),
             beside the 500 images alone and 2,000 different ones: as they are, and with ``groups``,
-            an image and its near-duplicates each. All have the same number of steps. The first line
-            says how many of the pairs of near-duplicates a threshold on cosine similarities of the
-            untrained encoder's embedding finds.
+            an image and its near-duplicates each. All have the same number of steps. Before that:
+            how many of the pairs of near-duplicates thresholds on cosine similarities find, in the
+            embedding of the untrained encoder and of SimCLR.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from quality import linear_probe, neighbors
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import radius_neighbors_graph
 
-from sklearn_ssl import EncoderTransformer
+from sklearn_ssl import EncoderTransformer, SimCLRTransformer
 from sklearn_ssl.discovery import all_methods
 
 METHODS = "SimCLRTransformer", "VICRegTransformer"
-N_LABELS, RAREST, THRESHOLD = 20, 3, 0.99
+N_LABELS, RAREST, THRESHOLDS = 20, 3, (0.95, 0.98, 0.99)
 
 
 def long_tail(y, n, ratio, rng):
@@ -49,19 +49,25 @@ def near_duplicates(X, rng, copies=3):
     return np.concatenate(made)
 
 
-def groups_of(X, seed):
-    """Return groups of images whose untrained embeddings are nearly the same, NaN without one."""
-    features = EncoderTransformer(random_state=seed).fit_transform(X)
-    near = radius_neighbors_graph(features, 1 - THRESHOLD, metric="cosine")
-    _, groups = connected_components(near, directed=False)
-    return np.where(np.bincount(groups)[groups] > 1, groups, np.nan)
+def near_pairs(features, threshold):
+    """Return which pairs of samples are joined by cosine similarities above a threshold."""
+    near = radius_neighbors_graph(features, 1 - threshold, metric="cosine")
+    groups = connected_components(near, directed=False)[1]
+    return groups[:, None] == groups
+
+
+def share_found(found, right):
+    """Return precision and recall of the pairs found, without those of a sample with itself."""
+    found, right = (pairs & ~np.eye(len(pairs), dtype=bool) for pairs in (found, right))
+    both = (found & right).sum()
+    return {"precision": float(both / max(1, found.sum())), "recall": float(both / right.sum())}
 
 
 def main():
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--methods", nargs="*", default=METHODS)
     parser.add_argument("--epochs", type=int, default=15, help="on 2,000 images")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -72,24 +78,25 @@ def main():
     X, y, X_test, y_test = load(options.data, "fashion_mnist", 20_000)
     pool, labeled = np.arange(10_000), 10_000 + few_of_each(y[10_000:], N_LABELS, options.seed)
     duplicated = near_duplicates(X[:500], rng)
-    groups = groups_of(duplicated, options.seed)
-    true = np.tile(np.arange(500), 4)
-    found = groups >= 0
-    pairs = (groups[:, None] == groups[None]) & found[:, None] & found[None]
-    right = true[:, None] == true[None]
-    np.fill_diagonal(pairs, False)
-    np.fill_diagonal(right, False)
-    about = {
-        "precision": float((pairs & right).sum() / max(1, pairs.sum())),
-        "recall": float((pairs & right).sum() / right.sum()),
+    copied = np.tile(np.arange(500), 4)
+    encoders = {
+        "untrained": EncoderTransformer(random_state=options.seed),
+        "SimCLR": SimCLRTransformer(max_epochs=options.epochs, random_state=options.seed),
     }
-    print("pairs of near-duplicates found", about, flush=True)
+    about = {}
+    for name, encoder in encoders.items():
+        features = encoder.fit_transform(duplicated)
+        for threshold in THRESHOLDS:
+            pairs = near_pairs(features, threshold)
+            found = share_found(pairs, copied[:, None] == copied)
+            about[f"{name}, {threshold}"] = found
+            print("near-duplicates found,", name, threshold, found, flush=True)
     cases = {
         "balanced": (X[long_tail(y[pool], 2000, 1, rng)], None, 1),
         "imbalanced, 100 : 1": (X[long_tail(y[pool], 2000, 100, rng)], None, 1),
         "500 images": (X[:500], None, 4),
         "500 images and duplicates": (duplicated, None, 1),
-        "500 images and duplicates, groups": (duplicated, true, 1),
+        "500 images and duplicates, groups": (duplicated, copied, 1),
         "2,000 images": (X[:2000], None, 1),
     }
     results = {"near-duplicates found": about}
